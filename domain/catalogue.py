@@ -1,0 +1,38 @@
+"""Every event the log may hold: stored name, current class, and the road up from old versions."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, get_args
+
+from domain import (
+    claim,
+    device,
+    enrollment,
+    linked_service,
+    oauth_client,
+    pairing_code,
+    tenant,
+    transaction,
+    user,
+)
+from domain.events import DomainEvent, Payload
+
+Upcaster = Callable[[Payload], Payload]
+
+_UNIONS: Final = (
+    tenant.TenantEvent,
+    oauth_client.OAuthClientEvent,
+    claim.ClaimEvent,
+    linked_service.LinkedServiceEvent,
+    device.DeviceEvent,
+    pairing_code.PairingCodeEvent,
+    user.UserEvent,
+    enrollment.EnrollmentEvent,
+    transaction.TransactionEvent,
+)
+
+EVENTS: Final[Mapping[str, type[DomainEvent]]] = {
+    cls.NAME: cls for union in _UNIONS for cls in get_args(union)
+}
+
+UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+"""(stored name, version) → the pure step to the next version. Empty until an event changes."""

@@ -1,0 +1,170 @@
+"""Device: registered and bound, paired with its own key, and at the end revoked (003 §3.9)."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import ClassVar, Literal
+
+import msgspec
+
+from domain.errors import Conflict, Invalid
+from domain.events import DomainEvent, Recorded
+from domain.folding import UnexpectedEvent, fold
+from domain.ids import DeviceId, TenantId
+
+DeviceType = Literal["pos", "gate", "kiosk", "personal_scanner"]
+DeviceStatus = Literal["pending_pairing", "active", "revoked"]
+RevocationReason = Literal["unspecified", "lost", "stolen", "compromised", "replaced", "retired"]
+
+
+class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
+    """A device is expected: what it is, and which product and action it is bound to."""
+
+    NAME: ClassVar[str] = "device.registered"
+    type: DeviceType
+    name: str
+    serial: str | None = None
+    bound_product: str | None = None
+    bound_action: str | None = None
+    small_model_capable: bool = False
+
+
+class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
+    """An installer may pair this device once, until `expires_at`. Earlier codes are dead."""
+
+    NAME: ClassVar[str] = "device.pairing_code_issued"
+    code_number: int
+    expires_at: datetime
+
+
+class DevicePaired(DomainEvent, frozen=True, kw_only=True):
+    """The holder of this key is the device from now on."""
+
+    NAME: ClassVar[str] = "device.paired"
+    fingerprint: str
+    spki_sha256: str
+    csr_sha256: str
+    certificate_serial: str
+    certificate_pem: str
+    not_after: datetime
+    code_number: int
+    info: Mapping[str, str] = {}
+
+
+class DeviceRevoked(DomainEvent, frozen=True, kw_only=True):
+    """Every certificate of this device is refused from now on, everywhere."""
+
+    NAME: ClassVar[str] = "device.revoked"
+    reason: RevocationReason
+    fingerprints: tuple[str, ...]
+
+
+DeviceEvent = DeviceRegistered | DevicePairingCodeIssued | DevicePaired | DeviceRevoked
+
+
+class PairedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    fingerprint: str
+    csr_sha256: str
+    certificate_pem: str
+    not_after: datetime
+    code_number: int
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    id: DeviceId
+    tenant_id: TenantId
+    version: int
+    registered: DeviceRegistered
+    status: DeviceStatus
+    code_number: int = 0
+    code_expires_at: datetime | None = None
+    certificate: PairedCertificate | None = None
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether this certificate may speak for the device right now."""
+        return (
+            self.status == "active"
+            and self.certificate is not None
+            and self.certificate.fingerprint == fingerprint
+        )
+
+
+def register(device: Device | None, registered: DeviceRegistered) -> list[DeviceEvent]:
+    """A binding is for devices that transact; a personal scanner answers challenges instead."""
+    if device is not None:
+        if device.registered != registered:
+            raise Invalid("idempotency_key_reused", "this key was used for another request")
+        return []
+    name = registered.name
+    if not name.strip() or len(name) > 80 or not name.isprintable():
+        raise Invalid("device_name_invalid", "a name of 1 to 80 printable characters")
+    bound = (registered.bound_product, registered.bound_action)
+    if registered.type in ("pos", "gate") and None in bound:
+        raise Invalid("binding_required", "a pos or gate is bound to one product and action")
+    if registered.type == "personal_scanner" and bound != (None, None):
+        raise Invalid("binding_forbidden", "a personal scanner is bound to no product")
+    if (registered.bound_product is None) != (registered.bound_action is None):
+        raise Invalid("binding_required", "bound_product and bound_action come together")
+    return [registered]
+
+
+def issue_pairing_code(device: Device, expires_at: datetime) -> list[DeviceEvent]:
+    """A revoked device may be paired again; an active one must be revoked first."""
+    if device.status == "active":
+        raise Conflict("device_already_paired", "revoke the device before pairing it again")
+    return [DevicePairingCodeIssued(code_number=device.code_number + 1, expires_at=expires_at)]
+
+
+def pair(device: Device, paired: DevicePaired) -> list[DeviceEvent]:
+    expected = device.code_number if device.status == "pending_pairing" else 0
+    if expected == 0 or paired.code_number != expected:
+        raise Conflict("device_not_pairable", "it was paired, revoked or given a newer code")
+    return [paired]
+
+
+def revoke(device: Device, reason: RevocationReason) -> list[DeviceEvent]:
+    if device.status == "revoked":
+        return []
+    held = (device.certificate.fingerprint,) if device.certificate is not None else ()
+    return [DeviceRevoked(reason=reason, fingerprints=held)]
+
+
+def evolve(device: Device | None, recorded: Recorded) -> Device:
+    replace = msgspec.structs.replace
+    match recorded.event:
+        case DeviceRegistered() as event:
+            return Device(
+                id=DeviceId(recorded.stream_id),
+                tenant_id=recorded.tenant_id,
+                version=recorded.version,
+                registered=event,
+                status="pending_pairing",
+            )
+        case DevicePairingCodeIssued() as event if device is not None:
+            return replace(
+                device,
+                version=recorded.version,
+                status="pending_pairing",
+                code_number=event.code_number,
+                code_expires_at=event.expires_at,
+            )
+        case DevicePaired() as event if device is not None:
+            return replace(
+                device,
+                version=recorded.version,
+                status="active",
+                certificate=PairedCertificate(
+                    fingerprint=event.fingerprint,
+                    csr_sha256=event.csr_sha256,
+                    certificate_pem=event.certificate_pem,
+                    not_after=event.not_after,
+                    code_number=event.code_number,
+                ),
+            )
+        case DeviceRevoked() if device is not None:
+            return replace(device, version=recorded.version, status="revoked", certificate=None)
+        case other:
+            raise UnexpectedEvent(other)
+
+
+def rebuild(past: Iterable[Recorded]) -> Device | None:
+    return fold(evolve, past)

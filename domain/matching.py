@@ -1,0 +1,83 @@
+"""Scores against a match policy: match, weak, ambiguous or none.
+
+The vendor returns four scores per candidate and four thresholds (004 diagram 4.3; reference
+broker.md §3.10). A tenant may only be stricter than the vendor: the effective threshold of
+each score is the larger of the vendor's and the policy's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from domain.ids import PalmRef
+
+Scores = tuple[float, float, float, float]
+
+SCORE_NAMES: Final = ("device_print", "device_vein", "server_print", "server_vein")
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One enrolled palm that the vendor thinks it saw."""
+
+    palm_ref: PalmRef
+    hand: Literal["left", "right", "unknown"]
+    scores: Scores
+
+
+class MatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When four scores are a match. `version` is recorded with every decision it takes part in."""
+
+    version: int = 1
+    rule: Literal["all", "k_of_n"] = "all"
+    k: Annotated[int, msgspec.Meta(ge=1, le=4)] = 4
+    minimum: Scores = (0.0, 0.0, 0.0, 0.0)
+    margin: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy says of the candidates. `best` and `effective` are kept as evidence."""
+
+    verdict: Literal["match", "no_candidate", "low_confidence", "ambiguous"]
+    best: Candidate | None
+    effective: Scores
+
+
+def judge(policy: MatchPolicy, found: Sequence[Candidate], vendor_thresholds: Scores) -> Match:
+    """Pick the one palm that passes, or say why there is none.
+
+    Candidates are ranked by the mean of their scores. When a second palm also passes and its
+    mean is no more than `margin` below the best, the answer is `ambiguous`: the caller resolves
+    palms to people first and hands in one candidate per person, so that two hands of one person
+    never clash. A candidate with a score outside 0 to 1, NaN included, never passes.
+    """
+    effective = (
+        max(vendor_thresholds[0], policy.minimum[0]),
+        max(vendor_thresholds[1], policy.minimum[1]),
+        max(vendor_thresholds[2], policy.minimum[2]),
+        max(vendor_thresholds[3], policy.minimum[3]),
+    )
+    if not found:
+        return Match(verdict="no_candidate", best=None, effective=effective)
+    ranked = sorted(found, key=_mean, reverse=True)
+    passing = [candidate for candidate in ranked if _passes(policy, candidate.scores, effective)]
+    if not passing:
+        return Match(verdict="low_confidence", best=ranked[0], effective=effective)
+    best = passing[0]
+    if len(passing) > 1 and _mean(best) - _mean(passing[1]) <= policy.margin:
+        return Match(verdict="ambiguous", best=best, effective=effective)
+    return Match(verdict="match", best=best, effective=effective)
+
+
+def _mean(candidate: Candidate) -> float:
+    mean = math.fsum(candidate.scores) / len(candidate.scores)
+    # NaN has no place in an order: sorting with it would leave the others unsorted.
+    return -math.inf if math.isnan(mean) else mean
+
+
+def _passes(policy: MatchPolicy, scores: Scores, effective: Scores) -> bool:
+    if not all(0.0 <= score <= 1.0 for score in scores):
+        return False
+    passed = sum(score >= least for score, least in zip(scores, effective, strict=True))
+    return passed >= (4 if policy.rule == "all" else policy.k)

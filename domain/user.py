@@ -1,0 +1,177 @@
+"""User: a person of one tenant, what the person consented to, and which palms are theirs.
+
+Names, mobiles and e-mails are not here: they live in the personal-data vault (design §6). The
+log knows the person by a pseudonymous id and by keyed digests that mean nothing outside.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from domain.errors import Conflict, Invalid
+from domain.events import DomainEvent, Recorded
+from domain.folding import UnexpectedEvent, fold
+from domain.ids import ConsentId, DeviceId, PalmRef, TenantId, UserId
+from domain.palm import Hand
+
+ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
+KycStatus = Literal["none", "verified"]
+SuspensionReason = Literal["unspecified", "fraud_suspected", "requested", "under_review"]
+
+PALM_ENROLLMENT: Final = "palm_enrollment"
+_CONSENT_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class UserSignedUp(DomainEvent, frozen=True, kw_only=True):
+    """A person proved to hold a mobile number and is known from now on (design §2 row 7)."""
+
+    NAME: ClassVar[str] = "user.signed_up"
+    method: Literal["otp_sms", "otp_email"]
+    device_id: DeviceId | None = None
+
+
+class UserConsentGranted(DomainEvent, frozen=True, kw_only=True):
+    """The person agreed to one purpose, in words that can be shown again (PDPL art. 11)."""
+
+    NAME: ClassVar[str] = "user.consent_granted"
+    consent_id: ConsentId
+    consent_type: str
+    consent_version: str
+    method: Literal["device_screen"]
+    locale: str
+    text_sha256: str | None = None
+    device_id: DeviceId | None = None
+
+
+class UserConsentWithdrawn(DomainEvent, frozen=True, kw_only=True):
+    """The person no longer agrees to this purpose."""
+
+    NAME: ClassVar[str] = "user.consent_withdrawn"
+    consent_type: str
+
+
+class UserSuspended(DomainEvent, frozen=True, kw_only=True):
+    """The person is refused everywhere until resumed."""
+
+    NAME: ClassVar[str] = "user.suspended"
+    reason: SuspensionReason
+
+
+class UserResumed(DomainEvent, frozen=True, kw_only=True):
+    """The person is served again."""
+
+    NAME: ClassVar[str] = "user.resumed"
+
+
+class UserPalmAdded(DomainEvent, frozen=True, kw_only=True):
+    """A palm at the vendor is this person's."""
+
+    NAME: ClassVar[str] = "user.palm_added"
+    palm_ref: PalmRef
+    hand: Hand
+
+
+UserEvent = (
+    UserSignedUp
+    | UserConsentGranted
+    | UserConsentWithdrawn
+    | UserSuspended
+    | UserResumed
+    | UserPalmAdded
+)
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    id: ConsentId
+    version: str
+    granted: bool
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    id: UserId
+    tenant_id: TenantId
+    version: int
+    status: Literal["active", "suspended"]
+    consents: Mapping[str, Consent]
+    palms: Mapping[PalmRef, Hand]
+    kyc_status: KycStatus = "none"
+
+    def consent_status(self, consent_type: str, current_version: str) -> ConsentStatus:
+        consent = self.consents.get(consent_type)
+        if consent is None:
+            return "none"
+        if not consent.granted:
+            return "withdrawn"
+        return "granted" if consent.version == current_version else "outdated"
+
+
+def sign_up(user: User | None, signed_up: UserSignedUp) -> list[UserEvent]:
+    return [] if user is not None else [signed_up]
+
+
+def grant_consent(
+    user: User, granted: UserConsentGranted, *, current_version: str
+) -> list[UserEvent]:
+    """The same purpose and version again says nothing."""
+    if _CONSENT_TYPE.fullmatch(granted.consent_type) is None:
+        raise Invalid("consent_type_invalid", "a letter, then up to 62 of a-z, 0-9 and _")
+    if granted.consent_version != current_version:
+        raise Conflict("consent_version_outdated", extra={"current": current_version})
+    held = user.consent_status(granted.consent_type, current_version)
+    return [] if held == "granted" else [granted]
+
+
+def withdraw_consent(user: User, consent_type: str) -> list[UserEvent]:
+    consent = user.consents.get(consent_type)
+    if consent is None or not consent.granted:
+        return []
+    return [UserConsentWithdrawn(consent_type=consent_type)]
+
+
+def suspend(user: User, reason: SuspensionReason) -> list[UserEvent]:
+    return [UserSuspended(reason=reason)] if user.status == "active" else []
+
+
+def resume(user: User) -> list[UserEvent]:
+    return [UserResumed()] if user.status == "suspended" else []
+
+
+def add_palm(user: User, palm_ref: PalmRef, hand: Hand) -> list[UserEvent]:
+    return [] if palm_ref in user.palms else [UserPalmAdded(palm_ref=palm_ref, hand=hand)]
+
+
+def evolve(user: User | None, recorded: Recorded) -> User:
+    if isinstance(recorded.event, UserSignedUp):
+        return User(
+            id=UserId(recorded.stream_id),
+            tenant_id=recorded.tenant_id,
+            version=recorded.version,
+            status="active",
+            consents={},
+            palms={},
+        )
+    if user is None:
+        raise UnexpectedEvent(recorded.event)
+    user = msgspec.structs.replace(user, version=recorded.version)
+    replace = msgspec.structs.replace
+    match recorded.event:
+        case UserConsentGranted() as event:
+            consent = Consent(id=event.consent_id, version=event.consent_version, granted=True)
+            return replace(user, consents={**user.consents, event.consent_type: consent})
+        case UserConsentWithdrawn() as event:
+            consent = replace(user.consents[event.consent_type], granted=False)
+            return replace(user, consents={**user.consents, event.consent_type: consent})
+        case UserSuspended():
+            return replace(user, status="suspended")
+        case UserResumed():
+            return replace(user, status="active")
+        case UserPalmAdded() as event:
+            return replace(user, palms={**user.palms, event.palm_ref: event.hand})
+        case other:
+            raise UnexpectedEvent(other)
+
+
+def rebuild(past: Iterable[Recorded]) -> User | None:
+    return fold(evolve, past)

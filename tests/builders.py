@@ -1,0 +1,311 @@
+"""One builder per event class: a whole, believable event, of which a test changes what it means.
+
+`device_paired(fingerprint="ab")` is the usual pairing with that one fingerprint. Every optional
+field is filled, so that what is built here is also what `tests/history` keeps as a vector.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from domain import (
+    claim,
+    device,
+    enrollment,
+    linked_service,
+    oauth_client,
+    pairing_code,
+    tenant,
+    transaction,
+    user,
+)
+from domain.events import DomainEvent
+from domain.ids import ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
+from domain.matching import MatchPolicy
+from tests.spec import TENANT
+
+E = TypeVar("E", bound=DomainEvent)
+
+USER = UserId(UUID("0198c000-0000-7000-8000-0000000000a1"))
+DEVICE = DeviceId(UUID("0198c000-0000-7000-8000-0000000000b1"))
+SERVICE = LinkedServiceId(UUID("0198c000-0000-7000-8000-0000000000c1"))
+PALM = PalmRef(UUID("0198c000-0000-7000-8000-0000000000d1"))
+CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
+NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+
+
+BUILDERS: Final[dict[type[DomainEvent], Callable[..., DomainEvent]]] = {}
+"""Every builder below by the class that it builds; a test asks that none is missing."""
+
+
+class Builder(Generic[E]):
+    """Makes events of one class from a default one."""
+
+    def __init__(self, default: E) -> None:
+        self.default = default
+        BUILDERS[type(default)] = self
+
+    def __call__(self, **changes: Any) -> E:
+        """The default event with these fields changed.
+
+        Raises TypeError for a field that the event does not have, and msgspec.ValidationError
+        for a value that could not be read back from the log.
+        """
+        built = msgspec.structs.replace(self.default, **changes)
+        return msgspec.json.decode(msgspec.json.encode(built), type=type(self.default))
+
+
+tenant_created = Builder(tenant.TenantCreated(name="Link Holdings", tenant_key="k7q2zm9xp4"))
+tenant_settings_changed = Builder(
+    tenant.TenantSettingsChanged(
+        settings=tenant.TenantSettings(
+            palm_model="small",
+            match_policy=MatchPolicy(
+                version=2, rule="k_of_n", k=3, minimum=(0.8, 0.8, 0.7, 0.7), margin=0.1
+            ),
+            consent_version="2026-01",
+            device_receives_user_id=True,
+            allowed_countries=("SA", "AE"),
+        ),
+        changed=(
+            "palm_model",
+            "match_policy",
+            "consent_version",
+            "device_receives_user_id",
+            "allowed_countries",
+        ),
+    )
+)
+
+oauth_client_registered = Builder(
+    oauth_client.OAuthClientRegistered(name="Wallet backend", scopes=("devices:read", "users:read"))
+)
+oauth_client_disabled = Builder(oauth_client.OAuthClientDisabled(reason="secret leaked"))
+
+claim_taken = Builder(claim.ClaimTaken(kind=claim.PRODUCT_KEY, owner=SERVICE))
+claim_released = Builder(claim.ClaimReleased(kind=claim.PRODUCT_KEY))
+
+ROUTING = linked_service.Routing(
+    base_url="https://wallet.example",
+    authorize_path="/authorize",
+    health_path="/health",
+    void_path="/void",
+    advice_path="/advice",
+    timeout_ms=800,
+    fail_mode="closed",
+    allowed_actions=("pay", "refund"),
+)
+linked_service_registered = Builder(
+    linked_service.LinkedServiceRegistered(product_key="wallet", routing=ROUTING)
+)
+linked_service_changed = Builder(
+    linked_service.LinkedServiceChanged(
+        routing=msgspec.structs.replace(
+            ROUTING,
+            fail_mode="open",
+            stand_in=linked_service.StandIn(
+                enabled_for=("authorize_timeout",), max_amount="25.50", per_minute=10
+            ),
+            breaker=linked_service.BreakerSettings(consecutive_failures=3, open_s=5.0),
+        ),
+        changed=("fail_mode", "stand_in", "breaker"),
+    )
+)
+linked_service_suspended = Builder(linked_service.LinkedServiceSuspended())
+linked_service_resumed = Builder(linked_service.LinkedServiceResumed())
+linked_service_deleted = Builder(linked_service.LinkedServiceDeleted())
+
+device_registered = Builder(
+    device.DeviceRegistered(
+        type="pos",
+        name="Till 4",
+        serial="SN-0004",
+        bound_product="wallet",
+        bound_action="pay",
+    )
+)
+device_pairing_code_issued = Builder(
+    device.DevicePairingCodeIssued(
+        code_number=1, expires_at=NOW + timedelta(seconds=pairing_code.LIFETIME_S)
+    )
+)
+device_paired = Builder(
+    device.DevicePaired(
+        fingerprint="f1" * 32,
+        spki_sha256="5b" * 32,
+        csr_sha256="c5" * 32,
+        certificate_serial="4d2",
+        certificate_pem="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        not_after=NOW + timedelta(days=90),
+        code_number=1,
+        info={"model": "X1", "firmware": "3.2.1"},
+    )
+)
+device_revoked = Builder(device.DeviceRevoked(reason="lost", fingerprints=("f1" * 32,)))
+
+pairing_code_issued = Builder(
+    pairing_code.PairingCodeIssued(
+        for_tenant=TENANT,
+        device_id=DEVICE,
+        code_number=1,
+        expires_at=NOW + timedelta(seconds=pairing_code.LIFETIME_S),
+    )
+)
+pairing_code_redeemed = Builder(pairing_code.PairingCodeRedeemed(csr_sha256="c5" * 32))
+
+user_signed_up = Builder(user.UserSignedUp(method="otp_sms", device_id=DEVICE))
+user_consent_granted = Builder(
+    user.UserConsentGranted(
+        consent_id=CONSENT,
+        consent_type=user.PALM_ENROLLMENT,
+        consent_version="1",
+        method="device_screen",
+        locale="ar-SA",
+        text_sha256="7e" * 32,
+        device_id=DEVICE,
+    )
+)
+user_consent_withdrawn = Builder(user.UserConsentWithdrawn(consent_type=user.PALM_ENROLLMENT))
+user_suspended = Builder(user.UserSuspended(reason="under_review"))
+user_resumed = Builder(user.UserResumed())
+user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
+
+enrollment_started = Builder(
+    enrollment.EnrollmentStarted(
+        user_id=USER, device_id=DEVICE, hand="right", scan_sha256="5c" * 32, consent_version="1"
+    )
+)
+enrollment_completed = Builder(enrollment.EnrollmentCompleted(vendor_palm_id="palm-889"))
+enrollment_rejected = Builder(
+    enrollment.EnrollmentRejected(reason="low_quality", hints=("too_far", "too_dark"))
+)
+enrollment_failed = Builder(
+    enrollment.EnrollmentFailed(
+        reason="palm_vendor_error", vendor_code=50000, vendor_message="Milvus error"
+    )
+)
+
+transaction_received = Builder(
+    transaction.TransactionReceived(
+        device_id=DEVICE,
+        idempotency_key="till-4-000001",
+        fingerprint="fp" * 16,
+        scan_sha256="5c" * 32,
+        context_hash="O3dvt1vZ7dCJ4-nXrq3sWcWZ7TnXy5jSOBmTLJfPwZI",
+        deadline_ms=3000,
+        attempt=1,
+        certificate_fingerprint="f1" * 32,
+        received_at=NOW,
+        tells_user_id=True,
+    )
+)
+transaction_identified = Builder(
+    transaction.TransactionIdentified(
+        user_id=USER,
+        palm_ref=PALM,
+        match_source="server",
+        scores=(0.93, 0.95, 0.91, 0.94),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+        identify_ms=850.5,
+    )
+)
+transaction_authorization_requested = Builder(
+    transaction.TransactionAuthorizationRequested(
+        service_id=SERVICE,
+        service_version=1,
+        product_key="wallet",
+        action="pay",
+        base_url="https://wallet.example",
+        authorize_path="/authorize",
+        void_path="/void",
+        advice_path="/advice",
+        timeout_ms=800,
+        fail_mode="closed",
+        product_idempotency_key="txn_0198c000000070008000000000000002",
+        jti="0198c000-0000-7000-8000-0000000000f1",
+        epoch=1,
+        lease_until=NOW + timedelta(seconds=5),
+    )
+)
+transaction_allowed = Builder(
+    transaction.TransactionAllowed(
+        display_message="Approved - SAR 50.00",
+        reference_id="wal_889",
+        ttl_seconds=30,
+        authorize_ms=41.25,
+        decided_at=NOW + timedelta(milliseconds=900),
+        total_ms=900.0,
+    )
+)
+transaction_denied = Builder(
+    transaction.TransactionDenied(
+        reason="insufficient_funds",
+        display_message="Declined",
+        reference_id="wal_890",
+        authorize_ms=39.5,
+        decided_at=NOW + timedelta(milliseconds=900),
+        total_ms=900.0,
+    )
+)
+transaction_not_recognized = Builder(
+    transaction.TransactionNotRecognized(
+        reason="low_confidence",
+        scores=(0.61, 0.5, 0.42, 0.55),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+        identify_ms=850.5,
+        decided_at=NOW + timedelta(milliseconds=860),
+        total_ms=860.0,
+    )
+)
+transaction_forbidden = Builder(
+    transaction.TransactionForbidden(
+        reason="palm_type_not_allowed",
+        decided_at=NOW + timedelta(milliseconds=860),
+        total_ms=860.0,
+    )
+)
+transaction_refused = Builder(
+    transaction.TransactionRefused(
+        user_id=USER,
+        reason="user_suspended",
+        decided_at=NOW + timedelta(milliseconds=860),
+        total_ms=860.0,
+    )
+)
+transaction_failed_closed = Builder(
+    transaction.TransactionFailedClosed(
+        reason="authorize_timeout",
+        void_needed=True,
+        detail="no answer within 800 ms",
+        authorize_ms=800.0,
+        decided_at=NOW + timedelta(milliseconds=1700),
+        total_ms=1700.0,
+    )
+)
+transaction_failed_open = Builder(
+    transaction.TransactionFailedOpen(
+        reason="connect_error",
+        advice_needed=True,
+        detail="connection refused",
+        authorize_ms=3.5,
+        decided_at=NOW + timedelta(milliseconds=900),
+        total_ms=900.0,
+    )
+)
+transaction_vendor_failed = Builder(
+    transaction.TransactionVendorFailed(
+        reason="palm_vendor_error",
+        vendor_code=50000,
+        vendor_message="Milvus error",
+        failed_at=NOW + timedelta(milliseconds=850),
+        total_ms=850.0,
+    )
+)
+transaction_relayed = Builder(
+    transaction.TransactionRelayed(relayed_at=NOW + timedelta(milliseconds=901))
+)

@@ -1,0 +1,98 @@
+"""Real servers for the tests: one PostgreSQL and one Redis for each worker, a database per test."""
+
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from infrastructure.embedded.postgres import EmbeddedPostgres
+from infrastructure.embedded.redis import EmbeddedRedis, redis_program
+from infrastructure.migrate import migrate
+
+TEMPLATE = "template_migrated"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a Redis where none can be had (Python 3.13 without one on the PATH)."""
+    if redis_program() is not None:
+        return
+    left_out = [item for item in items if "redis_url" in getattr(item, "fixturenames", ())]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_header() -> str | None:
+    """Say it when some tests are left out."""
+    if redis_program() is not None:
+        return None
+    return "no redis-server or valkey-server on the PATH: the tests of Redis are left out"
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Generator[Path]:
+    """A folder that the account which PostgreSQL runs as can get to, short enough for sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="link-tests-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(server_directory: Path) -> Generator[str]:
+    """An embedded server of this worker's own, with administrator's rights; a session long."""
+    with EmbeddedPostgres(
+        server_directory, state_root=server_directory / "state", shared_buffers_mb=128
+    ) as server:
+        yield server.dsn()
+        home = server.home
+        # Nobody needs what is in it any more: without this, stopping writes all of it to disk.
+        os.kill(int((home / "data" / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_dsn: str) -> str:
+    """The name of a database with every migration applied, for `database` to copy."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    migrate(make_conninfo(postgres_dsn, dbname=TEMPLATE))
+    return TEMPLATE
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def database(postgres_dsn: str, template_database: str) -> str:
+    """The DSN (administrator's rights) of a fresh, migrated database of this test's own.
+
+    It goes away with the server, so a test need not close what it opened before this ends.
+    """
+    # WAL_LOG: FILE_COPY is faster most times, but waits for a checkpoint, which takes seconds
+    # once other tests have left much to write.
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY WAL_LOG").format(
+                sql.Identifier(name), sql.Identifier(template_database)
+            )
+        )
+    return make_conninfo(postgres_dsn, dbname=name)
+
+
+@pytest.fixture(scope="session")
+def redis_url(server_directory: Path) -> Generator[str]:
+    """An embedded Redis of this worker's own, a session long. Tests flush what they use."""
+    program = redis_program()
+    assert program is not None, "install redis-server or valkey-server, or use Python up to 3.12"
+    with EmbeddedRedis(server_directory, program) as server:
+        yield server.url()

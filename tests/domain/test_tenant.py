@@ -1,0 +1,99 @@
+"""A tenant is created once and changes its settings by whole sets."""
+
+import msgspec
+import pytest
+
+from domain.errors import Invalid
+from domain.events import DomainEvent
+from domain.folding import UnexpectedEvent
+from domain.matching import MatchPolicy
+from domain.tenant import TenantSettings, change_settings, create, rebuild
+from tests.builders import claim_taken, tenant_created, tenant_settings_changed
+from tests.spec import STREAM, given, recorded
+
+DEFAULTS = TenantSettings()
+
+
+def settings_with(**changes: object) -> TenantSettings:
+    return msgspec.structs.replace(DEFAULTS, **changes)
+
+
+def test_a_tenant_is_created_with_its_name_and_its_namespace_at_the_vendor() -> None:
+    given(rebuild).when(create, name="  Link Holdings ", tenant_key="k7q2zm9xp4").then(
+        tenant_created(name="Link Holdings", tenant_key="k7q2zm9xp4")
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "   ",
+        "x" * 81,
+        "Link\nHoldings",
+        "Link\x00",
+        "Link\u202eHoldings",
+        "Link\ud800",
+        "\u00a0",
+    ],
+)
+def test_a_tenant_needs_a_name_that_people_can_read(name: str) -> None:
+    given(rebuild).when(create, name=name, tenant_key="k").then_refused(
+        Invalid, "tenant_name_invalid"
+    )
+
+
+def test_a_name_of_eighty_characters_is_long_enough_for_anybody() -> None:
+    given(rebuild).when(create, name="ب" * 80, tenant_key="k").then(
+        tenant_created(name="ب" * 80, tenant_key="k")
+    )
+
+
+def test_creating_a_tenant_twice_changes_nothing() -> None:
+    given(rebuild, tenant_created()).when(create, name="Another", tenant_key="z").then_nothing()
+
+
+def test_changed_settings_are_recorded_whole_with_the_names_of_what_changed() -> None:
+    settings = settings_with(consent_required=False, access_token_s=300)
+    given(rebuild, tenant_created()).when(change_settings, settings).then(
+        tenant_settings_changed(settings=settings, changed=("consent_required", "access_token_s"))
+    )
+
+
+def test_the_same_settings_again_change_nothing() -> None:
+    settings = settings_with(kyc_required=True)
+    given(
+        rebuild,
+        tenant_created(),
+        tenant_settings_changed(settings=settings, changed=("kyc_required",)),
+    ).when(change_settings, settings).then_nothing()
+
+
+def test_a_changed_match_policy_gets_the_next_policy_version() -> None:
+    stricter = settings_with(match_policy=MatchPolicy(version=1, margin=0.2))
+    given(rebuild, tenant_created()).when(change_settings, stricter).then(
+        tenant_settings_changed(
+            settings=settings_with(match_policy=MatchPolicy(version=2, margin=0.2)),
+            changed=("match_policy",),
+        )
+    )
+
+
+def test_the_caller_does_not_count_policy_versions() -> None:
+    given(rebuild, tenant_created()).when(
+        change_settings, settings_with(match_policy=MatchPolicy(version=99))
+    ).then_nothing()
+
+
+def test_a_tenant_remembers_what_happened_to_it() -> None:
+    changed = tenant_settings_changed()
+    tenant = rebuild(recorded(tenant_created(name="Nafsi", tenant_key="n"), changed))
+    assert tenant is not None
+    assert (tenant.id, tenant.version, tenant.name, tenant.tenant_key) == (STREAM, 2, "Nafsi", "n")
+    assert (tenant.settings, tenant.status) == (changed.settings, "active")
+
+
+@pytest.mark.parametrize("stray", [claim_taken(), tenant_settings_changed()])
+def test_a_stream_that_does_not_begin_with_a_tenant_is_no_tenant(stray: DomainEvent) -> None:
+    with pytest.raises(UnexpectedEvent):
+        rebuild(recorded(stray))
