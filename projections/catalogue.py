@@ -1,0 +1,25 @@
+"""Every read model there is, for whoever runs, rebuilds or lists them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from projections import (
+    audit,
+    devices,
+    enrollments,
+    linked_services,
+    revoked_certificates,
+    transactions,
+    users,
+)
+from projections.read_model import ReadModel
+
+READ_MODELS: Final[Sequence[ReadModel]] = (
+    revoked_certificates.READ_MODEL,
+    devices.READ_MODEL,
+    linked_services.READ_MODEL,
+    users.READ_MODEL,
+    enrollments.READ_MODEL,
+    transactions.READ_MODEL,
+    audit.READ_MODEL,
+)

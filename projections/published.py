@@ -1,0 +1,147 @@
+"""What the outside calls our facts: domain event → audit action, webhook name, severity.
+
+The one such table (design §2 row 10). Audit actions are snake_case as in the seeds, webhook
+names are dotted as in reference broker.md §3.11; None says that a fact is not shown there.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from domain.claim import ClaimReleased, ClaimTaken
+from domain.device import DevicePaired, DevicePairingCodeIssued, DeviceRegistered, DeviceRevoked
+from domain.enrollment import (
+    EnrollmentCompleted,
+    EnrollmentFailed,
+    EnrollmentRejected,
+    EnrollmentStarted,
+)
+from domain.events import DomainEvent
+from domain.linked_service import (
+    LinkedServiceChanged,
+    LinkedServiceDeleted,
+    LinkedServiceRegistered,
+    LinkedServiceResumed,
+    LinkedServiceSuspended,
+)
+from domain.oauth_client import OAuthClientDisabled, OAuthClientRegistered
+from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
+from domain.tenant import TenantCreated, TenantSettingsChanged
+from domain.transaction import (
+    TransactionAllowed,
+    TransactionAuthorizationRequested,
+    TransactionDenied,
+    TransactionFailedClosed,
+    TransactionFailedOpen,
+    TransactionForbidden,
+    TransactionIdentified,
+    TransactionNotRecognized,
+    TransactionReceived,
+    TransactionRefused,
+    TransactionRelayed,
+    TransactionVendorFailed,
+)
+from domain.user import (
+    UserConsentGranted,
+    UserConsentWithdrawn,
+    UserPalmAdded,
+    UserResumed,
+    UserSignedUp,
+    UserSuspended,
+)
+
+Severity = Literal["info", "warning", "high", "critical"]
+SubjectKind = Literal[
+    "tenant",
+    "oauth_client",
+    "claim",
+    "linked_service",
+    "device",
+    "pairing_code",
+    "user",
+    "enrollment",
+    "transaction",
+]
+
+VENDOR_INTERNAL_ERROR: Final = 50000
+"""The palm vendor's code that the seeds log as `palm_vendor_unauthorized` (design §2 row 11)."""
+
+
+class Published(msgspec.Struct, frozen=True):
+    """How one kind of fact is shown. `subject` is what the event's stream is about."""
+
+    subject: SubjectKind
+    action: str | None
+    webhook: str | None = None
+    severity: Severity = "info"
+
+
+_DECIDED: Final = Published("transaction", "device_transaction", "device.transaction.completed")
+_STOOD_IN: Final = msgspec.structs.replace(_DECIDED, severity="warning")
+
+PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
+    TenantCreated: Published("tenant", "tenant_created"),
+    TenantSettingsChanged: Published("tenant", "tenant_settings_changed", None, "warning"),
+    OAuthClientRegistered: Published("oauth_client", "oauth_client_created", None, "warning"),
+    OAuthClientDisabled: Published("oauth_client", "oauth_client_disabled", None, "warning"),
+    # Claims are the bookkeeping of the facts that they are committed with.
+    ClaimTaken: Published("claim", None),
+    ClaimReleased: Published("claim", None),
+    LinkedServiceRegistered: Published("linked_service", "linked_service_created"),
+    LinkedServiceChanged: Published("linked_service", "linked_service_updated"),
+    LinkedServiceSuspended: Published(
+        "linked_service", "linked_service_suspended", None, "warning"
+    ),
+    LinkedServiceResumed: Published("linked_service", "linked_service_resumed"),
+    LinkedServiceDeleted: Published("linked_service", "linked_service_deleted", None, "warning"),
+    DeviceRegistered: Published("device", "device_registered"),
+    DevicePairingCodeIssued: Published("device", "device_pairing_code_issued"),
+    DevicePaired: Published("device", "device_paired", "device.paired"),
+    DeviceRevoked: Published("device", "device_revoked", "device.revoked", "warning"),
+    PairingCodeIssued: Published("pairing_code", "pairing_code_issued"),
+    PairingCodeRedeemed: Published("pairing_code", "pairing_code_redeemed"),
+    UserSignedUp: Published("user", "user_signed_up", "user.signed_up"),
+    UserConsentGranted: Published("user", "consent_granted", "consent.granted"),
+    UserConsentWithdrawn: Published("user", "consent_withdrawn", "consent.withdrawn"),
+    UserSuspended: Published("user", "user_suspended", "user.suspended", "warning"),
+    UserResumed: Published("user", "user_resumed", "user.resumed"),
+    UserPalmAdded: Published("user", "user_palm_added"),
+    EnrollmentStarted: Published("enrollment", "enrollment_started"),
+    EnrollmentCompleted: Published("enrollment", "enrollment_complete", "enrollment.complete"),
+    EnrollmentRejected: Published("enrollment", "enrollment_rejected", None, "warning"),
+    EnrollmentFailed: Published("enrollment", "enrollment_failed", None, "warning"),
+    TransactionReceived: Published("transaction", "device_transaction_received"),
+    TransactionIdentified: Published("transaction", "device_transaction_identified"),
+    TransactionAuthorizationRequested: Published("transaction", "device_transaction_authorizing"),
+    TransactionAllowed: _DECIDED,
+    TransactionDenied: _DECIDED,
+    TransactionNotRecognized: _DECIDED,
+    TransactionForbidden: _DECIDED,
+    TransactionRefused: _DECIDED,
+    TransactionFailedClosed: _STOOD_IN,
+    TransactionFailedOpen: _STOOD_IN,
+    TransactionVendorFailed: Published("transaction", "palm_vendor_failed", None, "high"),
+    TransactionRelayed: Published("transaction", "device_transaction_relayed"),
+}
+
+
+def published(event: DomainEvent) -> Published:
+    """How this very event is shown: the table's entry, or what its data makes of it."""
+    entry = PUBLISHED[type(event)]
+    match event:
+        case TransactionVendorFailed() | EnrollmentFailed() if (
+            event.vendor_code == VENDOR_INTERNAL_ERROR
+        ):
+            return msgspec.structs.replace(
+                entry, action="palm_vendor_unauthorized", severity="critical"
+            )
+        case EnrollmentRejected(reason="duplicate_palm"):
+            return msgspec.structs.replace(
+                entry,
+                action="enrollment_duplicate_detected",
+                webhook="enrollment.duplicate_detected",
+                severity="high",
+            )
+        case _:
+            return entry

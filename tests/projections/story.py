@@ -1,0 +1,85 @@
+"""One of everything that can happen, told to two tenants."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid5
+
+from domain.device import DeviceRegistered
+from domain.events import DomainEvent
+from domain.ids import PLATFORM, TenantId
+from tests import builders as b
+from tests.projections.stage import OTHER_TENANT, Stage
+from tests.spec import TENANT
+
+ASKED: Final = (b.transaction_identified(), b.transaction_authorization_requested())
+SCANNER: Final[DeviceRegistered] = b.device_registered(
+    type="personal_scanner", bound_product=None, bound_action=None
+)
+
+STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
+    "tenant": (b.tenant_created(), b.tenant_settings_changed()),
+    "client": (b.oauth_client_registered(), b.oauth_client_disabled()),
+    "claim": (b.claim_taken(), b.claim_released()),
+    "service": (
+        b.linked_service_registered(),
+        b.linked_service_changed(),
+        b.linked_service_suspended(),
+        b.linked_service_resumed(),
+    ),
+    "gone service": (
+        b.linked_service_registered(product_key="door"),
+        b.linked_service_deleted(),
+    ),
+    "device": (b.device_registered(), b.device_pairing_code_issued(), b.device_paired()),
+    "scanner": (SCANNER,),
+    "user": (
+        b.user_signed_up(),
+        b.user_consent_granted(),
+        b.user_palm_added(),
+        b.user_suspended(),
+        b.user_resumed(),
+        b.user_consent_withdrawn(),
+    ),
+    "enrollment": (b.enrollment_started(), b.enrollment_completed()),
+    "poor palm": (b.enrollment_started(), b.enrollment_rejected()),
+    "lost palm": (b.enrollment_started(), b.enrollment_failed(), b.enrollment_started()),
+    "allowed": (b.transaction_received(), *ASKED, b.transaction_allowed(), b.transaction_relayed()),
+    "denied": (b.transaction_received(), *ASKED, b.transaction_denied()),
+    "unknown": (b.transaction_received(), b.transaction_not_recognized()),
+    "forbidden": (b.transaction_received(), b.transaction_forbidden()),
+    "refused": (b.transaction_received(), b.transaction_refused()),
+    "closed": (b.transaction_received(), *ASKED, b.transaction_failed_closed()),
+    "open": (b.transaction_received(), *ASKED, b.transaction_failed_open()),
+    "vendor": (
+        b.transaction_received(),
+        b.transaction_vendor_failed(),
+        b.transaction_received(attempt=2),
+    ),
+}
+
+
+async def tell(stage: Stage) -> None:
+    """Streams of both tenants take turns, so that every batch cuts through some of them."""
+    longest = max(len(events) for events in STREAMS.values())
+    for turn in range(longest):
+        for tenant_id in (TENANT, OTHER_TENANT):
+            for name, events in STREAMS.items():
+                if turn < len(events):
+                    await stage.record(stream(tenant_id, name), events[turn], tenant_id=tenant_id)
+    for tenant_id in (TENANT, OTHER_TENANT):
+        fingerprint = tenant_id.hex * 2
+        await stage.record(
+            stream(tenant_id, "device"),
+            b.device_revoked(fingerprints=(fingerprint,)),
+            tenant_id=tenant_id,
+        )
+        await stage.record(
+            uuid5(tenant_id, "pairing code"),
+            b.pairing_code_issued(for_tenant=tenant_id),
+            b.pairing_code_redeemed(),
+            tenant_id=PLATFORM,
+        )
+
+
+def stream(tenant_id: TenantId, name: str) -> UUID:
+    return tenant_id if name == "tenant" else uuid5(tenant_id, name)
