@@ -1,0 +1,1 @@
+"""What happens, in which order: the steps of a command, over ports."""

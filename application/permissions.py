@@ -1,0 +1,52 @@
+"""What may be done by whom: one table, read by every route and by the tests (003 §3.4, §3.7)."""
+
+from typing import Final, Literal
+
+from application.principals import IntegratorPrincipal
+from domain.device import DeviceType
+from domain.errors import Forbidden
+
+Permission = Literal[
+    "linked_services.read",
+    "linked_services.write",
+    "devices.read",
+    "devices.write",
+    "transactions.read",
+    "users.read",
+    "enrollments.read",
+    "audit.read",
+]
+
+SCOPES: Final[dict[str, frozenset[Permission]]] = {
+    "linked_services:read": frozenset({"linked_services.read"}),
+    "linked_services:write": frozenset({"linked_services.read", "linked_services.write"}),
+    "devices:read": frozenset({"devices.read"}),
+    "devices:write": frozenset({"devices.read", "devices.write"}),
+    "transactions:read": frozenset({"transactions.read"}),
+    "users:read": frozenset({"users.read"}),
+    "enrollments:read": frozenset({"enrollments.read"}),
+    "audit:read": frozenset({"audit.read"}),
+}
+"""OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
+
+DeviceOperation = Literal["transact", "sign_up", "consent", "enroll"]
+
+DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
+    "pos": frozenset({"transact", "sign_up", "consent", "enroll"}),
+    "gate": frozenset({"transact", "sign_up", "consent", "enroll"}),
+    "kiosk": frozenset({"transact", "sign_up", "consent", "enroll"}),
+    "personal_scanner": frozenset(),
+}
+"""Device type → what such a device may call (003 §3.2)."""
+
+
+def require(principal: IntegratorPrincipal, permission: Permission) -> None:
+    """Raises Forbidden (`insufficient_scope`, RFC 6750 §3.1)."""
+    if not any(permission in SCOPES.get(scope, frozenset()) for scope in principal.scopes):
+        raise Forbidden("insufficient_scope", f"this needs {permission}")
+
+
+def require_device(device_type: DeviceType, operation: DeviceOperation) -> None:
+    """Raises Forbidden (`device_type_not_allowed`)."""
+    if operation not in DEVICE_OPERATIONS[device_type]:
+        raise Forbidden("device_type_not_allowed")

@@ -1,0 +1,77 @@
+"""The palm vendor, in our words."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from domain.ids import PalmRef
+from domain.matching import Candidate
+
+
+class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """A palm as a device captured it; lives in memory only. Images are encoded files (PNG)."""
+
+    format: str
+    rgb: bytes
+    ir: bytes
+    hand: Literal["left", "right", "unknown"]
+    sha256: str
+
+
+class Candidates(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vendor found, best first, with the four thresholds in force at the vendor."""
+
+    found: Sequence[Candidate]
+    thresholds: tuple[float, float, float, float]
+
+
+class PalmQueryForbidden(Exception):
+    """Vendor code 30008: this kind of palm may not be queried."""
+
+
+class PalmVendorFailed(Exception):
+    """The vendor answered something that is not an answer, or nothing at all."""
+
+    def __init__(
+        self,
+        reason: Literal["palm_vendor_error", "palm_vendor_timeout"],
+        vendor_code: int | None = None,
+        vendor_message: str = "",
+    ) -> None:
+        self.reason: Literal["palm_vendor_error", "palm_vendor_timeout"] = reason
+        self.vendor_code = vendor_code
+        self.vendor_message = vendor_message
+        super().__init__(f"{reason} {vendor_code} {vendor_message}")
+
+
+class PalmRejected(Exception):
+    """The vendor would not take the palm: `low_quality` with hints for the person."""
+
+    def __init__(self, reason: Literal["low_quality"], hints: Sequence[str] = ()) -> None:
+        self.reason: Literal["low_quality"] = reason
+        self.hints = tuple(hints)
+        super().__init__(reason)
+
+
+class PalmVerifier(Protocol):
+    """The palm vendor, in our words (reference broker.md §3.10).
+
+    Every call may raise PalmVendorFailed; `deadline_s` is a total, not per read.
+    """
+
+    async def identify(
+        self, tenant_key: str, scan: Scan, *, k: int, deadline_s: float
+    ) -> Candidates:
+        """1:N within the tenant. Foreign candidates are dropped. Raises PalmQueryForbidden."""
+        ...
+
+    async def enroll(
+        self, tenant_key: str, palm_ref: PalmRef, scan: Scan, *, deadline_s: float
+    ) -> str:
+        """Store a template under our reference; the vendor's palm id. Raises PalmRejected."""
+        ...
+
+    async def delete(
+        self, tenant_key: str, palm_ref: PalmRef, *, deadline_s: float
+    ) -> Literal["deleted", "not_supported"]: ...

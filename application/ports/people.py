@@ -1,0 +1,101 @@
+"""What is kept about people outside the log, and how they are reached."""
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+import msgspec
+
+from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+
+
+class PersonalData(Protocol):
+    """Values of a person, encrypted under the person's own key, outside the log (design §6)."""
+
+    async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None: ...
+
+    async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None: ...
+
+    async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
+        """Forget the person's key and every value under it; whether there was any."""
+        ...
+
+
+class OtpSender(Protocol):
+    async def send(self, destination: str, code: str, locale: str) -> None:
+        """Hand the code to a channel. Raises Unavailable (`otp_not_sent`)."""
+        ...
+
+
+class OtpChallenge(msgspec.Struct, frozen=True, kw_only=True):
+    """An outstanding one-time code. The code itself is never kept, only its keyed digest."""
+
+    id: ChallengeId
+    tenant_id: TenantId
+    device_id: DeviceId
+    destination: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class OtpChallenges(Protocol):
+    """Outstanding codes. Every method is atomic across processes."""
+
+    async def open(self, challenge: OtpChallenge, code_digest: str) -> None: ...
+
+    async def discard(self, tenant_id: TenantId, challenge_id: ChallengeId) -> None:
+        """Forget a challenge whose code was never sent."""
+        ...
+
+    async def latest(
+        self, tenant_id: TenantId, device_id: DeviceId, destination: str, since: datetime
+    ) -> OtpChallenge | None:
+        """The newest unconsumed challenge of this device for this destination since then."""
+        ...
+
+    async def attempt(
+        self,
+        tenant_id: TenantId,
+        device_id: DeviceId,
+        challenge_id: ChallengeId,
+        code_digest: str,
+        now: datetime,
+    ) -> "OtpAttempt":
+        """Count one try and consume the challenge if the digest is right; one winner at most."""
+        ...
+
+    async def conclude(
+        self, tenant_id: TenantId, challenge_id: ChallengeId, user_id: UserId
+    ) -> None:
+        """Remember whom a consumed challenge led to, so that a repeat gets the same answer."""
+        ...
+
+
+class OtpAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a try came to. `repeated` without a user: nobody has concluded the challenge yet."""
+
+    outcome: Literal["right", "repeated", "wrong", "locked", "expired", "unknown", "consumed"]
+    destination: str | None = None
+    attempts_left: int = 0
+    user_id: UserId | None = None
+
+
+class EnrollmentGrants(Protocol):
+    """Who may put a palm under which user, at which device, until when (design §2 row 6)."""
+
+    async def open(
+        self, tenant_id: TenantId, device_id: DeviceId, user_id: UserId, expires_at: datetime
+    ) -> None: ...
+
+    async def is_open(
+        self, tenant_id: TenantId, device_id: DeviceId, user_id: UserId, now: datetime
+    ) -> bool: ...
+
+
+class PhoneNumbers(Protocol):
+    def normalise(self, text: str) -> str:
+        """E.164. Raises Invalid (`mobile_invalid`)."""
+        ...
+
+    def country(self, mobile: str) -> str | None:
+        """ISO 3166-1 alpha-2 of an E.164 number, None when it belongs to no country."""
+        ...

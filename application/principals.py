@@ -1,0 +1,53 @@
+"""Who is asking, as far as the edge could prove it, and in which request."""
+
+from collections.abc import Set
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.events import Origin
+from domain.ids import DeviceId, OAuthClientId, TenantId, wire
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """The part that every principal shares: the tenant wall, a name for the log, the request."""
+
+    tenant_id: TenantId
+    actor: str
+    correlation_id: UUID
+
+    def origin(self, command_id: UUID) -> Origin:
+        return Origin(actor=self.actor, correlation_id=self.correlation_id, command_id=command_id)
+
+    def command(self, operation: str, key: str | None, fresh: UUID) -> UUID:
+        """The command's id: derived from the caller's idempotency key, or fresh without one."""
+        if key is None:
+            return fresh
+        return uuid5(self.tenant_id, f"command:{self.actor}:{operation}:{key}")
+
+
+class DevicePrincipal(Caller, frozen=True, kw_only=True):
+    """A device, by the certificate of this very connection (003 §3.7)."""
+
+    device_id: DeviceId
+    fingerprint: str
+
+
+class IntegratorPrincipal(Caller, frozen=True, kw_only=True):
+    """An integrator's backend, by its access token."""
+
+    client_id: OAuthClientId
+    scopes: Set[str]
+
+
+def operator(tenant_id: TenantId, correlation_id: UUID) -> Caller:
+    """Whoever runs the command line on the platform's own machine."""
+    return Caller(tenant_id=tenant_id, actor="operator:cli", correlation_id=correlation_id)
+
+
+def device_actor(device_id: DeviceId) -> str:
+    return f"device:{wire('dev', device_id)}"
+
+
+def client_actor(client_id: OAuthClientId) -> str:
+    return f"client:{wire('cli', client_id)}"

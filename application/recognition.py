@@ -1,0 +1,203 @@
+"""Whose palm it is: asked of the vendor, or taken from a device that may say so (004 §10.3)."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from application.execute import stream_of
+from application.ports import (
+    Candidates,
+    CanonicalJSON,
+    Clock,
+    DeviceSignatures,
+    PalmVerifier,
+    Scan,
+    Streams,
+)
+from domain import enrollment as e
+from domain import user as u
+from domain.device import Device
+from domain.errors import Forbidden
+from domain.ids import PalmRef, UserId, parse
+from domain.matching import Candidate, judge
+from domain.tenant import Tenant
+from domain.transaction import NotRecognizedReason, TransactionIdentified
+
+CANDIDATES_SOUGHT: Final = 5
+
+_user: Final = stream_of(u.UserSignedUp, u.rebuild)
+
+Pair = tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], Annotated[float, msgspec.Meta(ge=0, le=1)]]
+
+
+class DeviceMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A match that the device made itself under the small model (design §2 row 16).
+
+    `signature` is base64 of the device key's signature over the canonical JSON (RFC 8785) of
+    `{"idempotency_key", "scan_sha256", "user_id", "model_version", "library_version", "scores",
+    "thresholds"}`.
+    """
+
+    user_id: Annotated[str, msgspec.Meta(max_length=64)]
+    model_version: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    library_version: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    scores: Pair
+    thresholds: Pair
+    signature: Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class Recognised(msgspec.Struct, frozen=True, kw_only=True):
+    user: u.User
+    event: TransactionIdentified
+
+
+class NotRecognised(msgspec.Struct, frozen=True, kw_only=True):
+    reason: NotRecognizedReason
+    scores: tuple[float, ...] | None
+    thresholds: tuple[float, ...]
+    policy_version: int
+    identify_ms: float
+
+
+class Recognition:
+    def __init__(
+        self,
+        streams: Streams,
+        palms: PalmVerifier,
+        signatures: DeviceSignatures,
+        canonical: CanonicalJSON,
+        clock: Clock,
+    ) -> None:
+        self._streams = streams
+        self._palms = palms
+        self._signatures = signatures
+        self._canonical = canonical
+        self._clock = clock
+
+    async def by_vendor(
+        self, tenant: Tenant, scan: Scan, deadline_s: float
+    ) -> Recognised | NotRecognised:
+        """1:N in the tenant's own namespace. Raises PalmQueryForbidden and PalmVendorFailed."""
+        started = self._clock.monotonic()
+        answered = await self._palms.identify(
+            tenant.tenant_key, scan, k=CANDIDATES_SOUGHT, deadline_s=deadline_s
+        )
+        identify_ms = _ms(self._clock.monotonic() - started)
+        owners = await self._best_palm_of_each_person(tenant, answered)
+        policy = tenant.settings.match_policy
+        match = judge(policy, list(owners.values()), answered.thresholds)
+        if match.verdict != "match" or match.best is None:
+            return NotRecognised(
+                reason="no_candidate" if match.verdict == "match" else match.verdict,
+                scores=match.best.scores if match.best is not None else None,
+                thresholds=match.effective,
+                policy_version=policy.version,
+                identify_ms=identify_ms,
+            )
+        best = match.best
+        user_id = next(owner for owner, palm in owners.items() if palm is best)
+        user = await self._streams.state(tenant.id, user_id, u.rebuild)
+        assert user is not None, "an enrolled palm belongs to a user"
+        event = TransactionIdentified(
+            user_id=user_id,
+            palm_ref=best.palm_ref,
+            match_source="server",
+            scores=best.scores,
+            thresholds=match.effective,
+            policy_version=policy.version,
+            identify_ms=identify_ms,
+        )
+        return Recognised(user=user, event=event)
+
+    async def by_device(
+        self, tenant: Tenant, device: Device, match: DeviceMatch, key: str, scan_sha256: str
+    ) -> Recognised | NotRecognised:
+        """The device's own word, within bounds: a capable device, its gallery, its signature.
+
+        Raises Forbidden (`small_model_not_allowed`) when the device may not say so, and
+        (`match_signature_invalid`) when it did not sign what it said.
+        """
+        if tenant.settings.palm_model != "small" or not device.registered.small_model_capable:
+            raise Forbidden("small_model_not_allowed")
+        if not self._is_signed(device, match, key, scan_sha256):
+            raise Forbidden("match_signature_invalid")
+        found = parse("usr", match.user_id)
+        user = None if found is None else await self._streams.state(tenant.id, found, _user)
+        palm = None if user is None else await self._enrolled_at(device, user)
+        if user is None or palm is None:
+            raise Forbidden("small_model_not_allowed", "not in this device's gallery")
+        policy = tenant.settings.match_policy
+        least = (
+            max(match.thresholds[0], policy.minimum[0]),
+            max(match.thresholds[1], policy.minimum[1]),
+        )
+        if match.scores[0] < least[0] or match.scores[1] < least[1]:
+            return NotRecognised(
+                reason="low_confidence",
+                scores=match.scores,
+                thresholds=least,
+                policy_version=policy.version,
+                identify_ms=0.0,
+            )
+        event = TransactionIdentified(
+            user_id=user.id,
+            palm_ref=palm,
+            match_source="device",
+            scores=match.scores,
+            thresholds=least,
+            policy_version=policy.version,
+            identify_ms=0.0,
+        )
+        return Recognised(user=user, event=event)
+
+    async def _best_palm_of_each_person(
+        self, tenant: Tenant, answered: Candidates
+    ) -> dict[UserId, Candidate]:
+        """One candidate per person, so that two hands of one person are never ambiguous."""
+        best: dict[UserId, Candidate] = {}
+        for candidate in answered.found:
+            enrolled = await self._streams.state(tenant.id, candidate.palm_ref, e.rebuild)
+            if enrolled is None or enrolled.status != "completed":
+                continue
+            owner = enrolled.started.user_id
+            held = best.get(owner)
+            if held is None or sum(candidate.scores) > sum(held.scores):
+                best[owner] = candidate
+        return best
+
+    def _is_signed(self, device: Device, match: DeviceMatch, key: str, scan_sha256: str) -> bool:
+        said: dict[str, Any] = {
+            "idempotency_key": key,
+            "scan_sha256": scan_sha256,
+            "user_id": match.user_id,
+            "model_version": match.model_version,
+            "library_version": match.library_version,
+            "scores": list(match.scores),
+            "thresholds": list(match.thresholds),
+        }
+        try:
+            signature = base64.b64decode(match.signature, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        certificate = device.certificate
+        return certificate is not None and self._signatures.verify(
+            certificate.certificate_pem, self._canonical.canonical(said), signature
+        )
+
+    async def _enrolled_at(self, device: Device, user: u.User) -> PalmRef | None:
+        """A palm of the person that was enrolled at this very device: its gallery."""
+        for palm_ref in user.palms:
+            enrolled = await self._streams.state(user.tenant_id, palm_ref, e.rebuild)
+            if (
+                enrolled is not None
+                and enrolled.status == "completed"
+                and enrolled.started.device_id == device.id
+            ):
+                return palm_ref
+        return None
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,172 @@
+"""What is kept about people and clients, in memory and under the rules of the real tables."""
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from application.ports import OtpAttempt, OtpChallenge
+from domain.errors import Refusal
+from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from tests.application.memory_log import Hook
+
+
+class Vault:
+    """Personal values of people, in the clear: this one only lives as long as a test."""
+
+    def __init__(self, pause: Hook) -> None:
+        self._pause = pause
+        self.values: dict[tuple[TenantId, UserId, str], str] = {}
+        self.when_storing: Hook | None = None
+        """Runs once, when a value is about to be stored."""
+
+    async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None:
+        await self._pause()
+        hook, self.when_storing = self.when_storing, None
+        if hook is not None:
+            await hook()
+        self.values[tenant_id, user_id, field] = value
+
+    async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
+        return self.values.get((tenant_id, user_id, field))
+
+    async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
+        await self._pause()
+        held = [key for key in self.values if key[:2] == (tenant_id, user_id)]
+        for key in held:
+            del self.values[key]
+        return bool(held)
+
+
+class Sender:
+    """Keeps what it was to send: (destination, code, locale)."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+        self.raises: Refusal | None = None
+
+    async def send(self, destination: str, code: str, locale: str) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.sent.append((destination, code, locale))
+
+
+class _Challenge(msgspec.Struct):
+    opened: OtpChallenge
+    code_digest: str
+    attempts: int = 0
+    consumed_at: datetime | None = None
+    user_id: UserId | None = None
+
+
+class Challenges:
+    """Outstanding codes under the rules of the table: five tries, one winner, a minute's repeat."""
+
+    TRIES: Final = 5
+
+    def __init__(self, pause: Hook) -> None:
+        self._pause = pause
+        self.kept: dict[ChallengeId, _Challenge] = {}
+
+    async def open(self, challenge: OtpChallenge, code_digest: str) -> None:
+        await self._pause()
+        self.kept[challenge.id] = _Challenge(challenge, code_digest)
+
+    async def discard(self, tenant_id: TenantId, challenge_id: ChallengeId) -> None:
+        await self._pause()
+        assert self.kept.pop(challenge_id).opened.tenant_id == tenant_id
+
+    async def latest(
+        self, tenant_id: TenantId, device_id: DeviceId, destination: str, since: datetime
+    ) -> OtpChallenge | None:
+        await self._pause()
+        found = [
+            each.opened
+            for each in self.kept.values()
+            if each.consumed_at is None
+            and each.opened.created_at >= since
+            and (each.opened.tenant_id, each.opened.device_id) == (tenant_id, device_id)
+            and each.opened.destination == destination
+        ]
+        return max(found, key=lambda each: (each.created_at, each.id), default=None)
+
+    async def attempt(
+        self,
+        tenant_id: TenantId,
+        device_id: DeviceId,
+        challenge_id: ChallengeId,
+        code_digest: str,
+        now: datetime,
+    ) -> OtpAttempt:
+        await self._pause()
+        held = self.kept.get(challenge_id)
+        if held is None or (held.opened.tenant_id, held.opened.device_id) != (tenant_id, device_id):
+            return OtpAttempt(outcome="unknown")
+        outcome = self._outcome(held, held.code_digest == code_digest, now)
+        if outcome == "right":
+            held.consumed_at = now
+        if held.code_digest != code_digest and held.attempts < self.TRIES:
+            held.attempts += 1
+        left = self.TRIES - held.attempts
+        if outcome not in ("right", "repeated"):
+            return OtpAttempt(outcome=outcome, attempts_left=left)
+        return OtpAttempt(
+            outcome=outcome,
+            destination=held.opened.destination,
+            attempts_left=left,
+            user_id=held.user_id,
+        )
+
+    async def conclude(
+        self, tenant_id: TenantId, challenge_id: ChallengeId, user_id: UserId
+    ) -> None:
+        await self._pause()
+        held = self.kept[challenge_id]
+        assert held.opened.tenant_id == tenant_id
+        held.user_id = user_id
+
+    def _outcome(
+        self, held: _Challenge, right: bool, now: datetime
+    ) -> Literal["right", "repeated", "wrong", "locked", "expired", "consumed"]:
+        open_tries = held.attempts < self.TRIES
+        if held.consumed_at is not None:
+            lately = now - held.consumed_at < timedelta(seconds=60)
+            return "repeated" if right and open_tries and lately else "consumed"
+        if not open_tries:
+            return "locked"
+        if held.opened.expires_at <= now:
+            return "expired"
+        return "right" if right else "wrong"
+
+
+class Grants:
+    """Open enrolment grants and when they end."""
+
+    def __init__(self) -> None:
+        self.until: dict[tuple[TenantId, DeviceId, UserId], datetime] = {}
+
+    async def open(
+        self, tenant_id: TenantId, device_id: DeviceId, user_id: UserId, expires_at: datetime
+    ) -> None:
+        held = self.until.get((tenant_id, device_id, user_id), expires_at)
+        self.until[tenant_id, device_id, user_id] = max(held, expires_at)
+
+    async def is_open(
+        self, tenant_id: TenantId, device_id: DeviceId, user_id: UserId, now: datetime
+    ) -> bool:
+        until = self.until.get((tenant_id, device_id, user_id))
+        return until is not None and until > now
+
+
+class ClientSecrets:
+    """Digests of client secrets by owner."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[UUID, str], TenantId] = {}
+
+    async def store(self, tenant_id: TenantId, owner: UUID, secret_digest: str) -> None:
+        self.kept[owner, secret_digest] = tenant_id
+
+    async def verify(self, owner: UUID, secret_digest: str) -> TenantId | None:
+        return self.kept.get((owner, secret_digest))

@@ -1,0 +1,216 @@
+"""A lane that fails open: for a silent product only, within its budgets, never for a refusal."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from application.ports import AuthorizeFailed, AuthorizeFailure
+from domain import transaction as x
+from domain.linked_service import NetworkFailure, StandIn
+from tests import builders
+from tests.application.world import (
+    OTHER_PALM,
+    OTHER_USER,
+    TENANT_KEY,
+    Killed,
+    World,
+    asking,
+    kill,
+    transaction,
+)
+
+BEA = b"the palm of bea"
+
+NETWORK: list[NetworkFailure] = [
+    "authorize_timeout",
+    "circuit_open",
+    "connect_error",
+    "product_5xx",
+]
+REFUSALS: list[AuthorizeFailure] = [
+    "product_malformed",
+    "assertion_rejected",
+    "product_refused",
+    "egress_blocked",
+]
+
+
+def open_lane(
+    failure: AuthorizeFailure = "authorize_timeout", budget: StandIn | None = None
+) -> World:
+    """A world whose product fails in this way, on a lane that fails open."""
+    world = World()
+    world.routing(fail_mode="open", stand_in=budget or StandIn())
+    world.product.says = AuthorizeFailed(failure, reached=True, detail="what happened")
+    return world
+
+
+async def outcome(world: World, number: int = 1, **request: Any) -> tuple[str, str | None, bool]:
+    """Decision, reason and stand-in of the n-th transaction."""
+    answer = (await world.transact(asking(key=f"till-4-{number:016}", **request))).answer
+    return answer.decision, answer.reason, answer.stand_in
+
+
+CLOSED = ("deny", "stand_in_limit", False)
+
+
+async def test_a_device_cannot_open_a_lane_by_leaving_the_product_no_time() -> None:
+    """500 ms in all leave 400 of the 800 that the product was promised; its silence is ours."""
+    world = open_lane()
+    assert await outcome(world, deadline_ms=500) == ("deny", "authorize_timeout", False)
+    assert await outcome(world, 2, deadline_ms=3000) == ("allow", "authorize_timeout", True)
+
+
+async def test_a_lane_stays_shut_when_an_attempt_that_died_may_have_heard_a_refusal() -> None:
+    """Whoever died after the intent may have been told no; now the product is silent."""
+    world = open_lane()
+    world.log.after(x.TransactionAuthorizationRequested, kill)
+    with pytest.raises(Killed):
+        await world.transact()
+    world.clock.advance(5.0)
+    answer = (await world.transact()).answer
+    assert (answer.decision, answer.stand_in) == ("deny", False)
+
+
+def opened(reason: str = "authorize_timeout") -> tuple[str, str, bool]:
+    return ("allow", reason, True)
+
+
+@pytest.mark.parametrize("failure", NETWORK)
+async def test_a_silent_product_is_stood_in_for_and_will_be_told(failure: NetworkFailure) -> None:
+    world = open_lane(failure)
+    answer = (await world.transact()).answer
+    assert (answer.decision, answer.reason, answer.stand_in) == opened(failure)
+    assert (answer.display_message, answer.product_reference, answer.ttl_seconds) == ("", None, 0)
+    event = world.events(transaction())[-1]
+    assert isinstance(event, x.TransactionFailedOpen)
+    assert (event.reason, event.advice_needed, event.detail) == (failure, True, "what happened")
+    assert event.authorize_ms == 0.0
+
+
+@pytest.mark.parametrize("failure", REFUSALS)
+async def test_a_refusal_never_becomes_an_allow(failure: AuthorizeFailure) -> None:
+    world = open_lane(failure)
+    assert (await outcome(world))[0] == "deny"
+    assert "transaction.failed_open" not in [r.event.NAME for r in world.log.read_now()]
+
+
+async def test_a_lane_that_fails_closed_does_not_open_whatever_its_budget() -> None:
+    world = open_lane()
+    world.routing(fail_mode="closed", stand_in=StandIn())
+    assert await outcome(world) == ("deny", "authorize_timeout", False)
+
+
+@pytest.mark.parametrize("failure", NETWORK)
+async def test_each_kind_of_silence_can_be_left_out(failure: NetworkFailure) -> None:
+    others: tuple[NetworkFailure, ...] = tuple(kind for kind in NETWORK if kind != failure)
+    world = open_lane(failure, StandIn(enabled_for=others))
+    assert await outcome(world) == ("deny", failure, False)
+
+
+@pytest.mark.parametrize(
+    ("context", "pointer", "opens"),
+    [
+        ({"amount": "100"}, "/amount", True),
+        ({"amount": "100.00"}, "/amount", True),
+        ({"amount": "100.01"}, "/amount", False),
+        ({"amount": 100}, "/amount", True),
+        ({"amount": 100.01}, "/amount", False),
+        ({"amount": 1e300}, "/amount", False),
+        ({}, "/amount", True),
+        ({"amount": "-1"}, "/amount", False),
+        ({"amount": -1}, "/amount", False),
+        ({"amount": "a lot"}, "/amount", False),
+        ({"amount": "NaN"}, "/amount", False),
+        ({"amount": "sNaN"}, "/amount", False),
+        ({"amount": "Infinity"}, "/amount", False),
+        ({"amount": True}, "/amount", False),
+        ({"amount": None}, "/amount", False),
+        ({"amount": {"value": "5"}}, "/amount", False),
+        ({"amount": ["5"]}, "/amount", False),
+        ({"amount": {"value": "5"}}, "/amount/value", True),
+        ({"amount": {"value": "500"}}, "/amount/value", False),
+        ({"amount": {"currency": "SAR"}}, "/amount/value", True),
+        ({"a/b": {"c~d": "500"}}, "/a~1b/c~0d", False),
+        ({"a/b": {"c~d": "5"}}, "/a~1b/c~0d", True),
+        ({"~1": "500"}, "/~01", False),
+        ({"lines": [{"amount": "500"}]}, "/lines/0/amount", False),
+        ({"lines": [{"amount": "5"}, {"amount": "500"}]}, "/lines/1/amount", False),
+        ({"lines": [{"amount": "5"}]}, "/lines/0/amount", True),
+        ({"lines": []}, "/lines/0/amount", True),
+        ({"lines": [{"amount": "5"}]}, "/lines/00/amount", False),
+        ({"lines": [{"amount": "5"}]}, "/lines/-/amount", False),
+        ({"lines": [{"amount": "5"}]}, "/lines/amount", False),
+        ({"amount": "500"}, "/amount/value", False),
+        ({"amount": "5"}, "", False),
+    ],
+)
+async def test_the_amount_must_be_within_what_may_be_stood_in_for(
+    context: dict[str, Any], pointer: str, opens: bool
+) -> None:
+    """An amount that is absent counts as zero; what cannot be read as one never opens a lane."""
+    world = open_lane(budget=StandIn(amount_pointer=pointer))
+    assert await outcome(world, context=context) == (opened() if opens else CLOSED)
+
+
+async def test_over_the_budget_the_lane_closes_with_a_void_and_says_why() -> None:
+    world = open_lane(budget=StandIn(max_amount="4.99"))
+    assert await outcome(world) == CLOSED
+    closed = world.events(transaction(f"till-4-{1:016}"))[-1]
+    assert isinstance(closed, x.TransactionFailedClosed)
+    assert (closed.void_needed, closed.detail) == (True, "authorize_timeout")
+
+
+def _bea(world: World) -> None:
+    world.given(OTHER_USER, builders.user_signed_up(), builders.user_consent_granted())
+    world.given(
+        OTHER_PALM,
+        builders.enrollment_started(user_id=OTHER_USER),
+        builders.enrollment_completed(),
+    )
+    world.palms.enrolled[TENANT_KEY, OTHER_PALM] = BEA
+
+
+async def test_a_person_is_let_through_so_many_times_an_hour() -> None:
+    world = open_lane(budget=StandIn(per_user_per_hour=2))
+    _bea(world)
+    assert [await outcome(world, n) for n in range(3)] == [opened(), opened(), CLOSED]
+    assert await outcome(world, 3, palm=BEA) == opened()
+    world.clock.advance(2 * 3600)
+    assert await outcome(world, 4) == opened()
+
+
+async def test_a_lane_lets_so_many_people_through_a_minute() -> None:
+    world = open_lane(budget=StandIn(per_minute=2))
+    _bea(world)
+    assert [await outcome(world, n) for n in range(2)] == [opened(), opened()]
+    assert await outcome(world, 3, palm=BEA) == CLOSED
+    world.clock.advance(120)
+    assert await outcome(world, 4, palm=BEA) == opened()
+
+
+@pytest.mark.parametrize("budget", [StandIn(per_user_per_hour=0), StandIn(per_minute=0)])
+async def test_a_budget_of_nothing_lets_nobody_through(budget: StandIn) -> None:
+    assert await outcome(open_lane(budget=budget)) == CLOSED
+
+
+async def test_a_budget_of_no_money_lets_through_what_costs_nothing() -> None:
+    world = open_lane(budget=StandIn(max_amount="0"))
+    assert await outcome(world) == CLOSED
+    assert await outcome(world, 2, context={"door": "main"}) == opened()
+
+
+async def test_what_the_amount_refused_uses_up_nothing() -> None:
+    world = open_lane(budget=StandIn(per_user_per_hour=1, per_minute=1))
+    for number in range(3):
+        assert await outcome(world, number, context={"amount": "500"}) == CLOSED
+    assert await outcome(world, 4) == opened()
+
+
+async def test_a_repeat_of_a_stand_in_uses_up_nothing() -> None:
+    world = open_lane(budget=StandIn(per_user_per_hour=1))
+    first = await world.transact()
+    again = await world.transact()
+    assert msgspec.json.encode(again.answer) == msgspec.json.encode(first.answer)
+    assert again.answer.stand_in

@@ -1,0 +1,398 @@
+"""The application between ports that do as they are told, over a log in memory.
+
+`World()` has one tenant with a till, a product, and one person whose palm is known; its clock
+stands still until a test moves it. What leaves the house and what becomes durable is written
+into one `trace`, in the order in which it happened.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from application.attempt import Attempts, TransactionRequest
+from application.authorization import Authorization
+from application.broker import Broker, Reply
+from application.clients import Clients
+from application.devices import Devices
+from application.enrollments import Enrollments
+from application.linked_services import LinkedServices
+from application.ports import (
+    CertificateRequest,
+    EventLog,
+    IssuedCertificate,
+    Scan,
+    Streams,
+)
+from application.principals import Caller, DevicePrincipal
+from application.recognition import DeviceMatch, Recognition
+from application.signups import SignUps
+from application.stand_in import StandIns
+from application.tenants import Tenants
+from domain import claim as k
+from domain import linked_service as ls
+from domain import tenant as t
+from domain.errors import Invalid, Malformed
+from domain.events import DomainEvent, Origin, StreamAppend
+from domain.ids import (
+    DeviceId,
+    PalmRef,
+    TenantId,
+    TransactionId,
+    UserId,
+    claim_id,
+    transaction_id,
+)
+from infrastructure.canonical_json import JcsCanonicalJSON
+from infrastructure.ids import RandomIds
+from infrastructure.keyring import Keyring
+from infrastructure.phone_numbers import E164PhoneNumbers
+from infrastructure.rate_limits import InProcessRateLimiter
+from tests import builders
+from tests.application.counterparts import Palms, Product
+from tests.application.hand_clock import HandClock
+from tests.application.memory_log import MemoryEventLog
+from tests.application.people import Challenges, ClientSecrets, Grants, Sender, Vault
+from tests.application.turns import Turns
+from tests.builders import DEVICE, PALM, ROUTING, SERVICE, USER
+from tests.spec import CORRELATION, TENANT
+
+ISSUER: Final = "https://id.example"
+ALI: Final = b"the palm of ali"
+KEY: Final = "till-4-00000000001"
+MOBILE: Final = "+966501234567"
+CERTIFICATE: Final = builders.device_paired.default.certificate_pem
+
+
+class Signer:
+    """Signs by keeping what it was given."""
+
+    def __init__(self) -> None:
+        self.claims: list[Mapping[str, Any]] = []
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        self.claims.append(claims)
+        return f"assertion-{len(self.claims)}"
+
+
+class Signatures:
+    """A signature is the hash of the certificate and the message."""
+
+    def sign(self, certificate_pem: str, message: bytes) -> bytes:
+        return hashlib.sha256(certificate_pem.encode() + message).digest()
+
+    def verify(self, certificate_pem: str, message: bytes, signature: bytes) -> bool:
+        return signature == self.sign(certificate_pem, message)
+
+
+class Authority:
+    """A CA whose CSRs read `key K1` or, bound to a code, `key K1 code ABC`."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+        self.issued: dict[str, IssuedCertificate] = {}
+
+    def examine(self, csr_pem: str) -> CertificateRequest:
+        match csr_pem.split():
+            case ["key", key]:
+                code = None
+            case ["key", key, "code", code]:
+                pass
+            case _:
+                raise Malformed("csr_invalid")
+        return CertificateRequest(
+            csr_sha256=hashlib.sha256(csr_pem.encode()).hexdigest(),
+            spki_sha256=hashlib.sha256(key.encode()).hexdigest(),
+            challenge_password=code,
+        )
+
+    def issue(
+        self, csr_pem: str, tenant_id: TenantId, device_id: DeviceId, *, validity_days: int
+    ) -> IssuedCertificate:
+        serial = f"{len(self.issued) + 1:x}"
+        pem = f"certificate {serial} for {csr_pem} of {device_id} in {tenant_id}"
+        self.issued[pem] = IssuedCertificate(
+            certificate_pem=pem,
+            chain_pem="chain",
+            fingerprint_sha256=hashlib.sha256(pem.encode()).hexdigest(),
+            serial=serial,
+            not_before=self._clock.now(),
+            not_after=self._clock.now() + timedelta(days=validity_days),
+        )
+        return self.issued[pem]
+
+    def reread(self, certificate_pem: str) -> IssuedCertificate:
+        return self.issued[certificate_pem]
+
+    def ca_bundle_pem(self) -> str:
+        return "bundle"
+
+
+class Revocations:
+    """What this process refuses."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def revoked(self, fingerprints: Sequence[str]) -> None:
+        self.refused += fingerprints
+
+
+class Egress:
+    """Forbids the URLs in `forbidden` and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.forbidden: set[str] = set()
+
+    async def check(self, url: str) -> None:
+        self.asked.append(url)
+        if url in self.forbidden:
+            raise Invalid("url_forbidden")
+
+
+class BoundDevices:
+    """How many devices a product has, by its key."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[TenantId, str], int] = {}
+
+    async def count(self, tenant_id: TenantId, product_key: str) -> int:
+        return self.of.get((tenant_id, product_key), 0)
+
+
+class Log(EventLog, Streams, Protocol):
+    """What a process has of the log."""
+
+
+class World:
+    """One log, one vendor, one product; every `broker()` is a process of its own."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.clock = HandClock()
+        self.ids = RandomIds(self.clock)
+        self.log = MemoryEventLog(self.clock, pause=self.turns.turn)
+        self.trace = self.log.trace
+        self.palms = Palms(self.clock, self.trace, self.turns.turn)
+        self.product = Product(self.clock, self.trace, self.turns.turn)
+        self.signer = Signer()
+        self.signatures = Signatures()
+        self.authority = Authority(self.clock)
+        self.revocations = Revocations()
+        self.vault = Vault(self.turns.turn)
+        self.sender = Sender()
+        self.challenges = Challenges(self.turns.turn)
+        self.grants = Grants()
+        self.secrets = ClientSecrets()
+        self.egress = Egress()
+        self.bound_devices = BoundDevices()
+        self.limiter = InProcessRateLimiter(monotonic=self.clock.monotonic)
+        self.digests = Keyring(bytes(range(32)))
+        self.canonical = JcsCanonicalJSON()
+        self._furnish()
+        self.trace.clear()
+
+    def _furnish(self) -> None:
+        self.given(TENANT, builders.tenant_created())
+        self.given(SERVICE, builders.linked_service_registered())
+        self.given(PRODUCT_CLAIM, builders.claim_taken(owner=SERVICE))
+        self.given(
+            DEVICE,
+            builders.device_registered(),
+            builders.device_pairing_code_issued(),
+            builders.device_paired(),
+        )
+        self.given(
+            USER,
+            builders.user_signed_up(),
+            builders.user_consent_granted(),
+            builders.user_palm_added(),
+        )
+        self.given(PALM, builders.enrollment_started(), builders.enrollment_completed())
+        self.given(
+            claim_id(TENANT, k.PALM_HAND, f"{USER}:right"),
+            builders.claim_taken(kind=k.PALM_HAND, owner=PALM),
+        )
+        self.palms.enrolled[TENANT_KEY, PALM] = ALI
+
+    def given(self, stream_id: UUID, *events: DomainEvent, tenant_id: TenantId = TENANT) -> None:
+        """Let this have happened: the events follow whatever the stream holds."""
+        origin = Origin(actor="system:test", correlation_id=CORRELATION, command_id=self.ids.uuid())
+        append = StreamAppend(
+            tenant_id=tenant_id,
+            stream_id=stream_id,
+            expected_version=len(self.log.stream(stream_id)),
+            events=events,
+        )
+        self.log.record(origin, [append])
+
+    def settings(self, **changes: Any) -> None:
+        """Let the tenant have these settings, the others as they come."""
+        settings = t.TenantSettings(**changes)
+        self.given(TENANT, t.TenantSettingsChanged(settings=settings, changed=tuple(changes)))
+
+    def routing(self, **changes: Any) -> None:
+        """Let the product be called in this way from now on."""
+        routing = msgspec.structs.replace(ROUTING, **changes)
+        self.given(SERVICE, ls.LinkedServiceChanged(routing=routing, changed=tuple(changes)))
+
+    def events(self, stream_id: UUID) -> list[DomainEvent]:
+        """What a stream says."""
+        return [recorded.event for recorded in self.log.stream(stream_id)]
+
+    def names(self, stream_id: UUID) -> list[str]:
+        return [event.NAME for event in self.events(stream_id)]
+
+    def broker(self, log: Log | None = None) -> Broker:
+        """A process that brokers, over the log itself or over a door to it that a test made."""
+        log = log or self.log
+        attempts = Attempts(
+            log,
+            log,
+            Recognition(log, self.palms, self.signatures, self.canonical, self.clock),
+            Authorization(self.product, self.signer, ISSUER),
+            StandIns(self.limiter),
+            self.clock,
+            self.ids,
+        )
+        return Broker(log, log, attempts, self.canonical, self.clock, self.ids)
+
+    async def transact(
+        self,
+        request: TransactionRequest | None = None,
+        *,
+        broker: Broker | None = None,
+        device: DevicePrincipal | None = None,
+    ) -> Reply:
+        """Ask as the till does; the answer is noted in the trace when it is out."""
+        broker = broker or self.broker()
+        reply = await broker.transact(device or TILL, request or asking())
+        self.trace.append("answered")
+        return reply
+
+    def devices(self) -> Devices:
+        return Devices(
+            self.log,
+            self.log,
+            self.authority,
+            self.revocations,
+            self.limiter,
+            self.digests,
+            self.clock,
+            self.ids,
+        )
+
+    def sign_ups(self) -> SignUps:
+        return SignUps(
+            self.log,
+            self.log,
+            self.challenges,
+            self.grants,
+            self.sender,
+            self.vault,
+            E164PhoneNumbers(),
+            self.limiter,
+            self.digests,
+            self.clock,
+            self.ids,
+        )
+
+    def enrollments(self) -> Enrollments:
+        return Enrollments(self.log, self.log, self.palms, self.grants, self.clock, self.ids)
+
+    def linked_services(self) -> LinkedServices:
+        return LinkedServices(self.log, self.egress, self.bound_devices, self.ids)
+
+    def clients(self) -> Clients:
+        return Clients(self.log, self.log, self.secrets, self.digests, self.ids)
+
+    def tenants(self) -> Tenants:
+        return Tenants(self.log, self.ids)
+
+
+TILL: Final = DevicePrincipal(
+    tenant_id=TENANT,
+    actor=f"device:dev_{DEVICE.hex}",
+    correlation_id=CORRELATION,
+    device_id=DEVICE,
+    fingerprint=builders.device_paired.default.fingerprint,
+)
+BACKEND: Final = Caller(tenant_id=TENANT, actor="client:cli_1", correlation_id=CORRELATION)
+PRODUCT_CLAIM: Final = claim_id(TENANT, k.PRODUCT_KEY, "wallet")
+OTHER_TENANT: Final = TenantId(UUID("0198c000-0000-7000-8000-0000000000ff"))
+OTHER_USER: Final = UserId(UUID("0198c000-0000-7000-8000-0000000000a2"))
+OTHER_DEVICE: Final = DeviceId(UUID("0198c000-0000-7000-8000-0000000000b2"))
+OTHER_PALM: Final = PalmRef(UUID("0198c000-0000-7000-8000-0000000000d2"))
+TENANT_KEY: Final = builders.tenant_created.default.tenant_key
+"""The tenant's namespace at the vendor."""
+
+
+def device(device_id: DeviceId, tenant_id: TenantId = TENANT) -> DevicePrincipal:
+    """The principal of another device."""
+    return msgspec.structs.replace(TILL, device_id=device_id, tenant_id=tenant_id)
+
+
+def scan(palm: bytes = ALI) -> Scan:
+    return Scan(
+        format="biowave.rgb_ir.v1",
+        rgb=palm,
+        ir=palm[::-1],
+        hand="right",
+        sha256=hashlib.sha256(palm).hexdigest(),
+    )
+
+
+def asking(
+    palm: bytes = ALI,
+    *,
+    key: str = KEY,
+    context: dict[str, Any] | None = None,
+    deadline_ms: int | None = None,
+    match: DeviceMatch | None = None,
+) -> TransactionRequest:
+    return TransactionRequest(
+        idempotency_key=key,
+        scan=scan(palm),
+        context={"amount": "5.00", "currency": "SAR"} if context is None else context,
+        deadline_ms=deadline_ms,
+        match=match,
+    )
+
+
+def transaction(key: str = KEY, device_id: DeviceId = DEVICE) -> TransactionId:
+    return transaction_id(device_id, key)
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+async def kill() -> None:
+    """The process dies."""
+    raise Killed
+
+
+class Gate:
+    """A hook that holds whoever gets there until `open` is set."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+def raising(error: Exception) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A hook that fails in this way."""
+
+    async def hook() -> None:
+        raise error
+
+    return hook
