@@ -1,0 +1,16 @@
+"""The time as this machine has it."""
+
+import time
+from datetime import UTC, datetime
+
+
+class SystemClock:
+    """The `Clock` port over the operating system's clocks."""
+
+    def now(self) -> datetime:
+        """The present, in UTC and aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        return time.monotonic()

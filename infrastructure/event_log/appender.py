@@ -1,0 +1,224 @@
+"""The one writer of a process: concurrent appends share a commit, and each stands on its own.
+
+A batch forms while the one before it is being committed; nobody waits for company. What is
+accepted and at which positions is decided by `append_events` in the database, which also
+knows a submission again that it already holds.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from application.ports import Appended, CommitFailed, StaleStream
+from domain.errors import Unavailable
+from domain.events import Origin
+from infrastructure.database import APP_ROLE
+from infrastructure.event_log.session import ConnectionLost, Session
+from infrastructure.event_log.wire_arrays import (
+    ByteaArray,
+    Int4Array,
+    Int8Array,
+    TextArray,
+    UuidArray,
+    WireArray,
+)
+
+EventRow = tuple[UUID, UUID, int, str, bytes]
+"""Tenant, stream, version, name and payload of one event to append."""
+
+APPEND: Final = "SELECT * FROM append_events(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
+
+_OVERLOADED_RETRY_S: Final = 1
+
+
+class Submission:
+    """What commits as a whole: its events, who waits for it, and the streams it touches."""
+
+    __slots__ = ("answer", "events", "origin", "streams")
+
+    def __init__(
+        self, origin: Origin, events: Sequence[EventRow], answer: "asyncio.Future[Appended]"
+    ) -> None:
+        self.origin = origin
+        self.events = events
+        self.answer = answer
+        self.streams = {event[1] for event in events}
+
+    def succeed(self, appended: Appended) -> None:
+        if not self.answer.done():
+            self.answer.set_result(appended)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[WireArray, ...]:
+    """The arguments of `append_events`: one array per column, one element per event."""
+    numbers: list[int] = []
+    tenants: list[UUID] = []
+    streams: list[UUID] = []
+    versions: list[int] = []
+    commands: list[UUID] = []
+    correlations: list[UUID] = []
+    names: list[str] = []
+    actors: list[str] = []
+    payloads: list[bytes] = []
+    for number, (origin, events) in enumerate(submissions):
+        for tenant, stream, version, name, payload in events:
+            numbers.append(number)
+            tenants.append(tenant)
+            streams.append(stream)
+            versions.append(version)
+            commands.append(origin.command_id)
+            correlations.append(origin.correlation_id)
+            names.append(name)
+            actors.append(origin.actor)
+            payloads.append(payload)
+    return (
+        Int4Array.of(numbers),
+        UuidArray.of(tenants),
+        UuidArray.of(streams),
+        Int8Array.of(versions),
+        UuidArray.of(commands),
+        UuidArray.of(correlations),
+        TextArray.of(names),
+        TextArray.of(actors),
+        ByteaArray.of(payloads),
+    )
+
+
+class GroupAppender:
+    """`deadline_s` bounds how long the fate of a batch may stay unknown."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        deadline_s: float = 5.0,
+        batch_events_max: int = 512,
+        waiting_events_max: int = 16_384,
+    ) -> None:
+        self._session = Session(dsn, APP_ROLE)
+        self._deadline_s = deadline_s
+        self._batch_events_max = batch_events_max
+        self._waiting_events_max = waiting_events_max
+        self._waiting: deque[Submission] = deque()
+        self._waiting_events = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._writer: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect and start the writer. Raises psycopg.Error."""
+        await self._session.open()
+        self._writer = asyncio.create_task(self._write(), name="event log appender")
+
+    async def close(self) -> None:
+        """Refuse new submissions, commit those that wait, and end."""
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+        await self._session.close()
+
+    async def append(self, origin: Origin, events: Sequence[EventRow]) -> Appended:
+        """Commit `events` as one submission, durably.
+
+        Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when it
+        was not even queued. A caller that is cancelled while it waits leaves the outcome open.
+        """
+        if self._closing or self._writer is None:
+            raise Unavailable("shutting_down")
+        if self._waiting_events + len(events) > self._waiting_events_max:
+            raise Unavailable("overloaded", retry_after_s=_OVERLOADED_RETRY_S)
+        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Submission(origin, events, answer))
+        self._waiting_events += len(events)
+        self._wake.set()
+        return await answer
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                batch = self._next_batch()
+                if batch:
+                    await self._commit(batch)
+        finally:
+            self._closing = True
+            for submission in self._waiting:
+                submission.fail(CommitFailed("the writer of this process has ended"))
+
+    def _next_batch(self) -> list[Submission]:
+        """The oldest submissions, at most one per stream: what builds on another waits for it."""
+        batch: list[Submission] = []
+        deferred: list[Submission] = []
+        touched: set[UUID] = set()
+        events = scanned = 0
+        while self._waiting and scanned < 2 * self._batch_events_max:
+            submission = self._waiting[0]
+            if batch and events + len(submission.events) > self._batch_events_max:
+                break
+            self._waiting.popleft()
+            scanned += 1
+            if submission.answer.done():  # the caller was cancelled before anything was sent
+                self._waiting_events -= len(submission.events)
+            elif touched.isdisjoint(submission.streams):
+                batch.append(submission)
+                events += len(submission.events)
+            else:
+                deferred.append(submission)
+            touched |= submission.streams
+        self._waiting.extendleft(reversed(deferred))
+        self._waiting_events -= events
+        return batch
+
+    async def _commit(self, batch: Sequence[Submission]) -> None:
+        try:
+            await self._send(batch)
+        except ConnectionLost as error:
+            for submission in batch:
+                submission.fail(CommitFailed(str(error)))
+        except Exception as error:
+            # The server or the encoder refused the batch, so nothing of it is stored.
+            if len(batch) == 1:
+                batch[0].fail(error)
+                return
+            for submission in batch:
+                await self._commit([submission])
+        finally:
+            for submission in batch:
+                submission.fail(CommitFailed("the writer of this process has ended"))
+
+    async def _send(self, batch: Sequence[Submission]) -> None:
+        rows = await self._session.fetch(
+            APPEND,
+            columns([(submission.origin, submission.events) for submission in batch]),
+            within_s=self._deadline_s,
+        )
+        position = 0
+        apart: dict[int, tuple[int, int, list[UUID] | None]] = {}
+        for number, first, last, stale in rows:
+            if number is None:
+                position = first
+            else:
+                apart[number] = (first, last, stale)
+        for number, submission in enumerate(batch):
+            if number in apart:
+                first, last, stale = apart[number]
+                if stale is not None:
+                    submission.fail(StaleStream(stale))
+                else:
+                    submission.succeed(
+                        Appended(first_position=first, last_position=last, replayed=True)
+                    )
+                continue
+            following = position + len(submission.events)
+            submission.succeed(Appended(first_position=position, last_position=following - 1))
+            position = following

@@ -1,0 +1,111 @@
+"""The `EventLog` port on Postgres: append through the group writer, load through the loader."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from application.ports import Appended
+from domain.errors import Unavailable
+from domain.events import Origin, Recorded, StreamAppend
+from domain.ids import TenantId
+from infrastructure.database import PROJECTOR_ROLE
+from infrastructure.event_log.appender import EventRow, GroupAppender
+from infrastructure.event_log.loader import StreamLoader
+from infrastructure.event_log.mapper import EventMapper
+from infrastructure.event_log.positions import READ, page
+from infrastructure.event_log.session import ConnectionLost, Session
+
+PAYLOAD_BYTES_MAX: Final = 64_512
+"""A leaf of the transparency log holds 65,535 bytes (C2SP tlog-tiles), the envelope included."""
+
+
+class PostgresEventLog:
+    """Three connections: one appends, one loads streams, one reads the whole log."""
+
+    def __init__(
+        self, appender: GroupAppender, loader: StreamLoader, reader: Session, mapper: EventMapper
+    ) -> None:
+        self._appender = appender
+        self._loader = loader
+        self._reader = reader
+        self._reading = asyncio.Lock()
+        self._mapper = mapper
+
+    @classmethod
+    async def open(
+        cls,
+        dsn: str,
+        mapper: EventMapper,
+        *,
+        deadline_s: float = 5.0,
+        waiting_events_max: int = 16_384,
+    ) -> "PostgresEventLog":
+        """Connect as link_app and link_projector. Raises psycopg.Error when that fails."""
+        log = cls(
+            GroupAppender(dsn, deadline_s=deadline_s, waiting_events_max=waiting_events_max),
+            StreamLoader(dsn, mapper, deadline_s=deadline_s),
+            Session(dsn, PROJECTOR_ROLE),
+            mapper,
+        )
+        try:
+            await log._appender.open()
+            await log._loader.open()
+            await log._reader.open()
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    async def close(self) -> None:
+        """Commit and answer what waits, then disconnect."""
+        await self._appender.close()
+        await self._loader.close()
+        async with self._reading:
+            await self._reader.close()
+
+    async def append(self, origin: Origin, appends: Sequence[StreamAppend]) -> Appended:
+        """Commit all of it or nothing, durably, before returning.
+
+        Raises StaleStream, CommitFailed, Unavailable (`overloaded`, `shutting_down`),
+        UnknownEvent for an event outside the catalogue, and ValueError for a submission that
+        makes no sense: no events, too large an event, a stream named twice, a negative
+        expected version.
+        """
+        encode = self._mapper.encode
+        events: list[EventRow] = []
+        for part in appends:
+            version = part.expected_version
+            if version < 0:
+                raise ValueError(f"stream {part.stream_id}: expected version {version} < 0")
+            for event in part.events:
+                version += 1
+                name, payload = encode(event)
+                if len(payload) > PAYLOAD_BYTES_MAX:
+                    raise ValueError(f"{name} takes {len(payload)} bytes, {PAYLOAD_BYTES_MAX} fit")
+                events.append((part.tenant_id, part.stream_id, version, name, payload))
+        if not events:
+            raise ValueError("a submission without events")
+        if len(appends) > 1 and len({part.stream_id for part in appends}) < len(appends):
+            raise ValueError("a submission names a stream twice")
+        return await self._appender.append(origin, events)
+
+    async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
+        """All events of a stream in order; empty when there is none or it is another tenant's."""
+        return await self._loader.load(tenant_id, stream_id)
+
+    async def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """At most `limit` events of all tenants that follow position `after`.
+
+        Raises LogGap, Unavailable (`event_log_unavailable`), and UnknownEvent when the first
+        of them cannot be read; what stands before an unreadable event is returned first.
+        """
+        async with self._reading:
+            try:
+                rows = await self._reader.fetch(READ, (after, limit), within_s=5.0)
+            except ConnectionLost as error:
+                raise Unavailable("event_log_unavailable", str(error)) from error
+        found = page(self._mapper, rows, after)
+        if found.held is not None and not found.events:
+            raise found.held
+        return found.events

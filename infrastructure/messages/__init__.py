@@ -1,0 +1,1 @@
+"""The channels by which a one-time code reaches a person."""

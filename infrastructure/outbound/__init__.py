@@ -1,0 +1,1 @@
+"""Every HTTP call that the platform makes by itself goes through here."""

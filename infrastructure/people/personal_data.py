@@ -1,0 +1,113 @@
+"""Names, mobiles and e-mails: each person's values under that person's own key, erasable.
+
+A person's key is 32 random bytes, wrapped by the keyring. Keys are read afresh for every call
+and cached nowhere, so that a destroyed key is gone from the moment its row is.
+"""
+
+import os
+from typing import Final, LiteralString
+
+from psycopg.errors import ForeignKeyViolation
+
+from domain.errors import Conflict
+from domain.ids import TenantId, UserId
+from infrastructure.database import Connection, Pool, tenant_scope
+from infrastructure.keyring import KEY_BYTES, Keyring, open_under, seal_under
+
+_FIRST_VERSION: Final = 1
+
+_KEY: Final[LiteralString] = """
+    SELECT key_version, wrapped_key FROM personal_keys
+    WHERE tenant_id = %s AND user_id = %s"""
+
+# Of several first writers one inserts; the others wait for it here and then read its key.
+_ADD_KEY: Final[LiteralString] = """
+    INSERT INTO personal_keys (tenant_id, user_id, key_version, wrapped_key)
+    VALUES (%s, %s, %s, %s)
+    ON CONFLICT DO NOTHING"""
+
+_PUT: Final[LiteralString] = """
+    INSERT INTO personal_data (tenant_id, user_id, field, key_version, ciphertext)
+    VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (tenant_id, user_id, field) DO UPDATE
+    SET key_version = excluded.key_version, ciphertext = excluded.ciphertext,
+        stored_at = excluded.stored_at"""
+
+_GET: Final[LiteralString] = """
+    SELECT k.key_version, k.wrapped_key, d.ciphertext
+    FROM personal_data AS d JOIN personal_keys AS k USING (tenant_id, user_id, key_version)
+    WHERE d.tenant_id = %s AND d.user_id = %s AND d.field = %s"""
+
+_DESTROY: Final[LiteralString] = """
+    DELETE FROM personal_keys WHERE tenant_id = %s AND user_id = %s"""
+
+
+class PostgresPersonalData:
+    """`PersonalData` over two tables: `personal_keys`, and `personal_data` which hangs off it.
+
+    Everything raises KeyringUnusable when a key or a value does not open: another keyring, or a
+    ciphertext that was moved to another row or field.
+    """
+
+    def __init__(self, pool: Pool, keyring: Keyring) -> None:
+        self._pool = pool
+        self._keyring = keyring
+
+    async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None:
+        """Keep a value, replacing the field's earlier one; the person's first makes the key.
+
+        `field` is a name of ours, `[a-z][a-z0-9_]*`. Raises Conflict (`personal_key_destroyed`)
+        when the person is erased at the same moment: then nothing is kept.
+        """
+        try:
+            async with tenant_scope(self._pool, tenant_id) as connection:
+                version, key = await self._obtain_key(connection, tenant_id, user_id)
+                belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
+                ciphertext = seal_under(key, value.encode(), belongs_to)
+                await connection.execute(_PUT, (tenant_id, user_id, field, version, ciphertext))
+        except ForeignKeyViolation as error:
+            raise Conflict("personal_key_destroyed") from error
+
+    async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
+        """The value, or None when there is none or it has been erased."""
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            found = await connection.execute(_GET, (tenant_id, user_id, field))
+            row = await found.fetchone()
+        if row is None:
+            return None
+        version, wrapped, ciphertext = row
+        key = self._keyring.open(wrapped, _key_belongs_to(tenant_id, user_id, version))
+        belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
+        return open_under(key, ciphertext, belongs_to).decode()
+
+    async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
+        """Delete the person's key and, by cascade, every ciphertext; whether there was one.
+
+        The first half of an erasure (design §6): after the commit no copy of a ciphertext opens.
+        """
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            deleted = await connection.execute(_DESTROY, (tenant_id, user_id))
+            return deleted.rowcount == 1
+
+    async def _obtain_key(
+        self, connection: Connection, tenant_id: TenantId, user_id: UserId
+    ) -> tuple[int, bytes]:
+        row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
+        if row is None:
+            wrapped = self._keyring.seal(
+                os.urandom(KEY_BYTES), _key_belongs_to(tenant_id, user_id, _FIRST_VERSION)
+            )
+            await connection.execute(_ADD_KEY, (tenant_id, user_id, _FIRST_VERSION, wrapped))
+            row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
+        if row is None:
+            raise Conflict("personal_key_destroyed")
+        version, wrapped = row
+        return version, self._keyring.open(wrapped, _key_belongs_to(tenant_id, user_id, version))
+
+
+def _key_belongs_to(tenant_id: TenantId, user_id: UserId, version: int) -> str:
+    return f"personal_keys.wrapped_key/{tenant_id}/{user_id}/{version}"
+
+
+def _value_belongs_to(tenant_id: TenantId, user_id: UserId, field: str, version: int) -> str:
+    return f"personal_data.ciphertext/{field}/{tenant_id}/{user_id}/{version}"

@@ -1,0 +1,137 @@
+"""Runs all read models of a process side by side, and answers where each of them stands."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from domain.events import Recorded
+from infrastructure.database import Pool
+from infrastructure.projections import positions, rebuild, tables
+from infrastructure.projections.batch import TakeIn, take_in
+from infrastructure.projections.log_window import LogReader, LogWindow
+from infrastructure.projections.position_watch import PositionWatch
+from infrastructure.projections.positions import Halt
+from infrastructure.projections.projector import Pace, Projector
+from projections.catalogue import READ_MODELS
+from projections.read_model import ReadModel
+
+
+class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a read model stands. `lag` is in positions, against the end of the log."""
+
+    name: str
+    version: int
+    position: int
+    lag: int
+    halt: Halt | None
+    halted_at: datetime | None
+
+
+class ProjectionRunner:
+    """Keeps every read model up to date for as long as it is open.
+
+    `heard` is a subscriber for the log's tail; without it new events are found within
+    `pace.poll_s`. Several processes may run the same read models: of each, one runs and the
+    others stand by. One halting does not touch the others.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        log: LogReader,
+        pool: Pool,
+        *,
+        models: Sequence[ReadModel] = READ_MODELS,
+        pace: Pace | None = None,
+        take: TakeIn = take_in,
+    ) -> None:
+        """`pool` serves short questions about positions; it is link_projector's."""
+        self._dsn = dsn
+        self._pool = pool
+        self._log = log
+        self._pace = pace or Pace()
+        self._models = {model.name: model for model in models}
+        self._watch = PositionWatch(pool)
+        self._window = LogWindow(log)
+        self._projectors = {
+            model.name: Projector(dsn, model, self._window, self._watch, self._pace, take)
+            for model in models
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "ProjectionRunner":
+        """Make what is missing, then run. Raises ReadModelChanged, psycopg.Error."""
+        await tables.ensure(self._dsn, list(self._models.values()))
+        self._tasks = [
+            asyncio.create_task(projector.run(), name=f"projection {name}")
+            for name, projector in self._projectors.items()
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._watch.close()
+
+    async def until_failure(self) -> None:
+        """Return only by raising what ended a projector: a bug, for the process to die of."""
+        await asyncio.gather(*self._tasks)
+
+    def heard(self, events: Sequence[Recorded]) -> None:
+        """There are new events: these, consecutive, as the log's tail delivers them."""
+        self._window.offer(events)
+        for projector in self._projectors.values():
+            projector.wake()
+
+    async def wait(self, min_position: int, name: str, timeout_s: float) -> bool:
+        """True once `name` shows everything up to `min_position`; False after `timeout_s`.
+
+        Raises KeyError for a read model that there is not, psycopg.Error.
+        """
+        projector = self._projectors[name]
+        if not self._watch.has_reached(min_position, name):
+            projector.hurry()
+        return await self._watch.wait(min_position, name, timeout_s)
+
+    async def status(self) -> Sequence[ProjectionStatus]:
+        """Every read model that there is or is being rebuilt, whoever runs it."""
+        async with self._pool.connection() as connection:
+            standings = await positions.all_standings(connection)
+            cursor = await connection.execute("SELECT coalesce(max(position), 0) FROM events")
+            found = await cursor.fetchone()
+        end: int = found[0] if found is not None else 0
+        return [
+            ProjectionStatus(
+                name=standing.name,
+                version=standing.version,
+                position=standing.position,
+                lag=end - standing.position,
+                halt=standing.halt,
+                halted_at=standing.halted_at,
+            )
+            for standing in standings
+        ]
+
+    async def resume(self, name: str) -> bool:
+        """Let a halted read model try again, in whichever process it runs.
+
+        False when it was not halted. It goes on with the event that it halted at.
+        """
+        async with self._pool.connection() as connection:
+            resumed = await positions.resume(connection, name)
+        self._projectors[name].wake()
+        return resumed
+
+    async def rebuild(self, name: str) -> int:
+        """Build `name` anew beside the live tables and swap; the position it then stands at.
+
+        Raises RebuildRunning, and what the reducer or the log raises; the live one then stays.
+        """
+        position = await rebuild.rebuild(
+            self._dsn, self._models[name], self._log, batch=self._pace.batch
+        )
+        self._projectors[name].wake()
+        return position

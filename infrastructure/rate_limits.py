@@ -1,0 +1,185 @@
+"""Budgets of so many hits per so many seconds, counted in Redis for all processes together.
+
+Both limiters count with a sliding window of two counters: the hits of the running window, plus
+those of the window before it, weighted by how much of it the last `per_s` seconds still cover.
+A burst is held to exactly `limit`. The weighting assumes that the earlier hits were spread
+evenly: after a burst at the very end of a window, the `per_s` seconds around the seam can see
+up to twice the limit, and over any longer time the rate holds.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from application.ports import Digests
+
+AWAY_FOR_S: Final = 1.0
+"""After a failure, how long Redis is left alone before one hit tries it again."""
+
+_WINDOWS_MAX: Final = 100_000
+
+log: Final = structlog.stdlib.get_logger(__name__)
+
+
+class InProcessRateLimiter:
+    """`RateLimiter` for a single process, and the stand-in while Redis is away.
+
+    Memory is bounded: beyond 100,000 keys the windows that started first are forgotten.
+    """
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        windows_max: int = _WINDOWS_MAX,
+    ) -> None:
+        self._monotonic = monotonic
+        self._windows_max = windows_max
+        self._windows: dict[tuple[str, str, int], _Window] = {}
+
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
+        """Count one and say whether it is within the budget; a refused hit is not counted."""
+        window = self._window(budget, key, per_s)
+        within = window.weight(self._monotonic(), per_s) < limit
+        window.current += within
+        return within
+
+    async def room(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
+        """Whether one more would be within the budget, without counting it."""
+        return self._window(budget, key, per_s).weight(self._monotonic(), per_s) < limit
+
+    def _window(self, budget: str, key: str, per_s: int) -> "_Window":
+        now = self._monotonic()
+        name = (budget, key, per_s)
+        window = self._windows.get(name)
+        if window is None or now >= window.started_at + 2 * per_s:
+            self._windows.pop(name, None)
+            self._make_room()
+            window = self._windows[name] = _Window(now)
+        elif now >= window.started_at + per_s:
+            window.started_at += per_s
+            window.previous, window.current = window.current, 0
+        return window
+
+    def _make_room(self) -> None:
+        while len(self._windows) >= self._windows_max:
+            del self._windows[next(iter(self._windows))]
+
+
+class _Window:
+    """The hits since `started_at`, and those of the window that ended there."""
+
+    __slots__ = ("current", "previous", "started_at")
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.current = 0
+        self.previous = 0
+
+    def weight(self, now: float, per_s: int) -> float:
+        """About how many hits the last `per_s` seconds saw."""
+        covered = 1 - (now - self.started_at) / per_s
+        return self.previous * covered + self.current
+
+
+class RedisRateLimiter:
+    """`RateLimiter` over one Redis for all processes; close with `close`.
+
+    Redis sees keyed digests only: what a budget is counted by may be a person's mobile. While
+    Redis is away, each process counts by itself to half the limit (at least 1); that is logged
+    once when it begins and once when it ends, and no caller ever gets an exception.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        digests: Digests,
+        *,
+        connections_max: int = 8,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._digests = digests
+        self._monotonic = monotonic
+        self._stand_in = InProcessRateLimiter(monotonic=monotonic)
+        self._away_until: float | None = None
+        # One immediate retry, only for a cut connection: an idle one may have died with a
+        # Redis that is back. A time-out is not retried, the hit may have been counted.
+        self._connections = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections_max,
+            timeout=0.5,
+            socket_connect_timeout=0.25,
+            socket_timeout=0.25,
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        # The storage wants a URL to know the kind of server; what it uses is the pool.
+        options: dict[str, Any] = {"connection_pool": self._connections}
+        storage = RedisStorage(
+            "async+redis://", implementation="redispy", key_prefix="link:budget", **options
+        )
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
+        """Count one and say whether it is within the budget; atomic across processes."""
+        within = await self._ask(self._limiter.hit, budget, key, limit, per_s)
+        if within is None:
+            return await self._stand_in.hit(budget, key, limit=_half(limit), per_s=per_s)
+        return within
+
+    async def room(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
+        """Whether one more would be within the budget, without counting it."""
+        within = await self._ask(self._limiter.test, budget, key, limit, per_s)
+        if within is None:
+            return await self._stand_in.room(budget, key, limit=_half(limit), per_s=per_s)
+        return within
+
+    async def close(self) -> None:
+        """Close the connections; the limiter is of no use afterwards."""
+        await self._connections.aclose()
+
+    async def _ask(
+        self,
+        question: Callable[[RateLimitItem, str], Awaitable[bool]],
+        budget: str,
+        key: str,
+        limit: int,
+        per_s: int,
+    ) -> bool | None:
+        """What Redis says; None while it is away."""
+        if self._away_until is not None:
+            if self._monotonic() < self._away_until:
+                return None
+            # This call tries; the others stay away until it knows.
+            self._away_until = self._monotonic() + AWAY_FOR_S
+        item = RateLimitItemPerSecond(limit, per_s, namespace=budget)
+        try:
+            within = await question(item, self._digests.digest("rate_limit", key))
+        except (RedisError, OSError) as error:
+            self._gone(type(error).__name__)
+            return None
+        self._back()
+        return within
+
+    def _gone(self, reason: str) -> None:
+        if self._away_until is None:
+            log.warning("rate_limits_in_process", reason=reason)
+        self._away_until = self._monotonic() + AWAY_FOR_S
+
+    def _back(self) -> None:
+        if self._away_until is not None:
+            self._away_until = None
+            log.info("rate_limits_in_redis")
+
+
+def _half(limit: int) -> int:
+    return max(1, limit // 2)

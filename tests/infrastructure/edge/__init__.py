@@ -1,0 +1,1 @@
+"""The listeners, spoken to by the clients that people use."""
