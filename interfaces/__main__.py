@@ -1,0 +1,6 @@
+"""`python -m interfaces` is `link-identity`."""
+
+from interfaces.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A platform opened for one command: the same composition, without listeners."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import uuid4
+
+import structlog
+
+from application.principals import Caller, operator
+from domain.ids import TenantId, parse
+from infrastructure.edge.listeners import new_event_loop
+from interfaces.cli.output import notice
+from interfaces.composition import Platform
+from interfaces.process import prepare
+from interfaces.servers import servers
+from interfaces.settings import Settings
+
+T = TypeVar("T")
+
+
+class WrongArgument(Exception):
+    """An argument that no command can do anything with."""
+
+
+def with_platform(command: Callable[[Platform], Awaitable[T]]) -> T:
+    """Run one command against the platform's database, starting it if nobody else has."""
+    configure_logging("warning")
+    settings = Settings.from_environment()
+
+    async def run() -> T:
+        async with Platform(settings, found.dsn, found.redis_url) as platform:
+            return await command(platform)
+
+    with servers(settings, notice) as found:
+        prepare(found)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(run())
+
+
+def tenant_of(text: str) -> TenantId:
+    """Raises WrongArgument for what is not `ten_…`."""
+    found = parse("ten", text)
+    if found is None:
+        raise WrongArgument(f"{text!r} is not a tenant id (ten_…)")
+    return TenantId(found)
+
+
+def caller(tenant_id: TenantId) -> Caller:
+    return operator(tenant_id, uuid4())
+
+
+def configure_logging(level: str) -> None:
+    """Structured lines on stderr; only what a call names is logged, never a body."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,322 @@
+"""The composition root: which adapter stands behind which port. The only place that knows all."""
+
+import ssl
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from application.attempt import Attempts
+from application.authorization import Authorization
+from application.broker import Broker
+from application.clients import Clients
+from application.devices import Devices
+from application.enrollments import Enrollments
+from application.linked_services import LinkedServices
+from application.ports import Clock, OtpSender, RateLimiter
+from application.recognition import Recognition
+from application.signups import SignUps
+from application.stand_in import StandIns
+from application.tenants import Tenants
+from domain.catalogue import EVENTS, UPCASTERS
+from domain.device import DeviceRevoked
+from domain.events import Recorded
+from infrastructure.access_tokens import AccessTokens
+from infrastructure.assertion_signer import JwtAssertionSigner
+from infrastructure.canonical_json import JcsCanonicalJSON
+from infrastructure.clock import SystemClock
+from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
+from infrastructure.device_signatures import CertificateSignatures
+from infrastructure.edge.revocations import RevokedCertificates
+from infrastructure.event_log.cache import StreamCache
+from infrastructure.event_log.log import PostgresEventLog
+from infrastructure.event_log.mapper import EventMapper
+from infrastructure.event_log.tail import Tail
+from infrastructure.ids import RandomIds
+from infrastructure.key_store import KeyStore
+from infrastructure.keyring import Keyring
+from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
+from infrastructure.messages.inbox import Inbox
+from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
+from infrastructure.messages.smtp import SmtpSender, SmtpServer
+from infrastructure.outbound.client import OutboundClient
+from infrastructure.outbound.egress import EgressGuard, SystemResolver
+from infrastructure.palm_xtelcom import XTelcomPalmVerifier
+from infrastructure.people.client_secrets import PostgresClientSecrets
+from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
+from infrastructure.people.otp_challenges import PostgresOtpChallenges
+from infrastructure.people.personal_data import PostgresPersonalData
+from infrastructure.phone_numbers import E164PhoneNumbers
+from infrastructure.platform_ca import PlatformCA
+from infrastructure.projections import tables
+from infrastructure.projections.reads import BoundDevices, TenantReads
+from infrastructure.projections.runner import ProjectionRunner
+from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
+from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from interfaces.http.services import Services
+from interfaces.settings import Settings
+from projections import revoked_certificates
+from projections.catalogue import READ_MODELS
+
+FRESH_S: Final = 2.0
+CATCH_UP_S: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+def _tell_breaker(change: BreakerChange) -> None:
+    _log.warning(
+        "circuit_changed",
+        service=str(change.service_id),
+        before=change.before,
+        after=change.after,
+    )
+
+
+class PublicKeyDocument(msgspec.Struct, frozen=True):
+    """Access tokens and assertions have keys of their own; both stand in one document."""
+
+    families: tuple[SigningKeys, ...]
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        return jwks_document(*self.families)
+
+
+class TailReadiness:
+    """A process serves when its view of the log is at most two seconds old."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+
+    async def unready(self) -> list[str]:
+        waiting: list[str] = []
+        if not self._tail.fresh(FRESH_S):
+            waiting.append("event_log")
+        if self._tail.held is not None:
+            waiting.append("unknown_event")
+        return waiting
+
+
+class Platform:
+    """Everything of one process that is opened once and closed in the reverse order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dsn: str,
+        redis_url: str | None,
+        *,
+        limiter: RateLimiter | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`limiter` stands in for the one that Redis, or this process alone, would be; `clock`
+        for the system's."""
+        self._given_limiter = limiter
+        self.settings = settings
+        self._dsn = dsn
+        self._redis_url = redis_url
+        self._stack = AsyncExitStack()
+        self.clock: Clock = clock or SystemClock()
+        self.ids = RandomIds(self.clock)
+        self.keyring = Keyring.at(settings.key_file)
+        self.mapper = EventMapper(EVENTS, UPCASTERS)
+        self.revocations = RevokedCertificates()
+
+    async def __aenter__(self) -> "Platform":
+        """Connect, make keys that do not exist yet, follow the log. Closes what it opened."""
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        await tables.ensure(self._dsn, list(READ_MODELS))
+        self.app_pool = await self._pool(APP_ROLE)
+        self.projector_pool = await self._pool(PROJECTOR_ROLE)
+        self.log = await PostgresEventLog.open(self._dsn, self.mapper)
+        self._stack.push_async_callback(self.log.close)
+        revoked_up_to = await self._restore_revocations()
+        self.tail = Tail(self._dsn, self.mapper, after=revoked_up_to)
+        self.streams = StreamCache(self.log, self.tail)
+        self.tail.subscribe(self._note_revocations)
+        self.runner = ProjectionRunner(self._dsn, self.log, self.projector_pool)
+        self.tail.subscribe(self.runner.heard)
+        keys = KeyStore(self.app_pool, self.keyring)
+        self.authority = await self._authority(keys)
+        self.token_keys = await self._signing_keys(keys, "access_token")
+        self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
+        self.services = self._compose()
+        self.tenants = Tenants(self.streams, self.ids)
+
+    async def follow(self) -> None:
+        """Start the tail and wait until it is at the end: from then on states may be cached."""
+        await self.tail.start()
+        self._stack.push_async_callback(self.tail.close)
+        async with self.projector_pool.connection() as connection:
+            cursor = await connection.execute("SELECT coalesce(max(position), 0) FROM events")
+            found = await cursor.fetchone()
+        end: int = found[0] if found is not None else 0
+        if not await self.tail.wait_for(end, CATCH_UP_S):
+            raise TimeoutError("the event log's tail did not come to the end in time")
+
+    async def project(self) -> None:
+        """Keep the read models up to date in this process."""
+        await self._stack.enter_async_context(self.runner)
+
+    async def _pool(self, role: str) -> Pool:
+        opened = pool(self._dsn, role)
+        await opened.open(wait=True, timeout=10)
+        self._stack.push_async_callback(opened.close)
+        return opened
+
+    async def _restore_revocations(self) -> int:
+        async with self.projector_pool.connection() as connection:
+            position, fingerprints = await revoked_certificates.whole_set(connection)
+        self.revocations.restore(fingerprints)
+        return position
+
+    def _note_revocations(self, events: Sequence[Recorded]) -> None:
+        for recorded in events:
+            if isinstance(recorded.event, DeviceRevoked):
+                self.revocations.revoked(recorded.event.fingerprints)
+
+    async def _authority(self, keys: KeyStore) -> PlatformCA:
+        domain = self.settings.trust_domain
+        pem = await keys.obtain(
+            "platform_ca",
+            lambda: PlatformCA.generate(trust_domain=domain, clock=self.clock).to_pem(),
+        )
+        return PlatformCA.from_pem(pem, trust_domain=domain, clock=self.clock)
+
+    async def _signing_keys(self, keys: KeyStore, purpose: str) -> SigningKeys:
+        current = await keys.obtain(purpose, lambda: SigningKey.generate().to_pem())
+        return SigningKeys(SigningKey.from_pem(current))
+
+    def _limiter(self) -> RateLimiter:
+        if self._given_limiter is not None:
+            return self._given_limiter
+        if self._redis_url is None:
+            return InProcessRateLimiter()
+        limiter = RedisRateLimiter(self._redis_url, self.keyring)
+        self._stack.push_async_callback(limiter.close)
+        return limiter
+
+    def _sender(self, outbound: OutboundClient) -> OtpSender:
+        settings = self.settings
+        if settings.otp_channel == "smtp" and settings.smtp is not None:
+            sender = SmtpSender(msgspec.convert(msgspec.to_builtins(settings.smtp), SmtpServer))
+            self._stack.push_async_callback(sender.close)
+            return sender
+        if settings.otp_channel == "sms_http" and settings.sms is not None:
+            gateway = msgspec.convert(msgspec.to_builtins(settings.sms), SmsGateway)
+            return SmsGatewaySender(gateway, outbound)
+        return self.inbox
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where one-time codes lie in development."""
+        return Inbox(self.settings.data_dir / "inbox", self.clock)
+
+    def _outbound_trust(self) -> ssl.SSLContext:
+        """The system's CAs, and our own: a product may hold a certificate of ours."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self.authority.ca_bundle_pem())
+        return context
+
+    def _compose(self) -> Services:
+        settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
+        limiter = self._limiter()
+        guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
+        outbound = OutboundClient(guard, tls=self._outbound_trust())
+        self._stack.push_async_callback(outbound.close)
+        # The vendor's address comes from the operator's configuration, not from a tenant.
+        vendor = urlsplit(settings.palm_vendor_url).hostname or ""
+        vendor_guard = EgressGuard(
+            (*settings.egress_allow, vendor), settings.development, SystemResolver()
+        )
+        to_vendor = OutboundClient(vendor_guard)
+        self._stack.push_async_callback(to_vendor.close)
+        key = settings.palm_vendor_key
+        palms = XTelcomPalmVerifier(
+            settings.palm_vendor_url,
+            to_vendor,
+            clock,
+            credentials={} if key is None else {"x-api-key": key},
+        )
+        canonical = JcsCanonicalJSON()
+        reads = TenantReads(self.app_pool, self.runner)
+        grants = PostgresEnrollmentGrants(self.app_pool)
+        return Services(
+            issuer=settings.issuer,
+            trust_domain=settings.trust_domain,
+            device_api=settings.device_url,
+            streams=self.streams,
+            clients=Clients(
+                log, self.streams, PostgresClientSecrets(self.app_pool), self.keyring, ids
+            ),
+            devices=Devices(
+                log,
+                self.streams,
+                self.authority,
+                self.revocations,
+                limiter,
+                self.keyring,
+                clock,
+                ids,
+            ),
+            linked_services=LinkedServices(
+                log, guard, BoundDevices(reads, self.projector_pool), ids
+            ),
+            sign_ups=SignUps(
+                log,
+                self.streams,
+                PostgresOtpChallenges(self.app_pool, self.keyring),
+                grants,
+                self._sender(outbound),
+                PostgresPersonalData(self.app_pool, self.keyring),
+                E164PhoneNumbers(),
+                limiter,
+                self.keyring,
+                clock,
+                ids,
+            ),
+            enrollments=Enrollments(log, self.streams, palms, grants, clock, ids),
+            broker=Broker(
+                log,
+                self.streams,
+                Attempts(
+                    log,
+                    self.streams,
+                    Recognition(self.streams, palms, CertificateSignatures(), canonical, clock),
+                    Authorization(
+                        HttpLinkedServiceGateway(outbound, clock, _tell_breaker),
+                        JwtAssertionSigner(self.assertion_keys, settings.issuer),
+                        settings.issuer,
+                    ),
+                    StandIns(limiter),
+                    clock,
+                    ids,
+                ),
+                canonical,
+                clock,
+                ids,
+            ),
+            access_tokens=AccessTokens(
+                self.token_keys, settings.issuer, settings.issuer, clock, ids
+            ),
+            public_keys=PublicKeyDocument((self.token_keys, self.assertion_keys)),
+            authority=self.authority,
+            limiter=limiter,
+            read_models=reads,
+            readiness=TailReadiness(self.tail),
+            ids=ids,
+            clock=clock,
+        )

@@ -1,0 +1,80 @@
+"""The two applications: what anybody may reach, and what only a device certificate opens."""
+
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+
+from interfaces.http import authentication, problems, request_id, wellknown
+from interfaces.http import openapi as docs
+from interfaces.http.device import pairing, signup
+from interfaces.http.device import transactions as device_transactions
+from interfaces.http.integrator import (
+    audit,
+    devices,
+    linked_services,
+    token,
+    transactions,
+    users,
+)
+from interfaces.http.services import Services
+
+SMALL_BODY: Final = 65_536
+
+PUBLIC: Final = (
+    *wellknown.HANDLERS,
+    *token.HANDLERS,
+    *linked_services.HANDLERS,
+    *devices.HANDLERS,
+    *transactions.HANDLERS,
+    *users.HANDLERS,
+    *audit.HANDLERS,
+    *pairing.HANDLERS,
+)
+
+DEVICE: Final = (*device_transactions.HANDLERS, *signup.HANDLERS)
+
+
+class Apps(msgspec.Struct, frozen=True, kw_only=True):
+    """`document` is the OpenAPI of both, as served at `/openapi.json` of the public one."""
+
+    public: Litestar
+    device: Litestar
+    document: dict[str, Any]
+
+
+def build(services: Services, *, public: tuple[HTTPRouteHandler, ...] = PUBLIC) -> Apps:
+    """Both applications over the same services. Raises RouteUnguarded."""
+    device = _app(services, DEVICE)
+    described = docs.document(
+        _app(services, public), device, issuer=services.issuer, device_api=services.device_api
+    )
+    served = msgspec.json.encode(described)
+    return Apps(
+        public=_app(services, (*public, docs.route(served))),
+        device=device,
+        document=msgspec.json.decode(served),
+    )
+
+
+def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar:
+    for handler in handlers:
+        authentication.check_guarded(str(handler.operation_id), handler.opt)
+    return Litestar(
+        route_handlers=handlers,
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "integrator": Provide(authentication.integrator, sync_to_thread=False),
+            "device": Provide(authentication.device, sync_to_thread=False),
+        },
+        before_request=authentication.door(
+            services.access_tokens, services.streams, services.trust_domain, services.clock
+        ),
+        exception_handlers=problems.HANDLERS,
+        before_send=[request_id.tell],
+        openapi_config=docs.config(),
+        request_max_body_size=SMALL_BODY,
+        logging_config=None,
+    )

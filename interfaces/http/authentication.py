@@ -1,0 +1,171 @@
+"""Who is asking: a certificate or a token becomes a principal, on every request (003 §3.7).
+
+It happens before a byte of the body is read, so nobody unknown makes us parse anything. What a
+route asks of its caller stands on the route itself: `permission` for integrators,
+`device_operation` for devices, `public=True` for everybody. A route that says nothing of it is
+not built.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, cast
+
+from litestar import Request
+from litestar.di import NamedDependency
+
+from application.execute import stream_of
+from application.permissions import DeviceOperation, Permission, require, require_device
+from application.ports import AccessTokens, Clock, Streams
+from application.principals import (
+    DevicePrincipal,
+    IntegratorPrincipal,
+    client_actor,
+    device_actor,
+)
+from domain import device as d
+from domain import oauth_client as c
+from domain import tenant as t
+from domain.errors import Forbidden, Unauthenticated
+from domain.spiffe import read_device_uri
+from interfaces.http.parameters import check_query
+from interfaces.http.request_id import correlation_id
+from interfaces.http.services import Services
+
+TOKEN_MAX: Final = 4096
+ASKED: Final = ("permission", "device_operation", "public")
+
+_PRINCIPAL: Final = "link_principal"
+
+_device_stream: Final = stream_of(d.DeviceRegistered, d.rebuild)
+_tenant_stream: Final = stream_of(t.TenantCreated, t.rebuild)
+
+AnyRequest = Request[Any, Any, Any]
+Given = NamedDependency[Services]
+
+
+class RouteUnguarded(Exception):
+    """A route does not say, or says twice, who may call it."""
+
+
+def check_guarded(operation_id: str, opt: Mapping[str, Any]) -> None:
+    """Raises RouteUnguarded."""
+    if sum(name in opt for name in ASKED) != 1:
+        raise RouteUnguarded(f"{operation_id} needs exactly one of {', '.join(ASKED)}")
+
+
+def door(
+    access_tokens: AccessTokens, streams: Streams, trust_domain: str, clock: Clock
+) -> Callable[[AnyRequest], Awaitable[None]]:
+    """What runs before every handler: let in whom the route is for, and remember who it is.
+
+    What was sent is looked at afterwards, the query first.
+    """
+
+    async def admit(request: AnyRequest) -> None:
+        opt: Mapping[str, Any] = request.route_handler.opt
+        if "device_operation" in opt:
+            operation = cast("DeviceOperation", opt["device_operation"])
+            request.scope["state"][_PRINCIPAL] = await _device(
+                request, streams, trust_domain, operation, clock
+            )
+        elif "permission" in opt:
+            permission = cast("Permission", opt["permission"])
+            request.scope["state"][_PRINCIPAL] = await _integrator(
+                request, access_tokens, streams, permission
+            )
+        check_query(request.scope["query_string"])
+
+    return admit
+
+
+def integrator(request: AnyRequest, services: Given) -> IntegratorPrincipal:
+    """Whom the door let in; there is nobody on a route that has no `permission`.
+
+    `services` is asked for and not used: Litestar provides what depends on each other in turn,
+    and starts a group of tasks for what does not, at twice the cost of the rest of its work.
+    """
+    del services
+    found: IntegratorPrincipal = request.scope["state"][_PRINCIPAL]
+    return found
+
+
+def device(request: AnyRequest, services: Given) -> DevicePrincipal:
+    """Whom the door let in; there is nobody on a route that has no `device_operation`.
+
+    `services` is asked for as in `integrator`.
+    """
+    del services
+    found: DevicePrincipal = request.scope["state"][_PRINCIPAL]
+    return found
+
+
+async def _integrator(
+    request: AnyRequest, access_tokens: AccessTokens, streams: Streams, permission: Permission
+) -> IntegratorPrincipal:
+    """The client behind a bearer token, allowed to do what the route asks for.
+
+    Raises Unauthenticated (`token_missing`, `token_invalid`, `token_expired`) and Forbidden
+    (`insufficient_scope`). A disabled client's tokens stop with the client.
+    """
+    given = request.headers.getall("authorization", [])
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("token_missing", "send Authorization: Bearer <access token>")
+    if len(token) > TOKEN_MAX:
+        raise Unauthenticated("token_invalid")
+    verified = access_tokens.verify(token)
+    client = await streams.state(verified.tenant_id, verified.client_id, c.rebuild)
+    if client is None or client.status != "active":
+        raise Unauthenticated("token_invalid")
+    principal = IntegratorPrincipal(
+        tenant_id=verified.tenant_id,
+        actor=client_actor(verified.client_id),
+        correlation_id=correlation_id(request),
+        client_id=verified.client_id,
+        scopes=verified.scopes & client.scopes,
+    )
+    require(principal, permission)
+    return principal
+
+
+async def _device(
+    request: AnyRequest,
+    streams: Streams,
+    trust_domain: str,
+    operation: DeviceOperation,
+    clock: Clock,
+) -> DevicePrincipal:
+    """The device behind this connection's certificate, checked again on every request.
+
+    Certificate, device and tenant must agree. Raises Unauthenticated
+    (`client_certificate_required`, `device_unknown`) and Forbidden (`device_revoked`,
+    `device_type_not_allowed`).
+    """
+    extensions = cast("dict[str, Any]", request.scope.get("extensions") or {})
+    tls = cast("dict[str, Any] | None", extensions.get("tls"))
+    if tls is None:
+        raise Unauthenticated("client_certificate_required")
+    uris = cast("tuple[str, ...]", tls["san_uris"])
+    identity = read_device_uri(trust_domain, uris[0]) if len(uris) == 1 else None
+    if identity is None:
+        raise Unauthenticated("device_unknown")
+    state = await streams.state(identity.tenant_id, identity.device_id, _device_stream)
+    tenant = await streams.state(identity.tenant_id, identity.tenant_id, _tenant_stream)
+    if state is None or tenant is None or state.tenant_id != identity.tenant_id:
+        raise Unauthenticated("device_unknown")
+    fingerprint = cast("str", tls["fingerprint"])
+    if state.status == "revoked":
+        raise Forbidden("device_revoked")
+    certificate = state.certificate
+    if not state.holds(fingerprint) or certificate is None:
+        raise Unauthenticated("device_unknown")
+    if certificate.not_after <= clock.now():
+        # The handshake looks at this once; a connection that is kept busy may live for months.
+        raise Unauthenticated("device_unknown")
+    require_device(state.registered.type, operation)
+    return DevicePrincipal(
+        tenant_id=identity.tenant_id,
+        actor=device_actor(identity.device_id),
+        correlation_id=correlation_id(request),
+        device_id=identity.device_id,
+        fingerprint=fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""Devices: pairing without a certificate, everything else behind one."""

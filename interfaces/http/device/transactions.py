@@ -1,0 +1,129 @@
+"""`POST /v1/device/transactions`: the one call of a till or a gate (004 §10.3)."""
+
+from typing import Annotated, Any, Final, cast
+
+import msgspec
+import structlog
+from litestar import Request, Response, post
+from litestar.background_tasks import BackgroundTask
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from application.attempt import TransactionRequest
+from application.broker import Broker, Reply
+from application.ports import CommitFailed
+from application.principals import DevicePrincipal
+from application.recognition import DeviceMatch
+from domain.errors import Malformed, Refusal
+from domain.transaction import Answer
+from interfaces.http.device.scan import ScanBody, read_scan
+from interfaces.http.json_body import StrictJSON
+from interfaces.http.parameters import header_key, idempotency_key
+from interfaces.http.refusals import BODY, KEY, SCAN, merged
+from interfaces.http.services import Services
+
+CONTEXT_BYTES_MAX: Final = 4096
+CONTEXT_DEPTH_MAX: Final = 4
+
+Given = NamedDependency[Services]
+Device = NamedDependency[DevicePrincipal]
+
+_log = structlog.get_logger(__name__)
+
+
+class TransactionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`context` is the product's: an object of at most 4 KiB, nested at most four deep."""
+
+    idempotency_key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{16,64}$")] | None = None
+    scan: ScanBody
+    context: dict[str, Any] = {}
+    deadline_ms: Annotated[int, msgspec.Meta(ge=500, le=10_000)] | None = None
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    match: DeviceMatch | None = None
+
+
+@post(
+    "/v1/device/transactions",
+    operation_id="transact",
+    tags=["Device"],
+    summary="Identify a palm, ask the bound product, relay its decision",
+    status_code=200,
+    dto=StrictJSON[TransactionBody],
+    return_dto=None,
+    request_max_body_size=2 * 1024 * 1024 + 65_536,
+    device_operation="transact",
+    refusals=merged(
+        BODY,
+        KEY,
+        SCAN,
+        {
+            400: ("idempotency_key_missing", "context_too_large", "context_too_deep"),
+            403: ("device_not_bound", "small_model_not_allowed", "match_signature_invalid"),
+            409: ("request_in_progress", "idempotency_key_expired"),
+            422: ("context_not_canonical",),
+            503: ("palm_vendor_error", "palm_vendor_timeout", "commit_failed"),
+        },
+    ),
+)
+async def transact(
+    request: Request[Any, Any, Any],
+    data: JSONBody[TransactionBody],
+    device: Device,
+    services: Given,
+) -> Response[Answer]:
+    reply = await services.broker.transact(
+        device,
+        TransactionRequest(
+            idempotency_key=_key(request, data.idempotency_key),
+            scan=read_scan(data.scan, images_required=data.match is None),
+            context=_bounded(data.context),
+            deadline_ms=data.deadline_ms,
+            match=data.match,
+        ),
+    )
+    headers: dict[str, str] = {}
+    background = None
+    if reply.replayed:
+        headers["idempotent-replayed"] = "true"
+        headers["idempotent-first-at"] = reply.received_at.isoformat()
+    else:
+        background = BackgroundTask(note_relayed, services.broker, device, reply)
+    return Response(reply.answer, headers=headers, background=background)
+
+
+async def note_relayed(broker: Broker, device: DevicePrincipal, reply: Reply) -> None:
+    """After the answer has left: what cannot be noted now is no reason to fail anything."""
+    try:
+        await broker.relayed(device, reply)
+    except (CommitFailed, Refusal) as error:
+        _log.warning("relay_not_noted", transaction=str(reply.transaction_id), error=str(error))
+
+
+def _key(request: Request[Any, Any, Any], in_body: str | None) -> str:
+    """In the body as the seed has it, or in the header; when in both, the same."""
+    in_header = header_key(request)
+    if in_body is None and in_header is None:
+        raise Malformed("idempotency_key_missing", "send idempotency_key")
+    if in_body is not None and in_header is not None and in_body != in_header:
+        raise Malformed("idempotency_key_invalid", "header and body differ")
+    return idempotency_key(in_body or in_header or "")
+
+
+def _bounded(context: dict[str, Any]) -> dict[str, Any]:
+    if len(msgspec.json.encode(context)) > CONTEXT_BYTES_MAX:
+        raise Malformed("context_too_large", "at most 4 KiB")
+    if _depth(context) > CONTEXT_DEPTH_MAX:
+        raise Malformed("context_too_deep", "at most four levels")
+    return context
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        return 1 + max((_depth(member) for member in members.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((_depth(item) for item in cast("list[object]", value)), default=0)
+    return 0
+
+
+HANDLERS = (transact,)

@@ -1,0 +1,1 @@
+"""Integrator backends: OAuth tokens, and everything a tenant manages over the API."""

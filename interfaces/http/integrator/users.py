@@ -1,0 +1,231 @@
+"""`/v1/users` and `/v1/enrollments`: people and palms, as far as an integrator may see them."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from application.principals import IntegratorPrincipal
+from domain.errors import NotFound
+from domain.ids import PalmRef, UserId, wire
+from domain.palm import Hand
+from domain.user import KycStatus
+from interfaces.http.parameters import (
+    Cursor,
+    Limit,
+    MinPosition,
+    cursor,
+    fresh,
+    opaque,
+    path_id,
+    query_id,
+)
+from interfaces.http.refusals import FRESHNESS, PAGE, merged
+from interfaces.http.services import Services
+from projections import enrollments as enrollments_view
+from projections import users as users_view
+
+Given = NamedDependency[Services]
+Integrator = NamedDependency[IntegratorPrincipal]
+
+USER: Final = "usr"
+PALM: Final = "plm"
+
+UserFilter = Annotated[str | None, QueryParameter(name="user_id", max_length=64)]
+
+
+class ConsentShown(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: str
+    version: str
+    granted: bool
+    granted_at: datetime
+    withdrawn_at: datetime | None
+
+
+class PalmShown(msgspec.Struct, frozen=True, kw_only=True):
+    palm_ref: FromPath[str]
+    hand: Hand
+
+
+class UserShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A person by pseudonymous id; names and mobiles are in the vault and not here."""
+
+    id: str
+    status: Literal["active", "suspended"]
+    kyc_status: KycStatus
+    signed_up_by: str
+    signed_up_at: datetime
+    consents: list[ConsentShown]
+    palms: list[PalmShown]
+    version: int
+
+
+class UserPage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[UserShown]
+    next: str | None
+
+
+class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
+    palm_ref: FromPath[str]
+    user_id: FromPath[str]
+    device_id: FromPath[str]
+    hand: Hand
+    status: Literal["started", "completed", "rejected", "failed"]
+    reason: str | None
+    hints: tuple[str, ...]
+    consent_version: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class EnrollmentPage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[EnrollmentShown]
+    next: str | None
+
+
+def _user(row: users_view.UserRow) -> UserShown:
+    consents = [
+        ConsentShown(
+            id=wire("cst", consent.id),
+            type=purpose,
+            version=consent.version,
+            granted=consent.granted,
+            granted_at=consent.granted_at,
+            withdrawn_at=consent.withdrawn_at,
+        )
+        for purpose, consent in sorted(row.consents.items())
+    ]
+    palms = [PalmShown(palm_ref=wire(PALM, ref), hand=hand) for ref, hand in row.palms.items()]
+    return UserShown(
+        id=wire(USER, row.user_id),
+        status=row.status,
+        kyc_status=row.kyc_status,
+        signed_up_by=row.signed_up_by,
+        signed_up_at=row.signed_up_at,
+        consents=consents,
+        palms=palms,
+        version=row.version,
+    )
+
+
+def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
+    return EnrollmentShown(
+        palm_ref=wire(PALM, row.palm_ref),
+        user_id=wire(USER, row.user_id),
+        device_id=wire("dev", row.device_id),
+        hand=row.hand,
+        status=row.status,
+        reason=row.reason,
+        hints=row.hints,
+        consent_version=row.consent_version,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+@get(
+    "/v1/users",
+    operation_id="listUsers",
+    tags=["Users"],
+    summary="List the tenant's people",
+    permission="users.read",
+    refusals=PAGE,
+)
+async def index(
+    integrator: Integrator,
+    services: Given,
+    page: Cursor = None,
+    limit: Limit = 50,
+    min_position: MinPosition = None,
+) -> UserPage:
+    after = cursor(page)
+    await fresh(services.read_models, users_view.READ_MODEL.name, min_position)
+    async with services.read_models.scope(integrator.tenant_id) as connection:
+        found = await users_view.by_tenant(
+            connection, integrator.tenant_id, after=after, limit=limit
+        )
+    return UserPage(items=[_user(row) for row in found.rows], next=opaque(found.next))
+
+
+@get(
+    "/v1/users/{user_id:str}",
+    operation_id="getUser",
+    tags=["Users"],
+    summary="One person",
+    permission="users.read",
+    refusals=merged(FRESHNESS, {404: ("user_not_found",)}),
+)
+async def show(
+    user_id: FromPath[str],
+    integrator: Integrator,
+    services: Given,
+    min_position: MinPosition = None,
+) -> UserShown:
+    found = path_id(USER, user_id, "user_not_found")
+    await fresh(services.read_models, users_view.READ_MODEL.name, min_position)
+    async with services.read_models.scope(integrator.tenant_id) as connection:
+        row = await users_view.by_id(connection, integrator.tenant_id, UserId(found))
+    if row is None:
+        raise NotFound("user_not_found")
+    return _user(row)
+
+
+@get(
+    "/v1/enrollments",
+    operation_id="listEnrollments",
+    tags=["Enrollments"],
+    summary="List palm enrolments, newest first",
+    permission="enrollments.read",
+    refusals=PAGE,
+)
+async def enrollments(
+    integrator: Integrator,
+    services: Given,
+    user_id: UserFilter = None,
+    page: Cursor = None,
+    limit: Limit = 50,
+    min_position: MinPosition = None,
+) -> EnrollmentPage:
+    user = query_id(USER, user_id)
+    after = cursor(page)
+    await fresh(services.read_models, enrollments_view.READ_MODEL.name, min_position)
+    async with services.read_models.scope(integrator.tenant_id) as connection:
+        found = await enrollments_view.by_tenant(
+            connection,
+            integrator.tenant_id,
+            user_id=UserId(user) if user is not None else None,
+            after=after,
+            limit=limit,
+        )
+    items = [_enrollment(row) for row in found.rows]
+    return EnrollmentPage(items=items, next=opaque(found.next))
+
+
+@get(
+    "/v1/enrollments/{palm_ref:str}",
+    operation_id="getEnrollment",
+    tags=["Enrollments"],
+    summary="One palm enrolment",
+    permission="enrollments.read",
+    refusals=merged(FRESHNESS, {404: ("enrollment_not_found",)}),
+)
+async def enrollment(
+    palm_ref: FromPath[str],
+    integrator: Integrator,
+    services: Given,
+    min_position: MinPosition = None,
+) -> EnrollmentShown:
+    found = path_id(PALM, palm_ref, "enrollment_not_found")
+    await fresh(services.read_models, enrollments_view.READ_MODEL.name, min_position)
+    async with services.read_models.scope(integrator.tenant_id) as connection:
+        row = await enrollments_view.by_id(connection, integrator.tenant_id, PalmRef(found))
+    if row is None:
+        raise NotFound("enrollment_not_found")
+    return _enrollment(row)
+
+
+HANDLERS = (index, show, enrollments, enrollment)

@@ -1,0 +1,39 @@
+"""Which refusals a route may answer with: statuses and stable codes, for people and for OpenAPI."""
+
+from collections.abc import Mapping
+from typing import Final
+
+Refusals = Mapping[int, tuple[str, ...]]
+
+BODY: Final[Refusals] = {
+    400: ("invalid_json", "duplicate_member", "invalid_request"),
+    413: ("body_too_large",),
+    415: ("unsupported_media_type",),
+}
+PAGE: Final[Refusals] = {
+    400: ("invalid_request", "cursor_invalid"),
+    503: ("position_not_reached",),
+}
+FRESHNESS: Final[Refusals] = {400: ("invalid_request",), 503: ("position_not_reached",)}
+KEY: Final[Refusals] = {400: ("idempotency_key_invalid",), 422: ("idempotency_key_reused",)}
+CONDITION: Final[Refusals] = {400: ("invalid_request",), 412: ("version_mismatch",)}
+WRITE: Final[Refusals] = {409: ("conflict",), 503: ("commit_failed",)}
+SCAN: Final[Refusals] = {400: ("scan_invalid",), 415: ("unsupported_scan_format",)}
+
+INTEGRATOR: Final[Refusals] = {
+    401: ("token_missing", "token_invalid", "token_expired"),
+    403: ("insufficient_scope",),
+}
+DEVICE: Final[Refusals] = {
+    401: ("client_certificate_required", "device_unknown"),
+    403: ("device_revoked", "device_type_not_allowed"),
+}
+
+
+def merged(*groups: Refusals) -> Refusals:
+    """All groups together, each code once, in the order of their statuses."""
+    codes: dict[int, dict[str, None]] = {}
+    for group in groups:
+        for status, named in group.items():
+            codes.setdefault(status, {}).update(dict.fromkeys(named))
+    return {status: tuple(codes[status]) for status in sorted(codes)}

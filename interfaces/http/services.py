@@ -1,0 +1,65 @@
+"""What the routes need from the rest of the house, handed in by the composition root."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from application.broker import Broker
+from application.clients import Clients
+from application.devices import Devices
+from application.enrollments import Enrollments
+from application.linked_services import LinkedServices
+from application.ports import (
+    AccessTokens,
+    CertificateAuthority,
+    Clock,
+    IdSource,
+    PublicKeys,
+    RateLimiter,
+    Streams,
+)
+from application.signups import SignUps
+from domain.ids import TenantId
+from projections.read_model import Connection
+
+
+class ReadModels(Protocol):
+    """The read side: one tenant's rows, and waiting for them to be fresh enough."""
+
+    def scope(self, tenant_id: TenantId) -> AbstractAsyncContextManager[Connection]:
+        """A transaction that sees one tenant and nothing else."""
+        ...
+
+    async def wait(self, name: str, position: int) -> bool:
+        """Whether the read model has reached the position; waits a little for it."""
+        ...
+
+
+class Readiness(Protocol):
+    async def unready(self) -> list[str]:
+        """What keeps this process from serving; empty when nothing does."""
+        ...
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a handler may be given."""
+
+    issuer: str
+    trust_domain: str
+    device_api: str
+    streams: Streams
+    clients: Clients
+    devices: Devices
+    linked_services: LinkedServices
+    sign_ups: SignUps
+    enrollments: Enrollments
+    broker: Broker
+    access_tokens: AccessTokens
+    public_keys: PublicKeys
+    authority: CertificateAuthority
+    limiter: RateLimiter
+    read_models: ReadModels
+    readiness: Readiness
+    ids: IdSource
+    clock: Clock

@@ -1,0 +1,68 @@
+"""What anybody may read: public keys, the CA to trust, and whether the process lives."""
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+
+from interfaces.http.services import Services
+
+Given = NamedDependency[Services]
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    ready: bool
+    waiting_for: list[str]
+
+
+@get(
+    "/.well-known/jwks.json",
+    operation_id="getJWKS",
+    public=True,
+    tags=["Keys"],
+    summary="The public keys of access tokens and identity assertions (RFC 7517)",
+)
+async def jwks(services: Given) -> Response[dict[str, Any]]:
+    return Response(
+        dict(services.public_keys.jwks()), headers={"cache-control": "public, max-age=300"}
+    )
+
+
+@get(
+    "/v1/pki/ca-bundle",
+    operation_id="getCABundle",
+    public=True,
+    tags=["Keys"],
+    summary="The CA that signs our own listeners' certificates (PEM)",
+    media_type="application/x-pem-file",
+)
+async def ca_bundle(services: Given) -> str:
+    return services.authority.ca_bundle_pem()
+
+
+@get("/live", operation_id="live", public=True, tags=["Operations"], summary="The process runs")
+async def live() -> Live:
+    return Live(status="ok")
+
+
+@get(
+    "/ready",
+    operation_id="ready",
+    public=True,
+    tags=["Operations"],
+    summary="The process can serve: its view of the event log is current",
+    responses={503: ResponseSpec(data_container=Ready, description="Not yet")},
+)
+async def ready(services: Given) -> Response[Ready]:
+    waiting_for = await services.readiness.unready()
+    body = Ready(ready=not waiting_for, waiting_for=waiting_for)
+    return Response(body, status_code=503 if waiting_for else 200)
+
+
+HANDLERS = (jwks, ca_bundle, live, ready)

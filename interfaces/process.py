@@ -1,0 +1,182 @@
+"""One process of the platform: its roles, its listeners, and how it ends."""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal, cast
+from urllib.parse import urlsplit
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from infrastructure.edge.listeners import Listener, device_protocol, serve
+from infrastructure.edge.protocol import ASGIApp
+from infrastructure.edge.tls import DeviceTls, public_context
+from infrastructure.migrate import migrate
+from infrastructure.postgres_settings import assert_durable
+from interfaces.composition import Platform
+from interfaces.http.apps import Apps, build
+from interfaces.servers import RedisRequired, Servers
+from interfaces.settings import Settings
+
+Role = Literal["api", "edge", "worker"]
+ROLES: Final[tuple[Role, ...]] = ("api", "edge", "worker")
+DRAIN_S: Final = 10.0
+PRESENCE_LOCK: Final = 7_301_101
+ALLOCATIONS_PER_COLLECTION: Final = 20_000
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where this process listens; None for a role that it does not have."""
+
+    public: str | None
+    device: str | None
+    ca_file: Path
+
+
+def prepare(servers: Servers) -> list[str]:
+    """Bring the schema up to date and refuse a database that could lose what it acknowledged.
+
+    Raises MigrationRefused, UnsafePostgres, psycopg.Error.
+    """
+    with psycopg.connect(servers.dsn, autocommit=True) as connection:
+        assert_durable(connection)
+    return migrate(servers.dsn)
+
+
+async def run(
+    settings: Settings,
+    servers: Servers,
+    roles: Sequence[Role],
+    started: Callable[[Addresses], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT (or `stop`), then let running requests finish.
+
+    Raises RedisRequired when this is one of several processes and there is no Redis.
+    """
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listeners: list[Listener] = []
+    async with (
+        _company(servers, roles),
+        Platform(settings, servers.dsn, servers.redis_url) as platform,
+    ):
+        if "worker" in roles:
+            await platform.project()
+        await platform.follow()
+        apps = build(platform.services)
+        ca_file = write_ca(settings, platform)
+        try:
+            if "api" in roles:
+                listeners.append(await listen_public(platform, apps))
+            if "edge" in roles:
+                listeners.append(await listen_devices(platform, apps))
+            spare_what_stays()
+            started(
+                Addresses(
+                    public=settings.issuer if "api" in roles else None,
+                    device=platform.services.device_api if "edge" in roles else None,
+                    ca_file=ca_file,
+                )
+            )
+            await _until(stop, platform)
+        finally:
+            await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for listener in listeners))
+
+
+@asynccontextmanager
+async def _company(servers: Servers, roles: Sequence[Role]) -> AsyncGenerator[None]:
+    """Share the database with other processes only when budgets are shared through Redis.
+
+    A lock in the database says who is here: many with Redis, or a single one without.
+    """
+    shared = servers.redis_url is not None
+    if not shared and set(roles) != set(ROLES):
+        raise RedisRequired("serve all roles in one process, or set LINK_REDIS_URL")
+    take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    async with await psycopg.AsyncConnection.connect(servers.dsn, autocommit=True) as connection:
+        query = sql.SQL("SELECT {}(%s)").format(sql.Identifier(take))
+        taken = await (await connection.execute(query, (PRESENCE_LOCK,))).fetchone()
+        if taken is None or not taken[0]:
+            raise RedisRequired(
+                "another process serves this database, and one of the two has no Redis:"
+                " give both the same LINK_REDIS_URL, or stop the other"
+            )
+        yield
+
+
+def spare_what_stays() -> None:
+    """Have the garbage collector leave alone what was made to start and lives as long as we do.
+
+    Walking all of it again and again stopped every request for 50 ms at a time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(ALLOCATIONS_PER_COLLECTION, 20, 50)
+
+
+async def listen_public(platform: Platform, apps: Apps) -> Listener:
+    """Everything but devices: TLS with our certificate, no client certificate."""
+    settings = platform.settings
+    chain, key = platform.authority.issue_server(_hosts(settings.public_host, settings.issuer))
+    return await serve(
+        cast("ASGIApp", apps.public),
+        host=settings.public_host,
+        port=settings.public_port,
+        ssl_context=public_context(certificate_chain_pem=chain, private_key_pem=key),
+    )
+
+
+async def listen_devices(platform: Platform, apps: Apps) -> Listener:
+    """Devices only: TLS 1.3 with a certificate of our device CA that is not revoked."""
+    settings = platform.settings
+    chain, key = platform.authority.issue_server(_hosts(settings.device_host, settings.device_url))
+    tls = DeviceTls(
+        certificate_chain_pem=chain,
+        private_key_pem=key,
+        device_cas_pem=platform.authority.device_ca_pem(),
+        revocations=platform.revocations,
+    )
+    return await serve(
+        cast("ASGIApp", apps.device),
+        host=settings.device_host,
+        port=settings.device_port,
+        ssl_context=tls.listening,
+        http_protocol=device_protocol(platform.revocations),
+    )
+
+
+def write_ca(settings: Settings, platform: Platform) -> Path:
+    """Leave the CA that clients must trust where `curl --cacert` finds it."""
+    path = settings.data_dir / "pki" / "server-ca.pem"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".server-ca.{os.getpid()}.pem")
+    fresh.write_text(platform.authority.ca_bundle_pem())
+    fresh.replace(path)
+    return path
+
+
+async def _until(stop: asyncio.Event, platform: Platform) -> None:
+    """Wait to be stopped; a projector or a tail that dies of a bug takes the process with it."""
+    async with asyncio.TaskGroup() as watched:
+        failing = [
+            watched.create_task(platform.runner.until_failure()),
+            watched.create_task(platform.tail.until_failure()),
+        ]
+        await watched.create_task(stop.wait())
+        for task in failing:
+            task.cancel()
+
+
+def _hosts(listening: str, url: str) -> list[str]:
+    """The names that callers may know this listener by; an address for all of them names none."""
+    names = {listening, urlsplit(url).hostname or "localhost", "localhost", "127.0.0.1", "::1"}
+    return sorted(names - {"0.0.0.0", "::"})  # noqa: S104 - taken out, not listened on

@@ -1,0 +1,95 @@
+"""A process serves, says where, ends when told, and refuses company it cannot count with."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from cryptography import x509
+
+from interfaces.process import ROLES, Addresses, Role, run
+from interfaces.servers import RedisRequired, Servers
+from interfaces.settings import Settings
+
+
+def settings(folder: Path, **environ: str) -> Settings:
+    given = Settings.from_environment({"LINK_DATA_DIR": str(folder), **environ})
+    return msgspec.structs.replace(given, public_port=0, device_port=0)
+
+
+class Served:
+    """One process of the platform, as a task."""
+
+    def __init__(self, given: Settings, servers: Servers, roles: Sequence[Role] = ROLES) -> None:
+        self.stop = asyncio.Event()
+        self.addresses: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(
+            run(given, servers, roles, self.addresses.set_result, self.stop)
+        )
+
+    async def started(self) -> Addresses:
+        done, _ = await asyncio.wait(
+            (self.addresses, self.task), return_when=asyncio.FIRST_COMPLETED, timeout=60
+        )
+        if self.task in done:
+            self.addresses.cancel()
+            self.task.result()
+        return await self.addresses
+
+    async def ended(self) -> None:
+        self.stop.set()
+        await asyncio.wait_for(self.task, 30)
+
+
+async def test_a_process_ends_cleanly_when_it_is_told_to(database: str, tmp_path: Path) -> None:
+    served = Served(settings(tmp_path), Servers(dsn=database, redis_url=None))
+    addresses = await served.started()
+    assert addresses.ca_file.read_text().startswith("-----BEGIN CERTIFICATE-----")
+    await served.ended()
+
+
+async def test_two_processes_without_redis_are_refused(database: str, tmp_path: Path) -> None:
+    """Each would count to the whole budget; seen to pass without the lock taken out."""
+    servers = Servers(dsn=database, redis_url=None)
+    first = Served(settings(tmp_path), servers)
+    await first.started()
+    with pytest.raises(RedisRequired):
+        await Served(settings(tmp_path), servers).started()
+    await first.ended()
+    third = Served(settings(tmp_path), servers)
+    await third.started()
+    await third.ended()
+
+
+@pytest.mark.parametrize("roles", [("api",), ("edge",), ("worker",), ("api", "edge")])
+async def test_a_process_of_some_roles_needs_redis(
+    database: str, tmp_path: Path, roles: tuple[Role, ...]
+) -> None:
+    with pytest.raises(RedisRequired):
+        await Served(settings(tmp_path), Servers(dsn=database, redis_url=None), roles).started()
+
+
+async def test_the_listeners_certificate_names_the_host_that_callers_use(
+    database: str, tmp_path: Path
+) -> None:
+    given = settings(tmp_path, LINK_ISSUER="https://id.example.com:8443")
+    assert given.device_url == "https://id.example.com:8444"
+    given = msgspec.structs.replace(given, public_port=23443)
+    served = Served(given, Servers(dsn=database, redis_url=None))
+    addresses = await served.started()
+    trust = ssl.create_default_context(cafile=str(addresses.ca_file))
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", 23443, ssl=trust, server_hostname="id.example.com"
+    )
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert "id.example.com" in names.value.get_values_for_type(x509.DNSName)
+    async with httpx.AsyncClient(verify=trust, trust_env=False) as client:
+        assert (await client.get("https://localhost:23443/live")).status_code == 200
+    await served.ended()
