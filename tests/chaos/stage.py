@@ -1,0 +1,238 @@
+"""The ground of a run: a PostgreSQL of its own, and a prepared database for each scenario."""
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+
+from infrastructure.embedded.postgres import PORT, EmbeddedPostgres
+from infrastructure.embedded.redis import EmbeddedRedis, redis_program
+from infrastructure.migrate import migrate
+from tests.chaos.load import Till
+from tests.house.world import House, PairedDevice, Vendor, key_and_csr, opened
+
+PREPARED: Final = "prepared"
+PALMS: Final = (b"the palm of ali", b"the palm of badr", b"the palm of dana")
+TILLS: Final = 4
+FIRST_PORT: Final = 20_000
+EPHEMERAL: Final = 32_768
+"""Where the system's own choice of ports begins: a listener above may find its port taken."""
+
+GONE_S: Final = 20.0
+_CLIENTS: Final = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' "
+    "AND pid <> pg_backend_pid()"
+)
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything listens, the same through all scenarios of a run."""
+
+    public: int
+    device: int
+    database: int
+    counterparts: int
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the devices need, and whose palms the vendor knows."""
+
+    tills: tuple[Till, ...]
+    enrolled: dict[str, str]
+
+
+class Stage:
+    """Starts the servers, kills them, and starts them again."""
+
+    def __init__(self, folder: Path, postgres: EmbeddedPostgres, redis_url: str | None) -> None:
+        self.folder = folder
+        self.redis_url = redis_url
+        self.ports = Ports(**dict(zip(Ports.__struct_fields__, free_ports(4), strict=True)))
+        self._postgres = postgres
+        self.prepared: Prepared
+
+    @property
+    def data_dir(self) -> Path:
+        """The platform's: keys, CA, inbox. Postgres and Redis are the run's own."""
+        return self.folder / "platform"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.data_dir / "pki" / "server-ca.pem"
+
+    @property
+    def socket(self) -> str:
+        """The server's Unix socket, for the cutter."""
+        return f"{conninfo_to_dict(self._postgres.dsn())['host']}/.s.PGSQL.{PORT}"
+
+    def dsn(self, database: str) -> str:
+        """With administrator's rights, and straight to the server."""
+        return self._postgres.dsn(database)
+
+    def url_through_cutter(self, database: str) -> str:
+        """What the platform is given."""
+        return (
+            f"postgresql://postgres@127.0.0.1:{self.ports.database}/{database}"
+            "?sslmode=disable&gssencmode=disable"
+        )
+
+    async def prepare(self) -> None:
+        """Make the database that every scenario begins with: a tenant, tills and three people."""
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(PREPARED)))
+        dsn = self.dsn(PREPARED)
+        migrate(dsn)
+        vendor = Vendor()
+        async with opened(dsn, self.data_dir, vendor=vendor) as house:
+            house.product_url = f"http://127.0.0.1:{self.ports.counterparts}"
+            for budget in ("pairing", "signup"):
+                house.limiter.unlimited.add(budget)
+            tenant = await house.tenant()
+            kiosk = await house.device(tenant, "kiosk")
+            for number, palm in enumerate(PALMS):
+                await house.person(kiosk, f"+96650123456{number}", palm)
+            tills = [await self._till(house, kiosk, number) for number in range(TILLS)]
+        self.prepared = Prepared(tills=tuple(tills), enrolled=vendor.enrolled)
+
+    async def _till(self, house: House, kiosk: PairedDevice, number: int) -> Till:
+        made = await kiosk.tenant.api.post(
+            "/v1/devices",
+            json={
+                "type": "pos",
+                "name": f"Till {number}",
+                "bound_product": "wallet",
+                "bound_action": "pay",
+            },
+        )
+        assert made.status_code == 201, made.text
+        key, csr = key_and_csr()
+        public = await house.client(house.public_url)
+        paired = await public.post(
+            "/v1/device/pair", json={"code": made.json()["pairing"]["code"], "csr": csr}
+        )
+        assert paired.status_code == 201, paired.text
+        certificate_file = self.folder / f"till-{number}.pem"
+        key_file = self.folder / f"till-{number}.key"
+        certificate_file.write_text(paired.json()["certificate"] + paired.json()["chain"])
+        key_file.write_bytes(key)
+        return Till(device=made.json()["id"], certificate=str(certificate_file), key=str(key_file))
+
+    def database(
+        self, name: str, change: Callable[[psycopg.Connection[TupleRow], str], None] | None
+    ) -> None:
+        """A copy of the prepared database, with a bug planted in it when there is one."""
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY WAL_LOG").format(
+                    sql.Identifier(name), sql.Identifier(PREPARED)
+                )
+            )
+        if change is not None:
+            with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+                change(connection, name)
+
+    def environment(self, database: str) -> dict[str, str]:
+        """Of the platform in a scenario."""
+        given = {
+            "LINK_DATA_DIR": str(self.data_dir),
+            "LINK_DATABASE_URL": self.url_through_cutter(database),
+            "LINK_DEVELOPMENT": "true",
+            "LINK_PUBLIC_PORT": str(self.ports.public),
+            "LINK_DEVICE_PORT": str(self.ports.device),
+            "LINK_PALM_VENDOR_URL": f"http://127.0.0.1:{self.ports.counterparts}",
+            "LINK_LOG_LEVEL": "warning",
+        }
+        return given if self.redis_url is None else {**given, "LINK_REDIS_URL": self.redis_url}
+
+    def kill_postmaster(self) -> None:
+        """All of the server's memory is gone; its children notice and end."""
+        lock_file = self._postgres.home / "data" / "postmaster.pid"
+        os.kill(int(lock_file.read_text().split()[0]), signal.SIGKILL)
+
+    def start_postgres(self) -> None:
+        """Again, after it was killed; it recovers by itself."""
+        self._postgres.start()
+
+    def backends(self, database: str) -> Sequence[int]:
+        """The process ids of the server's backends for the platform."""
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            return [row[0] for row in connection.execute(_CLIENTS, (database,))]
+
+    def await_no_backends(self, database: str) -> None:
+        """Until what a killed platform had begun is over, one way or the other."""
+        until(lambda: not self.backends(database), GONE_S, "backends of a dead platform stay")
+
+    def await_postgres(self) -> None:
+        """Until the server takes connections again, after one of its backends was killed."""
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(self.dsn("postgres"), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        until(answers, 60.0, "PostgreSQL does not come back")
+
+
+class TookTooLong(Exception):
+    """A condition that must come did not."""
+
+
+def until(condition: Callable[[], bool], within_s: float, otherwise: str) -> None:
+    """Wait for something to become true. Raises TookTooLong."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TookTooLong(otherwise)
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> Sequence[int]:
+    """Loopback ports that nobody listens on now, all below `EPHEMERAL`.
+
+    Several runs at a time begin their search at different places.
+    """
+    found: list[int] = []
+    span = EPHEMERAL - FIRST_PORT
+    for step in range(span):
+        port = FIRST_PORT + (os.getpid() * 7 + step) % span
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise TookTooLong("no free ports")
+
+
+@contextmanager
+def stage(notice: Callable[[str], None]) -> Generator[Stage]:
+    """Servers in a temporary folder, gone when the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="link-chaos-"))
+    folder.chmod(0o711)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        postgres = EmbeddedPostgres(
+            folder, state_root=folder / "state", shared_buffers_mb=128, notice=notice
+        )
+        stack.enter_context(postgres)
+        program = redis_program()
+        redis_url = None
+        if program is not None:
+            redis_url = stack.enter_context(EmbeddedRedis(folder, program)).url()
+        yield Stage(folder, postgres, redis_url)

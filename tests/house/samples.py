@@ -1,0 +1,124 @@
+"""A good request for every operation of the document, to be spoilt by tests that attack."""
+
+import base64
+import json
+from typing import Any, cast
+from uuid import uuid4
+
+import httpx
+import msgspec
+
+from tests.house.contract import Operation
+from tests.house.world import House, PairedDevice, Tenancy, key_and_csr, scan, transaction
+
+MOBILE = "+966501230001"
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A tenant with a till, whose ids stand in the paths of good requests."""
+
+    house: House
+    tenant: Tenancy
+    till: PairedDevice
+    token_form: dict[str, str] = {}
+
+    def client(self, operation: Operation) -> httpx.AsyncClient:
+        """Who may ask: the till, or the backend with all scopes."""
+        return self.till.http if operation.on_device else self.tenant.api
+
+    def path(self, operation: Operation, **ids: str) -> str:
+        known = {
+            "device_id": self.till.id,
+            "service_id": self.tenant.service_id,
+            "transaction_id": f"txn_{uuid4().hex}",
+            "user_id": f"usr_{uuid4().hex}",
+            "palm_ref": f"plm_{uuid4().hex}",
+        }
+        return operation.path.format_map(known | ids)
+
+    async def facts(self) -> int:
+        """How many events the tenant and the platform have."""
+        async with self.house.platform.projector_pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT count(*) FROM events WHERE tenant_id IN (%s, %s)",
+                (self.tenant.tenant_id, "00000000-0000-0000-0000-000000000000"),
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+async def stage(house: House) -> Stage:
+    tenant = await house.tenant()
+    return Stage(house, tenant, await house.device(tenant))
+
+
+def bodies() -> dict[str, dict[str, Any]]:
+    """A body for every operation that reads JSON, by operation id."""
+    return {
+        "registerLinkedService": {
+            "product_key": "loyalty",
+            "base_url": "https://loyalty.example:9443",
+            "authorize_path": "/authorize/palm",
+            "health_path": "/healthz",
+            "timeout_ms": 900,
+            "fail_mode": "closed",
+            "allowed_actions": ["redeem"],
+            "stand_in": {"max_amount": "25.00"},
+            "breaker": {"window_s": 20},
+        },
+        "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "registerDevice": {
+            "type": "kiosk",
+            "name": "Kiosk by the door",
+            "serial": "SN-4711-0815",
+            "small_model_capable": False,
+        },
+        "pairDevice": {
+            "code": "ABC-DEF-GHJ",
+            "csr": key_and_csr()[1],
+            "device_info": {"serial": "SN-4711-0815", "model": "XT-PalmVein01"},
+        },
+        "signUp": {"mobile": MOBILE, "locale": "ar"},
+        "verifySignUp": {"challenge_id": f"chl_{uuid4().hex}", "code": "738291"},
+        "grantConsent": {
+            "user_id": f"usr_{uuid4().hex}",
+            "consent_type": "palm_enrollment",
+            "version": "1",
+            "text_sha256": "ab" * 32,
+        },
+        "enrollPalm": {
+            "user_id": f"usr_{uuid4().hex}",
+            "scan": scan(b"a palm nobody may see", "left"),
+            "hand": "left",
+        },
+        "transact": transaction(
+            b"a palm nobody may see",
+            deadline_ms=1500,
+            seq=7,
+            match={
+                "user_id": f"usr_{uuid4().hex}",
+                "model_version": "m-1",
+                "library_version": "l-1",
+                "scores": [0.9, 0.9],
+                "thresholds": [0.8, 0.8],
+                "signature": base64.b64encode(b"signature" * 8).decode(),
+            },
+        ),
+    }
+
+
+def secrets_of(body: object) -> list[str]:
+    """Every longer text in a body: none of them may come back in a refusal."""
+    inner: list[object] = []
+    if isinstance(body, dict):
+        inner = list(cast("dict[str, object]", body).values())
+    elif isinstance(body, list):
+        inner = cast("list[object]", body)
+    elif isinstance(body, str) and len(body) >= 8:
+        return [body]
+    return [found for value in inner for found in secrets_of(value)]
+
+
+def dumped(body: object) -> bytes:
+    return json.dumps(body).encode()

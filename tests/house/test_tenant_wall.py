@@ -1,0 +1,373 @@
+"""Two tenants in one house: what belongs to the other looks exactly like what is not there."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+import pytest
+import rfc8785
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from domain.ids import (
+    DeviceId,
+    LinkedServiceId,
+    PalmRef,
+    TenantId,
+    TransactionId,
+    UserId,
+    parse,
+)
+from interfaces.http.openapi import ID_PREFIXES
+from projections import audit, devices, enrollments, linked_services, transactions, users
+from projections.read_model import Connection, Page
+from tests.house.contract import Operation
+from tests.house.samples import dumped
+from tests.house.spoilt import JSON
+from tests.house.world import House, PairedDevice, Tenancy, scan, transaction
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PALM = b"the palm of one person"
+
+
+class Estate(msgspec.Struct, frozen=True):
+    """All that a tenant can have: one id of each kind, in its form on the wire."""
+
+    tenant: Tenancy
+    till: PairedDevice
+    ids: dict[str, str]
+    challenge_id: str
+    mobile: str
+    position: int
+    correlation_id: str
+
+
+async def estate(house: House, product_key: str = "solely") -> Estate:
+    tenant = await house.tenant(duplicate_palm_check=False)
+    await tenant.api.post(
+        "/v1/linked-services", json={"product_key": product_key, "base_url": house.product_url}
+    )
+    till = await house.device(tenant)
+    user_id = await house.person(till, house.mobile(), PALM + tenant.tenant_id.bytes)
+    asked = transaction(PALM + tenant.tenant_id.bytes)
+    told = (await till.http.post("/v1/device/transactions", json=asked)).json()
+    assert told["decision"] == "allow"
+    mobile = house.mobile()
+    waiting = await till.http.post("/v1/device/signup", json={"mobile": mobile})
+    position = await house.end()
+    newest = {"min_position": str(position)}
+    palms = (await tenant.api.get("/v1/enrollments", params=newest)).json()["items"]
+    lines = (await tenant.api.get("/v1/audit", params=newest)).json()["items"]
+    ids = {
+        "device_id": till.id,
+        "service_id": tenant.service_id,
+        "transaction_id": str(told["transaction_id"]),
+        "user_id": user_id,
+        "palm_ref": str(palms[0]["palm_ref"]),
+    }
+    correlation_id = str(lines[0]["correlation_id"])
+    challenge_id = waiting.json()["challenge_id"]
+    return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id)
+
+
+def unknown(wire_id: str) -> str:
+    """An id of the same kind that nobody has."""
+    return f"{wire_id.partition('_')[0]}_{uuid4().hex}"
+
+
+def told(answered: httpx.Response) -> tuple[int, dict[str, str], object]:
+    """All that an answer says, but for what is drawn or counted anew for every answer."""
+    headers = {
+        name: value
+        for name, value in answered.headers.items()
+        if name not in ("x-request-id", "date")
+    }
+    body: dict[str, Any] = json.loads(answered.content) if answered.content else {}
+    body.pop("request_id", None)
+    return answered.status_code, headers, body
+
+
+async def facts(house: House, tenant_id: TenantId) -> int:
+    async with house.platform.projector_pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) FROM events WHERE tenant_id = %s", (tenant_id,)
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def with_ids(house: House) -> list[tuple[Operation, str]]:
+    return [
+        (operation, name)
+        for operation in house.contract.operations
+        for name in ID_PREFIXES
+        if f"{{{name}}}" in operation.path
+    ]
+
+
+async def test_a_foreign_id_in_a_path_is_answered_like_an_unknown_one(house: House) -> None:
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    before = await facts(house, theirs.tenant.tenant_id)
+    cells = with_ids(house)
+    assert {name for _, name in cells} == set(ID_PREFIXES)
+    for operation, name in cells:
+        content = dumped({"timeout_ms": 700}) if operation.takes_json else b""
+        answers = [
+            told(
+                await ours.tenant.api.request(
+                    operation.method,
+                    operation.path.format(**{name: wire_id}),
+                    content=content,
+                    headers={**JSON, "if-match": '"1"'} if content else {},
+                )
+            )
+            for wire_id in (theirs.ids[name], unknown(theirs.ids[name]), f"{name}_x")
+        ]
+        assert answers[0] == answers[1] == answers[2], operation.id
+        assert answers[0][0] == 404
+    assert await facts(house, theirs.tenant.tenant_id) == before
+
+
+async def test_an_id_of_another_kind_is_answered_like_an_unknown_one(house: House) -> None:
+    """A device's digits under a product's prefix, and so on: all of them our own."""
+    ours = await estate(house)
+    for operation, name in with_ids(house):
+        content = dumped({"timeout_ms": 700}) if operation.takes_json else b""
+        kinds = [*ours.ids, "tenant"]
+        digits = {kind: ours.ids[kind].partition("_")[2] for kind in ours.ids}
+        digits["tenant"] = ours.tenant.tenant_id.hex
+        answers = [
+            told(
+                await ours.tenant.api.request(
+                    operation.method,
+                    operation.path.format(**{name: f"{ID_PREFIXES[name]}_{digits[kind]}"}),
+                    content=content,
+                    headers={**JSON, "if-match": '"1"'} if content else {},
+                )
+            )
+            for kind in kinds
+            if kind != name
+        ]
+        assert {answer[0] for answer in answers} == {404}, operation.id
+        assert all(answer == answers[0] for answer in answers)
+
+
+async def test_a_foreign_id_as_a_filter_finds_nothing(house: House) -> None:
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    filters = [
+        ("/v1/transactions", "device_id", theirs.ids["device_id"]),
+        ("/v1/transactions", "user_id", theirs.ids["user_id"]),
+        ("/v1/enrollments", "user_id", theirs.ids["user_id"]),
+        ("/v1/audit", "correlation_id", theirs.correlation_id),
+        *(("/v1/audit", "subject", wire_id) for wire_id in theirs.ids.values()),
+    ]
+    for path, name, wire_id in filters:
+        newest = {name: wire_id, "min_position": str(theirs.position)}
+        answered = await ours.tenant.api.get(path, params=newest)
+        assert told(answered)[::2] == (200, {"items": [], "next": None}), (path, name)
+        mirrored = await theirs.tenant.api.get(path, params=newest)
+        assert mirrored.json()["items"] or name == "subject", (path, name)
+
+
+async def test_a_foreign_cursor_opens_no_page_of_the_other(house: House) -> None:
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    newest = {"limit": "1", "min_position": str(theirs.position)}
+    for path in ("/v1/audit", "/v1/linked-services"):
+        cursor = (await theirs.tenant.api.get(path, params=newest)).json()["next"]
+        own = [item["id"] for item in (await pages(ours, path)) if "id" in item]
+        assert cursor is not None
+        page = await ours.tenant.api.get(path, params={"cursor": cursor})
+        assert page.status_code == 200
+        for item in page.json()["items"]:
+            assert "id" not in item or item["id"] in own
+            assert theirs.tenant.tenant_id.hex not in json.dumps(item)
+            assert not any(wire_id in json.dumps(item) for wire_id in theirs.ids.values())
+
+
+async def pages(of: Estate, path: str) -> list[dict[str, Any]]:
+    answered = await of.tenant.api.get(path, params={"limit": "200"})
+    items: list[dict[str, Any]] = answered.json()["items"]
+    return items
+
+
+async def test_a_device_meets_foreign_people_and_challenges_as_if_they_were_not_there(
+    house: House,
+) -> None:
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    before = await facts(house, theirs.tenant.tenant_id)
+    code = house.code_sent_to(theirs.mobile)
+    for path, body, name, status in (
+        ("signup/verify", {"code": code}, "challenge_id", 404),
+        ("consent", {"consent_type": "palm_enrollment", "version": "1"}, "user_id", 403),
+        ("enroll", {"scan": scan(PALM), "hand": "left"}, "user_id", 403),
+    ):
+        foreign = theirs.challenge_id if name == "challenge_id" else theirs.ids[name]
+        answers = [
+            told(await ours.till.http.post(f"/v1/device/{path}", json={**body, name: wire_id}))
+            for wire_id in (foreign, unknown(foreign), "nonsense")
+        ]
+        assert answers[0] == answers[1] == answers[2], path
+        assert answers[0][0] == status, answers[0]
+    assert await facts(house, theirs.tenant.tenant_id) == before
+
+
+async def test_a_challenge_of_another_device_of_the_same_tenant_is_not_there(
+    house: House,
+) -> None:
+    ours = await estate(house)
+    other = await house.device(ours.tenant)
+    body = {"challenge_id": ours.challenge_id, "code": house.code_sent_to(ours.mobile)}
+    strange = await other.http.post("/v1/device/signup/verify", json=body)
+    nothing = await other.http.post(
+        "/v1/device/signup/verify", json={**body, "challenge_id": unknown("chl_0")}
+    )
+    assert told(strange) == told(nothing)
+    assert strange.status_code == 404
+    right = await ours.till.http.post("/v1/device/signup/verify", json=body)
+    assert right.status_code == 200
+
+
+async def test_a_device_that_matches_by_itself_cannot_name_a_foreign_person(
+    house: House,
+) -> None:
+    theirs = await estate(house)
+    tenant = await house.tenant(palm_model="small")
+    till = await house.device(tenant, small_model_capable=True)
+    answers = [
+        told(await till.http.post("/v1/device/transactions", json=matched(till, user_id)))
+        for user_id in (theirs.ids["user_id"], unknown("usr_0"), "nonsense")
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][0] == 403
+    assert "small_model_not_allowed" in str(answers[0][2])
+
+
+def matched(till: PairedDevice, user_id: str) -> dict[str, Any]:
+    """A transaction in which the device itself says who it is, signed as it must be."""
+    body = transaction(b"x", uuid4().hex)
+    rgb, ir = (base64.b64decode(body["scan"][name]) for name in ("rgb", "ir"))
+    match: dict[str, Any] = {
+        "user_id": user_id,
+        "model_version": "m-1",
+        "library_version": "l-1",
+        "scores": [0.99, 0.99],
+        "thresholds": [0.9, 0.9],
+    }
+    said = {
+        **match,
+        "idempotency_key": body["idempotency_key"],
+        "scan_sha256": hashlib.sha256(len(rgb).to_bytes(8, "big") + rgb + ir).hexdigest(),
+    }
+    key = load_pem_private_key(till.key_pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    signature = key.sign(rfc8785.dumps(said), ec.ECDSA(hashes.SHA256()))
+    return {**body, "match": {**match, "signature": base64.b64encode(signature).decode()}}
+
+
+async def test_a_device_cannot_be_bound_to_a_foreign_product(house: House) -> None:
+    ours, _ = await asyncio.gather(house.tenant(), estate(house, "only-theirs"))
+    answers = [
+        told(
+            await ours.api.post(
+                "/v1/devices",
+                json={
+                    "type": "pos",
+                    "name": "Till",
+                    "bound_product": product_key,
+                    "bound_action": "pay",
+                },
+            )
+        )
+        for product_key in ("only-theirs", "nobodys")
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 422
+
+
+async def test_one_idempotency_key_means_two_things_to_two_tenants(house: House) -> None:
+    ours, theirs = await asyncio.gather(house.tenant(), house.tenant())
+    key, body = {"idempotency-key": "k" * 20}, {"type": "kiosk", "name": "Kiosk"}
+    first, second = [
+        (await tenant.api.post("/v1/devices", json=body, headers=key)).json()["id"]
+        for tenant in (ours, theirs)
+    ]
+    again = (await ours.api.post("/v1/devices", json=body, headers=key)).json()["id"]
+    assert first == again != second
+
+
+Scope = Callable[[House, TenantId], Any]
+Look = Callable[[Connection, Estate], Awaitable[Any]]
+
+
+def _uuid(of: Estate, name: str) -> UUID:
+    found = parse(ID_PREFIXES[name], of.ids[name])
+    assert found is not None
+    return found
+
+
+async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
+    """How much every read model shows of a tenant, asked for by that tenant's own id."""
+    tenant_id = of.tenant.tenant_id
+    one = [
+        await users.by_id(connection, tenant_id, UserId(_uuid(of, "user_id"))),
+        await transactions.by_id(connection, tenant_id, TransactionId(_uuid(of, "transaction_id"))),
+        await enrollments.by_id(connection, tenant_id, PalmRef(_uuid(of, "palm_ref"))),
+        await devices.by_id(connection, tenant_id, DeviceId(_uuid(of, "device_id"))),
+        await linked_services.by_id(
+            connection, tenant_id, LinkedServiceId(_uuid(of, "service_id"))
+        ),
+    ]
+    many: dict[str, Page[Any]] = {
+        "users": await users.by_tenant(connection, tenant_id),
+        "transactions": await transactions.by_tenant(connection, tenant_id),
+        "enrollments": await enrollments.by_tenant(connection, tenant_id),
+        "devices": await devices.by_tenant(connection, tenant_id),
+        "linked_services": await linked_services.by_tenant(connection, tenant_id),
+        "audit": await audit.by_tenant(connection, tenant_id),
+    }
+    return {name: len(page.rows) for name, page in many.items()} | {
+        "by id": sum(row is not None for row in one)
+    }
+
+
+@asynccontextmanager
+async def without_a_wall(house: House, _: TenantId) -> AsyncGenerator[Connection]:
+    """The planted fault: a connection that row-level security does not bind."""
+    async with house.platform.projector_pool.connection() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("planted", [False, True], ids=["ours", "planted"])
+async def test_without_the_applications_filter_the_database_still_shows_nothing_foreign(
+    house: House, planted: bool
+) -> None:
+    """The application's filter is taken out by naming the other tenant inside our own scope."""
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    reads = house.platform.services.read_models
+    assert await reads.wait(audit.READ_MODEL.name, max(ours.position, theirs.position))
+    async with reads.scope(theirs.tenant.tenant_id) as connection:
+        shown = await _all_of(connection, theirs)
+    assert all(shown.values()), "every read model shows something to its own tenant"
+    here = ours.tenant.tenant_id
+    scope = without_a_wall(house, here) if planted else reads.scope(here)
+    async with scope as connection:
+        leaked = await _all_of(connection, theirs)
+    assert (leaked == shown) if planted else (set(leaked.values()) == {0})
+
+
+async def test_a_foreign_stream_loads_as_if_it_were_not_there(house: House) -> None:
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    for name in ID_PREFIXES:
+        stream = _uuid(theirs, name)
+        assert await house.platform.log.load(theirs.tenant.tenant_id, stream)
+        assert not await house.platform.log.load(ours.tenant.tenant_id, stream)
