@@ -1,0 +1,1 @@
+"""The pages about the platform, and what generates those that code can say better."""
