@@ -28,6 +28,7 @@ from domain.ids import (
 )
 from interfaces.http.openapi import ID_PREFIXES
 from projections import audit, devices, enrollments, linked_services, transactions, users
+from projections.catalogue import READ_MODELS
 from projections.read_model import Connection, Page
 from tests.house.contract import Operation
 from tests.house.samples import dumped
@@ -354,7 +355,8 @@ async def test_without_the_applications_filter_the_database_still_shows_nothing_
     """The application's filter is taken out by naming the other tenant inside our own scope."""
     ours, theirs = await asyncio.gather(estate(house), estate(house))
     reads = house.platform.services.read_models
-    assert await reads.wait(audit.READ_MODEL.name, max(ours.position, theirs.position))
+    for model in READ_MODELS:
+        assert await reads.wait(model.name, max(ours.position, theirs.position))
     async with reads.scope(theirs.tenant.tenant_id) as connection:
         shown = await _all_of(connection, theirs)
     assert all(shown.values()), "every read model shows something to its own tenant"
