@@ -1,13 +1,10 @@
 """The composition root: which adapter stands behind which port. The only place that knows all."""
 
-import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 
 from application.attempt import Attempts
 from application.authorization import Authorization
@@ -16,7 +13,7 @@ from application.clients import Clients
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
-from application.ports import Clock, OtpSender, RateLimiter
+from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
@@ -38,13 +35,7 @@ from infrastructure.event_log.tail import Tail
 from infrastructure.ids import RandomIds
 from infrastructure.key_store import KeyStore
 from infrastructure.keyring import Keyring
-from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
-from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
-from infrastructure.messages.smtp import SmtpSender, SmtpServer
-from infrastructure.outbound.client import OutboundClient
-from infrastructure.outbound.egress import EgressGuard, SystemResolver
-from infrastructure.palm_xtelcom import XTelcomPalmVerifier
 from infrastructure.people.client_secrets import PostgresClientSecrets
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
@@ -56,24 +47,14 @@ from infrastructure.projections.reads import BoundDevices, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
+from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
 
-FRESH_S: Final = 2.0
 CATCH_UP_S: Final = 30.0
-
-_log = structlog.get_logger(__name__)
-
-
-def _tell_breaker(change: BreakerChange) -> None:
-    _log.warning(
-        "circuit_changed",
-        service=str(change.service_id),
-        before=change.before,
-        after=change.after,
-    )
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
@@ -83,21 +64,6 @@ class PublicKeyDocument(msgspec.Struct, frozen=True):
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         return jwks_document(*self.families)
-
-
-class TailReadiness:
-    """A process serves when its view of the log is at most two seconds old."""
-
-    def __init__(self, tail: Tail) -> None:
-        self._tail = tail
-
-    async def unready(self) -> list[str]:
-        waiting: list[str] = []
-        if not self._tail.fresh(FRESH_S):
-            waiting.append("event_log")
-        if self._tail.held is not None:
-            waiting.append("unknown_event")
-        return waiting
 
 
 class Platform:
@@ -209,48 +175,23 @@ class Platform:
         self._stack.push_async_callback(limiter.close)
         return limiter
 
-    def _sender(self, outbound: OutboundClient) -> OtpSender:
-        settings = self.settings
-        if settings.otp_channel == "smtp" and settings.smtp is not None:
-            sender = SmtpSender(msgspec.convert(msgspec.to_builtins(settings.smtp), SmtpServer))
-            self._stack.push_async_callback(sender.close)
-            return sender
-        if settings.otp_channel == "sms_http" and settings.sms is not None:
-            gateway = msgspec.convert(msgspec.to_builtins(settings.sms), SmsGateway)
-            return SmsGatewaySender(gateway, outbound)
-        return self.inbox
-
     @property
     def inbox(self) -> Inbox:
         """Where one-time codes lie in development."""
-        return Inbox(self.settings.data_dir / "inbox", self.clock)
+        return inbox(self.settings, self.clock)
 
-    def _outbound_trust(self) -> ssl.SSLContext:
-        """The system's CAs, and our own: a product may hold a certificate of ours."""
-        context = ssl.create_default_context()
-        context.load_verify_locations(cadata=self.authority.ca_bundle_pem())
-        return context
+    def _outside(self) -> Counterparts:
+        return counterparts(
+            self.settings,
+            self.clock,
+            self.authority.ca_bundle_pem(),
+            self._stack.push_async_callback,
+        )
 
     def _compose(self) -> Services:
         settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
         limiter = self._limiter()
-        guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
-        outbound = OutboundClient(guard, tls=self._outbound_trust())
-        self._stack.push_async_callback(outbound.close)
-        # The vendor's address comes from the operator's configuration, not from a tenant.
-        vendor = urlsplit(settings.palm_vendor_url).hostname or ""
-        vendor_guard = EgressGuard(
-            (*settings.egress_allow, vendor), settings.development, SystemResolver()
-        )
-        to_vendor = OutboundClient(vendor_guard)
-        self._stack.push_async_callback(to_vendor.close)
-        key = settings.palm_vendor_key
-        palms = XTelcomPalmVerifier(
-            settings.palm_vendor_url,
-            to_vendor,
-            clock,
-            credentials={} if key is None else {"x-api-key": key},
-        )
+        outside = self._outside()
         canonical = JcsCanonicalJSON()
         reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
@@ -273,14 +214,14 @@ class Platform:
                 ids,
             ),
             linked_services=LinkedServices(
-                log, guard, BoundDevices(reads, self.projector_pool), ids
+                log, outside.egress, BoundDevices(reads, self.projector_pool), ids
             ),
             sign_ups=SignUps(
                 log,
                 self.streams,
                 PostgresOtpChallenges(self.app_pool, self.keyring),
                 grants,
-                self._sender(outbound),
+                outside.otp_sender,
                 PostgresPersonalData(self.app_pool, self.keyring),
                 E164PhoneNumbers(),
                 limiter,
@@ -288,16 +229,18 @@ class Platform:
                 clock,
                 ids,
             ),
-            enrollments=Enrollments(log, self.streams, palms, grants, clock, ids),
+            enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,
                 self.streams,
                 Attempts(
                     log,
                     self.streams,
-                    Recognition(self.streams, palms, CertificateSignatures(), canonical, clock),
+                    Recognition(
+                        self.streams, outside.palms, CertificateSignatures(), canonical, clock
+                    ),
                     Authorization(
-                        HttpLinkedServiceGateway(outbound, clock, _tell_breaker),
+                        outside.products,
                         JwtAssertionSigner(self.assertion_keys, settings.issuer),
                         settings.issuer,
                     ),

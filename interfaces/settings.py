@@ -3,7 +3,6 @@
 This is the only module that looks at `os.environ`. `.env.example` explains every variable.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,43 +13,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from interfaces.environment import Environment
+from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
+from interfaces.otp_channel import OtpChannel, SmsSettings, SmtpSettings, read_otp_channel
 
-OtpChannel = Literal["inbox", "smtp", "sms_http"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_HOST_NAME: Final = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z"
-)
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}\Z")
 _PALM_VENDOR_IN_DEVELOPMENT: Final = "http://127.0.0.1:9400"
-
-
-class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one-time codes are handed in as mail, and as whom."""
-
-    host: str
-    port: int
-    sender: str
-    recipient: str
-    security: Literal["starttls", "tls", "none"]
-    username: str | None
-    password: str | None
-
-    def __repr__(self) -> str:
-        return f"SmtpSettings(host={self.host!r}, port={self.port}, ...)"
-
-
-class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The one HTTP request by which an SMS gateway sends a text."""
-
-    url: str
-    body: str
-    method: Literal["POST", "PUT"]
-    content_type: Literal["application/json", "application/x-www-form-urlencoded"]
-    headers: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return f"SmsSettings(method={self.method!r}, ...)"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +83,7 @@ def read(env: Environment) -> Settings:
     if (public_host, public_port) == (device_host, device_port):
         env.refuse("LINK_DEVICE_PORT", "another port than LINK_PUBLIC_PORT on the same host")
     development = _development(env, public_host, device_host)
-    otp_channel, smtp, sms = _otp(env, development=development)
+    otp_channel, smtp, sms = read_otp_channel(env, development=development)
     issuer = _issuer(env, public_port, development=development)
     return Settings(
         data_dir=data_dir,
@@ -144,7 +113,7 @@ def read(env: Environment) -> Settings:
             "LINK_EGRESS_ALLOW",
             wanted="CIDR blocks and host names with commas between, such as"
             " 10.20.0.0/16,wallet.internal:8443",
-            check=_is_egress_entry,
+            check=is_egress_entry,
         ),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
@@ -153,12 +122,12 @@ def read(env: Environment) -> Settings:
 def _development(env: Environment, public_host: str, device_host: str) -> bool:
     alone = not (env.is_set("LINK_DATABASE_URL") or env.is_set("LINK_REDIS_URL"))
     return env.flag(
-        "LINK_DEVELOPMENT", alone and _is_loopback(public_host) and _is_loopback(device_host)
+        "LINK_DEVELOPMENT", alone and is_loopback(public_host) and is_loopback(device_host)
     )
 
 
 def _host(env: Environment, name: str) -> str:
-    return env.text(name, "127.0.0.1", wanted="an IP address or host name", check=_is_host)
+    return env.text(name, "127.0.0.1", wanted="an IP address or host name", check=is_host)
 
 
 def _postgres_port(env: Environment) -> int | None:
@@ -183,7 +152,7 @@ def _issuer(env: Environment, public_port: int, *, development: bool) -> str:
     if not development and not env.is_set("LINK_ISSUER"):
         env.refuse("LINK_ISSUER", f"{wanted}, or LINK_DEVELOPMENT=true")
     return env.text(
-        "LINK_ISSUER", default, wanted=wanted, check=lambda text: _is_origin(text, ("https",))
+        "LINK_ISSUER", default, wanted=wanted, check=lambda text: is_origin(text, ("https",))
     )
 
 
@@ -195,7 +164,7 @@ def _device_url(env: Environment, issuer: str, device_port: int) -> str:
         "LINK_DEVICE_URL",
         f"https://{shown}:{device_port}",
         wanted="an https URL without path, query or a slash at its end",
-        check=lambda text: _is_origin(text, ("https",)),
+        check=lambda text: is_origin(text, ("https",)),
     )
 
 
@@ -208,120 +177,9 @@ def _palm_vendor_url(env: Environment, *, development: bool) -> str:
         name,
         _PALM_VENDOR_IN_DEVELOPMENT,
         wanted=f"an {schemes[0]} URL without a slash at its end",
-        check=lambda text: _is_url(text, schemes) and not text.endswith("/"),
-    )
-
-
-def _otp(
-    env: Environment, *, development: bool
-) -> tuple[OtpChannel, SmtpSettings | None, SmsSettings | None]:
-    channels: tuple[OtpChannel, ...] = ("inbox", "smtp", "sms_http")
-    channel: OtpChannel = env.choice("LINK_OTP_CHANNEL", channels[0], channels)
-    if channel == "inbox" and not development:
-        env.refuse("LINK_OTP_CHANNEL", "smtp or sms_http, or LINK_DEVELOPMENT=true")
-    smtp, sms = _smtp(env), _sms(env)
-    if channel == "smtp":
-        _demand(env, "LINK_SMTP_HOST", "LINK_SMTP_SENDER")
-        return channel, smtp, None
-    if channel == "sms_http":
-        _demand(env, "LINK_SMS_URL", "LINK_SMS_BODY")
-        return channel, None, sms
-    return channel, None, None
-
-
-def _demand(env: Environment, *names: str) -> None:
-    for name in names:
-        if not env.is_set(name):
-            env.refuse(name, "a value, because of LINK_OTP_CHANNEL")
-
-
-def _smtp(env: Environment) -> SmtpSettings:
-    return SmtpSettings(
-        host=env.optional("LINK_SMTP_HOST", wanted="a host name", check=_is_host) or "",
-        port=env.port("LINK_SMTP_PORT", 587),
-        sender=env.optional(
-            "LINK_SMTP_SENDER", wanted="a mail address", check=lambda text: "@" in text
-        )
-        or "",
-        recipient=env.text(
-            "LINK_SMTP_RECIPIENT",
-            "{to}",
-            wanted="an address with {to} in it",
-            check=lambda text: "{to}" in text,
-        ),
-        security=env.choice("LINK_SMTP_SECURITY", "starttls", ("starttls", "tls", "none")),
-        username=env.optional("LINK_SMTP_USERNAME"),
-        password=env.optional("LINK_SMTP_PASSWORD", secret=True),
-    )
-
-
-def _sms(env: Environment) -> SmsSettings:
-    return SmsSettings(
-        url=env.optional(
-            "LINK_SMS_URL",
-            wanted="an http or https URL",
-            check=lambda text: _is_url(text, ("https", "http")),
-            secret=True,
-        )
-        or "",
-        body=env.optional(
-            "LINK_SMS_BODY",
-            wanted="a template with {to} and {text} in it",
-            check=lambda text: "{to}" in text and "{text}" in text,
-            secret=True,
-        )
-        or "",
-        method=env.choice("LINK_SMS_METHOD", "POST", ("POST", "PUT")),
-        content_type=env.choice(
-            "LINK_SMS_CONTENT_TYPE",
-            "application/json",
-            ("application/json", "application/x-www-form-urlencoded"),
-        ),
-        headers=env.mapping(
-            "LINK_SMS_HEADERS", wanted='a JSON object such as {"X-Api-Key":"..."}', secret=True
-        ),
+        check=lambda text: is_url(text, schemes) and not text.endswith("/"),
     )
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: pattern.match(text) is not None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host(text: str) -> bool:
-    return _is_address(text) or _HOST_NAME.match(text.lower()) is not None
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return False
-    return url.scheme in schemes and _is_host(url.hostname or "") and port != 0
-
-
-def _is_origin(text: str, schemes: tuple[str, ...]) -> bool:
-    url = urlsplit(text)
-    return _is_url(text, schemes) and f"{url.scheme}://{url.netloc}" == text and "@" not in text
-
-
-def _is_egress_entry(text: str) -> bool:
-    """As the egress guard reads it: a CIDR block, a host name, or a host name and a port."""
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        host, _, port = text.lower().partition(":")
-        return _HOST_NAME.match(host) is not None and (port == "" or port.isdecimal())
-    return True

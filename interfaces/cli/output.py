@@ -5,9 +5,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import rich_click as click
 from rich.console import Console
 
 console = Console(stderr=True, highlight=False)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
 def notice(text: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from domain.errors import Unavailable
 from interfaces.composition import Platform
+from interfaces.counterparts import Counterparts
 from tests.house.world import House, PairedDevice, Tenancy, opened, scan, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -150,9 +151,8 @@ async def test_a_code_that_could_not_be_sent_is_sent_by_the_next_try(
     sender = FailingSender()
 
     class WithFailingSender(Platform):
-        def _sender(self, outbound: object) -> FailingSender:
-            del outbound
-            return sender
+        def _outside(self) -> Counterparts:
+            return msgspec.structs.replace(super()._outside(), otp_sender=sender)
 
     async with opened(database, tmp_path, platform=WithFailingSender) as house:
         at = await place(house)

@@ -1,0 +1,97 @@
+"""Whom the platform speaks to of its own accord: products, the palm vendor, message gateways.
+
+A part of the composition root, like `interfaces/composition.py`, which gives what is made here to
+those who need it.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from application.ports import Clock, OtpSender
+from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
+from infrastructure.messages.inbox import Inbox
+from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
+from infrastructure.messages.smtp import SmtpSender, SmtpServer
+from infrastructure.outbound.client import OutboundClient
+from infrastructure.outbound.egress import EgressGuard, SystemResolver
+from infrastructure.palm_xtelcom import XTelcomPalmVerifier
+from interfaces.settings import Settings
+
+AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
+"""Notes what is to be closed when the process ends."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
+    """One of each, for as long as the process runs."""
+
+    products: HttpLinkedServiceGateway
+    palms: XTelcomPalmVerifier
+    otp_sender: OtpSender
+    egress: EgressGuard
+
+
+def counterparts(settings: Settings, clock: Clock, our_cas_pem: str, at_end: AtEnd) -> Counterparts:
+    """Nothing is connected yet. `our_cas_pem`: a product may hold a certificate of ours."""
+    guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
+    to_tenants = OutboundClient(guard, tls=_system_trust_and(our_cas_pem))
+    at_end(to_tenants.close)
+    return Counterparts(
+        products=HttpLinkedServiceGateway(to_tenants, clock, _tell_breaker),
+        palms=_palm_vendor(settings, clock, at_end),
+        otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
+        egress=guard,
+    )
+
+
+def inbox(settings: Settings, clock: Clock) -> Inbox:
+    """Where one-time codes lie in development."""
+    return Inbox(settings.data_dir / "inbox", clock)
+
+
+def _palm_vendor(settings: Settings, clock: Clock, at_end: AtEnd) -> XTelcomPalmVerifier:
+    # The vendor's address comes from the operator's configuration, not from a tenant.
+    vendor = urlsplit(settings.palm_vendor_url).hostname or ""
+    guard = EgressGuard((*settings.egress_allow, vendor), settings.development, SystemResolver())
+    to_vendor = OutboundClient(guard)
+    at_end(to_vendor.close)
+    key = settings.palm_vendor_key
+    return XTelcomPalmVerifier(
+        settings.palm_vendor_url,
+        to_vendor,
+        clock,
+        credentials={} if key is None else {"x-api-key": key},
+    )
+
+
+def _otp_sender(
+    settings: Settings, clock: Clock, outbound: OutboundClient, at_end: AtEnd
+) -> OtpSender:
+    if settings.otp_channel == "smtp" and settings.smtp is not None:
+        sender = SmtpSender(msgspec.convert(msgspec.to_builtins(settings.smtp), SmtpServer))
+        at_end(sender.close)
+        return sender
+    if settings.otp_channel == "sms_http" and settings.sms is not None:
+        gateway = msgspec.convert(msgspec.to_builtins(settings.sms), SmsGateway)
+        return SmsGatewaySender(gateway, outbound)
+    return inbox(settings, clock)
+
+
+def _system_trust_and(our_cas_pem: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=our_cas_pem)
+    return context
+
+
+def _tell_breaker(change: BreakerChange) -> None:
+    _log.warning(
+        "circuit_changed",
+        service=str(change.service_id),
+        before=change.before,
+        after=change.after,
+    )
