@@ -1,0 +1,180 @@
+"""What must reach another system: how a kind of delivery is described to the engine.
+
+A kind (`void`, `advice`, `webhook`, ...) is one object that answers three questions: what a batch
+of events owes to whom, how one delivery is tried once, and what is to be recorded when it is
+over. The engine (`infrastructure/delivery/`) does the rest: it follows the log and writes each
+delivery exactly once, leases it to one worker at a time, keeps the order of a lane, backs off,
+gives up, and replays.
+
+To add a kind: implement `DeliveryKind` (see `Void` in the example below), and add it to
+`_deliveries` in `interfaces/composition.py`. Nothing else knows the kinds by name.
+
+    class Void:
+        name = "void"
+        listens_to = (TransactionFailedClosed,)
+        policy = DeliveryPolicy(delays_s=(1, 5, 30, 120, 600, 3600), max_age_s=72 * 3600)
+
+        async def owed(self, events):
+            # Destination: whoever is held off as one by Retry-After and by the cap of attempts
+            # in flight. Lane: deliveries of one kind and lane arrive in the order of the log.
+            return [
+                Owed(event=each, destination=service_id_of(each), lane=each.stream_id)
+                for each in events
+                if each.event.void_needed
+            ]
+
+        async def attempt(self, delivery):
+            # The payload is made here, from the log and the vault, and is stored nowhere.
+            stream = await self._log.load(delivery.tenant_id, delivery.event.stream_id)
+            answer = await self._gateway.void(...)
+            return Delivered(status=200) if answer.acknowledged else RetryLater("not_acknowledged")
+
+        async def settled(self, delivery, settlement):
+            # Before the delivery counts as over; may come twice, so append idempotently:
+            # a command id made from `delivery.id`, and a decision that says nothing the second
+            # time.
+            await execute(self._log, origin(command_id=uuid5(delivery.id, "settled")), ...)
+
+What a killed worker leaves behind is tried again when its lease is over, with the same
+`delivery.id`: receivers see a delivery at least once, and know a repeat by its id.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.events import DomainEvent, Recorded
+from domain.ids import TenantId
+
+DAY_S: Final = 86_400.0
+
+
+class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How hard a kind tries. Times are in seconds.
+
+    The first try is at once; after the n-th failure the wait is the n-th of `delays_s` (the last
+    one for ever), longer or shorter by up to the share `jitter`. A `Retry-After` is honoured up
+    to `retry_after_max_s`, for the whole destination. A delivery that would be tried again more
+    than `max_age_s` after it was owed (or replayed) is dead. `deadline_s` bounds one try.
+    Of one kind, a process tries at most `in_flight_max` deliveries at once, and at most
+    `per_destination_max` of them at one destination.
+    """
+
+    deadline_s: float = 15.0
+    delays_s: tuple[float, ...] = (5.0, 30.0, 300.0, 1800.0, 3600.0)
+    jitter: float = 0.2
+    retry_after_max_s: float = 3600.0
+    max_age_s: float = 3 * DAY_S
+    in_flight_max: int = 64
+    per_destination_max: int = 8
+
+
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery that an event owes. `dead` says why it is not even tried (it may be replayed).
+
+    An event owes a destination at most one delivery of a kind.
+    """
+
+    event: Recorded
+    destination: UUID
+    lane: UUID
+    dead: str | None = None
+
+
+class EventRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The event that a delivery is about: where it stands, and under which stored name."""
+
+    id: UUID
+    name: str
+    stream_id: UUID
+    stream_version: int
+    position: int
+    recorded_at: datetime
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery in the hands of one worker. `attempt` counts from 1 and never starts again.
+
+    `failing_since` is when the destination's present run of failures began, None when the last
+    try there succeeded or there was none.
+    """
+
+    id: UUID
+    kind: str
+    tenant_id: TenantId
+    destination: UUID
+    lane: UUID
+    event: EventRef
+    attempt: int
+    owed_at: datetime
+    failing_since: datetime | None
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """The receiver has acknowledged it. `status` is what it answered over HTTP."""
+
+    status: int | None = None
+
+
+class RetryLater(msgspec.Struct, frozen=True):
+    """It failed in a way that may pass. `reason` is a short code of ours and never the receiver's
+    words; `after_s` is what the receiver asked for (Retry-After)."""
+
+    reason: str
+    status: int | None = None
+    after_s: float | None = None
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """Trying again cannot help. It stays in the dead letters until somebody replays it."""
+
+    reason: str
+    status: int | None = None
+
+
+Attempted = Delivered | RetryLater | Dead
+Settlement = Delivered | Dead
+
+
+class DeliveryKind(Protocol):
+    """One kind of delivery. `name` is stored: it never changes once a delivery was owed."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def listens_to(self) -> tuple[type[DomainEvent], ...]:
+        """The only events that `owed` is given."""
+        ...
+
+    @property
+    def policy(self) -> DeliveryPolicy: ...
+
+    async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
+        """What these consecutive events owe. What it raises halts the kind, visibly.
+
+        It may be asked twice about the same events; only one answer is written. A new kind is
+        asked about the whole log, from the first event on.
+        """
+        ...
+
+    async def attempt(self, delivery: Delivery) -> Attempted:
+        """Try once, within `policy.deadline_s`. What it raises counts as RetryLater."""
+        ...
+
+    async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Record what came of it. What it raises counts as RetryLater; see the module."""
+        ...
+
+
+def event_id(stream_id: UUID, stream_version: int) -> UUID:
+    """The public id of an event, the same for everybody who is told of it."""
+    return uuid5(stream_id, f"event:{stream_version}")
+
+
+def delivery_id(kind: str, event: UUID, destination: UUID) -> UUID:
+    """The id of a delivery is a function of what is delivered to whom: a repeat bears it too."""
+    return uuid5(event, f"delivery:{kind}:{destination}")
