@@ -14,15 +14,14 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from application.admission import admitted
+from application.duplicates import Duplicates
 from application.execute import retrying
-from application.permissions import require_device
 from application.ports import (
-    Candidates,
     Clock,
     EnrollmentGrants,
     EventLog,
     IdSource,
-    PalmQueryForbidden,
     PalmRejected,
     PalmVendorFailed,
     PalmVerifier,
@@ -32,7 +31,6 @@ from application.ports import (
 )
 from application.principals import DevicePrincipal
 from domain import claim as k
-from domain import device as d
 from domain import enrollment as e
 from domain import tenant as t
 from domain import user as u
@@ -41,19 +39,16 @@ from domain.errors import (
     Forbidden,
     Invalid,
     Refusal,
-    Unauthenticated,
     Unavailable,
 )
 from domain.events import DomainEvent, StreamAppend
 from domain.ids import PalmRef, TenantId, UserId, claim_id
-from domain.matching import judge
 from domain.palm import Hand
 
 DEADLINE_S: Final = 5.0
 LEASE: Final = timedelta(seconds=15)
 """Storing a template, taking it back and two commits: longer than a request can be at it."""
 ABANDONED_AFTER: Final = timedelta(seconds=30)
-DUPLICATES_SOUGHT: Final = 5
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +69,7 @@ class Enrollments:
         self._log = log
         self._streams = streams
         self._palms = palms
+        self._duplicates = Duplicates(streams, palms)
         self._grants = grants
         self._clock = clock
         self._ids = ids
@@ -89,7 +85,7 @@ class Enrollments:
         `request_in_progress`), Invalid (`low_quality` with hints, `idempotency_key_reused`) and
         Unavailable (`palm_vendor_error`, `palm_vendor_timeout`).
         """
-        tenant = await self._tenant(device)
+        tenant = await admitted(self._streams, device, "enroll")
         if not await self._grants.is_open(
             device.tenant_id, device.device_id, user_id, self._clock.now()
         ):
@@ -131,14 +127,6 @@ class Enrollments:
             raise _in_progress()
         return await self._finish(device, tenant, palm_ref, version, started, scan)
 
-    async def _tenant(self, device: DevicePrincipal) -> t.Tenant:
-        state = await self._streams.state(device.tenant_id, device.device_id, d.rebuild)
-        tenant = await self._streams.state(device.tenant_id, device.tenant_id, t.rebuild)
-        if state is None or tenant is None:
-            raise Unauthenticated("device_unknown")
-        require_device(state.registered.type, "enroll")
-        return tenant
-
     async def _free_hand(
         self,
         device: DevicePrincipal,
@@ -175,15 +163,7 @@ class Enrollments:
         """A palm belongs to one person: raises Conflict (`duplicate_palm`) and says not whose."""
         if not tenant.settings.duplicate_palm_check:
             return
-        try:
-            candidates = await self._palms.identify(
-                tenant.tenant_key, scan, k=DUPLICATES_SOUGHT, deadline_s=DEADLINE_S
-            )
-        except PalmQueryForbidden as error:
-            raise Conflict("palm_type_not_allowed") from error
-        except PalmVendorFailed as error:
-            raise Unavailable(error.reason, retry_after_s=1) from error
-        for owner in await self._owners(device.tenant_id, tenant, candidates):
+        for owner in await self._duplicates.owners(tenant, scan):
             if owner == started.user_id:
                 continue
             rejected = e.EnrollmentRejected(reason="duplicate_palm")
@@ -192,17 +172,6 @@ class Enrollments:
                 [_on(device.tenant_id, palm_ref, version, [started, rejected])],
             )
             raise _refusal(rejected)
-
-    async def _owners(
-        self, tenant_id: TenantId, tenant: t.Tenant, candidates: Candidates
-    ) -> list[UserId]:
-        owners: list[UserId] = []
-        for candidate in candidates.found:
-            match = judge(tenant.settings.match_policy, [candidate], candidates.thresholds)
-            held = await self._streams.state(tenant_id, candidate.palm_ref, e.rebuild)
-            if match.verdict == "match" and held is not None and held.status == "completed":
-                owners.append(held.started.user_id)
-        return owners
 
     async def _start(
         self,

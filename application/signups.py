@@ -1,4 +1,4 @@
-"""Sign-up at a device: prove a mobile, become a user, agree to a purpose (004 diagram 4.4).
+"""Sign-up at a device: prove a mobile, become a user (004 diagram 4.4).
 
 Nothing is created before the one-time code comes back right, and the answer to a sign-up is
 the same whether or not the mobile is known (design §2 row 7). A right code opens a grant for
@@ -11,8 +11,8 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from application.execute import execute, retrying
-from application.permissions import require_device
+from application.admission import admitted
+from application.execute import retrying
 from application.ports import (
     Clock,
     Digests,
@@ -31,21 +31,17 @@ from application.ports import (
 )
 from application.principals import DevicePrincipal
 from domain import claim as k
-from domain import device as d
-from domain import tenant as t
 from domain import user as u
 from domain.errors import (
     Conflict,
-    Forbidden,
     Gone,
     Invalid,
     NotFound,
     TooMany,
-    Unauthenticated,
     Unavailable,
 )
 from domain.events import StreamAppend
-from domain.ids import ChallengeId, ClaimId, ConsentId, TenantId, UserId, claim_id
+from domain.ids import ChallengeId, ClaimId, TenantId, UserId, claim_id
 from domain.palm import Hand
 
 CODE_LENGTH: Final = 6
@@ -73,12 +69,6 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     consent_version_required: str
     kyc_status: u.KycStatus
     enrollment_expires_in_s: int
-
-
-class GrantedConsent(msgspec.Struct, frozen=True, kw_only=True):
-    consent_id: ConsentId
-    granted_at: datetime
-    repeated: bool
 
 
 class SignUps:
@@ -114,7 +104,7 @@ class SignUps:
         Raises Invalid (`mobile_invalid`, `mobile_country_not_allowed`), TooMany and Unavailable
         (`otp_not_sent`), after which a repeat sends again.
         """
-        tenant = await self._tenant(device)
+        tenant = await admitted(self._streams, device, "sign_up")
         number = self._phone_numbers.normalise(mobile)
         allowed = tenant.settings.allowed_countries
         if allowed and self._phone_numbers.country(number) not in allowed:
@@ -152,7 +142,7 @@ class SignUps:
         Raises NotFound (`challenge_not_found`, another device's too), Gone (`challenge_expired`),
         Invalid (`code_incorrect` with `attempts_left`) and Conflict (`challenge_locked`).
         """
-        tenant = await self._tenant(device)
+        tenant = await admitted(self._streams, device, "sign_up")
         attempt = await self._challenges.attempt(
             device.tenant_id,
             device.device_id,
@@ -212,67 +202,6 @@ class SignUps:
         user = u.rebuild(past)
         assert user is not None, "a mobile is claimed in the commit that creates its user"
         return user, past[0].command_id == self._command(challenge_id)
-
-    async def consent(
-        self,
-        device: DevicePrincipal,
-        user_id: UserId,
-        *,
-        consent_type: str,
-        version: str,
-        locale: str,
-        text_sha256: str | None,
-    ) -> GrantedConsent:
-        """Record that the person at this device agreed to one purpose.
-
-        Raises Forbidden (`enrollment_not_granted`) unless the person proved a code here lately.
-        """
-        tenant = await self._tenant(device)
-        now = self._clock.now()
-        if not await self._grants.is_open(device.tenant_id, device.device_id, user_id, now):
-            raise Forbidden("enrollment_not_granted")
-        granted = u.UserConsentGranted(
-            consent_id=ConsentId(self._ids.uuid()),
-            consent_type=consent_type,
-            consent_version=version,
-            method="device_screen",
-            locale=locale,
-            text_sha256=text_sha256,
-            device_id=device.device_id,
-        )
-
-        def decide(user: u.User | None) -> list[u.UserEvent]:
-            assert user is not None, "a grant is only ever opened for a user"
-            return u.grant_consent(user, granted, current_version=tenant.settings.consent_version)
-
-        await execute(
-            self._log,
-            device.origin(self._ids.uuid()),
-            device.tenant_id,
-            user_id,
-            u.rebuild,
-            decide,
-        )
-        past = await self._log.load(device.tenant_id, user_id)
-        event, granted_at = [
-            (recorded.event, recorded.recorded_at)
-            for recorded in past
-            if isinstance(recorded.event, u.UserConsentGranted)
-            and recorded.event.consent_type == consent_type
-        ][-1]
-        return GrantedConsent(
-            consent_id=event.consent_id,
-            granted_at=granted_at,
-            repeated=event.consent_id != granted.consent_id,
-        )
-
-    async def _tenant(self, device: DevicePrincipal) -> t.Tenant:
-        state = await self._streams.state(device.tenant_id, device.device_id, d.rebuild)
-        tenant = await self._streams.state(device.tenant_id, device.tenant_id, t.rebuild)
-        if state is None or tenant is None:
-            raise Unauthenticated("device_unknown")
-        require_device(state.registered.type, "sign_up")
-        return tenant
 
     async def _within_budget(self, device: DevicePrincipal, number: str) -> None:
         mobile = self._digests.digest("mobile", f"{device.tenant_id}:{number}")

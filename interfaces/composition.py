@@ -10,9 +10,12 @@ from application.attempt import Attempts
 from application.authorization import Authorization
 from application.broker import Broker
 from application.clients import Clients
+from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
+from application.pairing import Pairings
+from application.pairing_codes import PairingCodes
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
@@ -195,6 +198,8 @@ class Platform:
         canonical = JcsCanonicalJSON()
         reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
+        codes = PairingCodes(self.keyring)
+        devices = Devices(log, self.streams, self.revocations, codes, clock, ids)
         return Services(
             issuer=settings.issuer,
             trust_domain=settings.trust_domain,
@@ -203,16 +208,8 @@ class Platform:
             clients=Clients(
                 log, self.streams, PostgresClientSecrets(self.app_pool), self.keyring, ids
             ),
-            devices=Devices(
-                log,
-                self.streams,
-                self.authority,
-                self.revocations,
-                limiter,
-                self.keyring,
-                clock,
-                ids,
-            ),
+            devices=devices,
+            pairings=Pairings(log, devices, self.authority, limiter, codes, clock),
             linked_services=LinkedServices(
                 log, outside.egress, BoundDevices(reads, self.projector_pool), ids
             ),
@@ -229,6 +226,7 @@ class Platform:
                 clock,
                 ids,
             ),
+            consents=Consents(log, self.streams, grants, clock, ids),
             enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,

@@ -7,9 +7,11 @@ import msgspec
 
 from application.broker import Broker
 from application.clients import Clients
+from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
+from application.pairing import Pairings
 from application.ports import (
     AccessTokens,
     CertificateAuthority,
@@ -51,8 +53,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     clients: Clients
     devices: Devices
+    pairings: Pairings
     linked_services: LinkedServices
     sign_ups: SignUps
+    consents: Consents
     enrollments: Enrollments
     broker: Broker
     access_tokens: AccessTokens

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from application.devices import (
+from application.pairing import (
     FAILURE_WINDOW_S,
     FAILURES_OF_PLATFORM,
     TRIES_PER_ADDRESS,
-    IssuedPairingCode,
     Pairing,
 )
+from application.pairing_codes import IssuedPairingCode
 from application.ports import CommitFailed
 from domain import claim as k
 from domain import device as d
@@ -37,7 +37,7 @@ async def expected(world: World, number: int = 1) -> tuple[DeviceId, IssuedPairi
 
 
 async def pair(world: World, code: str, csr: str = "key K1", *, address: str = ADDRESS) -> Pairing:
-    return await world.devices().pair(code, csr, INFO, address=address, correlation_id=CORRELATION)
+    return await world.pairings().pair(code, csr, INFO, address=address, correlation_id=CORRELATION)
 
 
 async def test_the_holder_of_the_key_is_the_device_from_now_on() -> None:

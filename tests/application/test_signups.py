@@ -1,5 +1,7 @@
-"""Sign-up at a device: a code to a mobile, a person behind it, what the person agrees to
-(004 diagram 4.4; design §2 rows 6 and 7)."""
+"""Sign-up at a device: a code to a mobile, a person behind it.
+
+004 diagram 4.4; design §2 rows 6 and 7.
+"""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -16,7 +18,6 @@ from application.signups import (
     PER_MOBILE,
     RESEND_AFTER_S,
     Challenged,
-    GrantedConsent,
     Verified,
 )
 from domain import user as u
@@ -31,14 +32,13 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from domain.ids import ChallengeId, UserId
+from domain.ids import ChallengeId
 from tests import builders
 from tests.application.turns import race
 from tests.application.world import (
     MOBILE,
     OTHER_DEVICE,
     OTHER_TENANT,
-    OTHER_USER,
     TILL,
     Killed,
     World,
@@ -69,24 +69,6 @@ async def verify(
 
 async def signed_up(world: World, mobile: str = MOBILE) -> Verified:
     return await verify(world, (await sign_up(world, mobile)).challenge_id)
-
-
-async def consent(
-    world: World,
-    user_id: UserId,
-    *,
-    consent_type: str = u.PALM_ENROLLMENT,
-    version: str = "1",
-    at: DevicePrincipal = TILL,
-) -> GrantedConsent:
-    return await world.sign_ups().consent(
-        at,
-        user_id,
-        consent_type=consent_type,
-        version=version,
-        locale="ar-SA",
-        text_sha256="7e" * 32,
-    )
 
 
 def people(world: World) -> list[u.UserSignedUp]:
@@ -405,90 +387,7 @@ async def test_one_code_sent_twice_at_once_is_right_once_in_every_order() -> Non
     await race(scene, check, steps=10)
 
 
-async def test_what_a_person_agrees_to_is_recorded_with_its_words() -> None:
-    world = World()
-    verified = await signed_up(world)
-    granted = await consent(world, verified.user_id)
-    assert (granted.granted_at, granted.repeated) == (world.clock.now(), False)
-    assert world.events(verified.user_id)[-1] == u.UserConsentGranted(
-        consent_id=granted.consent_id,
-        consent_type=u.PALM_ENROLLMENT,
-        consent_version="1",
-        method="device_screen",
-        locale="ar-SA",
-        text_sha256="7e" * 32,
-        device_id=DEVICE,
-    )
-
-
-async def test_the_same_purpose_again_says_nothing_and_shows_the_first() -> None:
-    world = World()
-    verified = await signed_up(world)
-    first = await consent(world, verified.user_id)
-    await consent(world, verified.user_id, consent_type="palm_payment")
-    world.clock.advance(5)
-    again = await consent(world, verified.user_id)
-    assert again == GrantedConsent(
-        consent_id=first.consent_id, granted_at=first.granted_at, repeated=True
-    )
-    assert world.names(verified.user_id).count("user.consent_granted") == 2
-
-
-async def test_a_purpose_withdrawn_can_be_agreed_to_anew() -> None:
-    world = World()
-    verified = await signed_up(world)
-    first = await consent(world, verified.user_id)
-    world.given(verified.user_id, builders.user_consent_withdrawn())
-    again = await consent(world, verified.user_id)
-    assert (again.repeated, again.consent_id == first.consent_id) == (False, False)
-
-
-async def test_words_that_are_no_longer_current_cannot_be_agreed_to() -> None:
-    world = World()
-    verified = await signed_up(world)
-    world.settings(consent_version="2")
-    with pytest.raises(Conflict) as raised:
-        await consent(world, verified.user_id)
-    assert (raised.value.code, raised.value.extra) == (
-        "consent_version_outdated",
-        {"current": "2"},
-    )
-    with pytest.raises(Invalid, match="consent_type_invalid"):
-        await consent(world, verified.user_id, consent_type="Palm!", version="2")
-
-
-@pytest.mark.parametrize("why", ["never proved", "at another device", "too long ago"])
-async def test_without_a_grant_nobody_consents_for_anybody(why: str) -> None:
-    world = World()
-    user_id, at = OTHER_USER, TILL
-    if why != "never proved":
-        user_id = (await signed_up(world)).user_id
-    if why == "at another device":
-        at = another_device(world)
-    if why == "too long ago":
-        world.clock.advance(GRANT_S)
-    before = world.names(user_id)
-    with pytest.raises(Forbidden, match="enrollment_not_granted"):
-        await consent(world, user_id, at=at)
-    assert world.names(user_id) == before
-
-
-async def test_one_consent_sent_twice_at_once_is_one_in_every_order() -> None:
-    async def scene() -> tuple[World, list[Coroutine[Any, Any, GrantedConsent]]]:
-        world = World()
-        user_id = (await signed_up(world)).user_id
-        return world, [consent(world, user_id) for _ in range(2)]
-
-    async def check(world: World, first: object, second: object) -> None:
-        assert isinstance(first, GrantedConsent), first
-        assert isinstance(second, GrantedConsent), second
-        assert first.consent_id == second.consent_id
-        assert sorted([first.repeated, second.repeated]) == [False, True]
-
-    await race(scene, check, steps=8)
-
-
-@pytest.mark.parametrize("call", ["sign_up", "verify", "consent"])
+@pytest.mark.parametrize("call", ["sign_up", "verify"])
 @pytest.mark.parametrize(
     ("arrange", "at", "refusal", "code"),
     [
@@ -507,7 +406,6 @@ async def test_a_device_that_may_not_sign_up_is_refused(
     calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
         "sign_up": lambda: sign_up(world, at=at),
         "verify": lambda: verify(world, ChallengeId(STREAM), "123456", at=at),
-        "consent": lambda: consent(world, OTHER_USER, at=at),
     }
     with pytest.raises(refusal, match=code):
         await calls[call]()

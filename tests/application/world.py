@@ -18,9 +18,12 @@ from application.attempt import Attempts, TransactionRequest
 from application.authorization import Authorization
 from application.broker import Broker, Reply
 from application.clients import Clients
+from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
+from application.pairing import Pairings
+from application.pairing_codes import PairingCodes
 from application.ports import (
     CertificateRequest,
     EventLog,
@@ -279,13 +282,18 @@ class World:
         return Devices(
             self.log,
             self.log,
-            self.authority,
             self.revocations,
-            self.limiter,
-            self.digests,
+            PairingCodes(self.digests),
             self.clock,
             self.ids,
         )
+
+    def pairings(self) -> Pairings:
+        codes = PairingCodes(self.digests)
+        return Pairings(self.log, self.devices(), self.authority, self.limiter, codes, self.clock)
+
+    def consents(self) -> Consents:
+        return Consents(self.log, self.log, self.grants, self.clock, self.ids)
 
     def sign_ups(self) -> SignUps:
         return SignUps(

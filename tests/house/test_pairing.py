@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AttributeOID
 
-from application.devices import FAILURES_OF_PLATFORM, TRIES_PER_ADDRESS, Devices
+from application.pairing import FAILURES_OF_PLATFORM, TRIES_PER_ADDRESS, Pairings
+from application.pairing_codes import PairingCodes
 from application.ports import EventLog
 from domain.errors import NotFound
 from domain.events import Recorded
@@ -302,16 +303,14 @@ async def test_a_malformed_code_takes_the_same_road_as_a_wrong_one(house: House,
     """No clock tells the two apart, because both look up one stream and find nothing."""
     platform, loads = house.platform, Loads(house.platform.log)
     given = platform.services
-    devices = Devices(
+    pairings = Pairings(
         loads,
-        given.streams,
+        given.devices,
         given.authority,
-        platform.revocations,
         house.limiter,
-        platform.keyring,
+        PairingCodes(platform.keyring),
         platform.clock,
-        platform.ids,
     )
     with pytest.raises(NotFound):
-        await devices.pair(code, key_and_csr()[1], {}, address="192.0.2.1", correlation_id=uuid4())
+        await pairings.pair(code, key_and_csr()[1], {}, address="192.0.2.1", correlation_id=uuid4())
     assert loads.of_platform == 1

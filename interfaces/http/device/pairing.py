@@ -81,7 +81,7 @@ async def pair(
         for name in DeviceInfo.__struct_fields__
         if (value := getattr(data.device_info, name)) is not None
     }
-    pairing = await services.devices.pair(
+    pairing = await services.pairings.pair(
         data.code,
         data.csr,
         info,

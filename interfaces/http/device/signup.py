@@ -174,7 +174,7 @@ async def verify(data: JSONBody[VerifyBody], device: Device, services: Given) ->
 async def consent(
     data: JSONBody[ConsentBody], device: Device, services: Given
 ) -> Response[ConsentGranted]:
-    granted = await services.sign_ups.consent(
+    granted = await services.consents.grant(
         device,
         _user(data.user_id),
         consent_type=data.consent_type,
