@@ -100,6 +100,8 @@ class Attempts:
             certificate_fingerprint=asked.device.fingerprint,
             received_at=self._clock.now(),
             tells_user_id=asked.tenant.settings.device_receives_user_id,
+            device_version=asked.state.version,
+            tenant_version=asked.tenant.version,
         )
         transaction = x.Transaction(
             id=asked.id,
@@ -145,10 +147,10 @@ class Attempts:
         action = bound.bound_action or ""
         service = await by_product_key(self._streams, asked.tenant.id, bound.bound_product or "")
         if service is None or service.status != "active":
-            closed = outcomes.not_asked("linked_service_unavailable", self._moment(asked))
+            closed = outcomes.not_asked("linked_service_unavailable", service, self._moment(asked))
             return await self._decide(asked, transaction, before, closed)
         if service.routing.allowed_actions and action not in service.routing.allowed_actions:
-            closed = outcomes.not_asked("action_not_allowed", self._moment(asked))
+            closed = outcomes.not_asked("action_not_allowed", service, self._moment(asked))
             return await self._decide(asked, transaction, before, closed)
         intent = self._intent(asked, service, action, epoch=1)
         await self._append(asked, transaction.version, [*before, intent])
@@ -167,7 +169,7 @@ class Attempts:
         service = await self._streams.state(asked.tenant.id, intent.service_id, ls.rebuild)
         if service is None or service.status != "active":
             closed = outcomes.not_asked(
-                "linked_service_unavailable", self._moment(asked), asked_before=True
+                "linked_service_unavailable", service, self._moment(asked), asked_before=True
             )
             return await self._decide(asked, past, [], closed)
         again = self._intent(asked, service, intent.action, epoch=intent.epoch + 1)

@@ -14,6 +14,7 @@ from application.recognition import NotRecognised
 from domain import transaction as x
 from domain import user as u
 from domain.ids import UserId
+from domain.linked_service import LinkedService
 from domain.tenant import Tenant
 
 
@@ -49,6 +50,8 @@ def not_recognized(found: NotRecognised, moment: Moment) -> x.TransactionNotReco
         identify_ms=found.identify_ms,
         decided_at=moment.decided_at,
         total_ms=moment.total_ms,
+        candidates=found.candidates,
+        vendor_thresholds=found.vendor_thresholds,
     )
 
 
@@ -75,11 +78,15 @@ def refused(user_id: UserId, reason: x.RefusedReason, moment: Moment) -> x.Trans
 
 def not_asked(
     reason: Literal["linked_service_unavailable", "action_not_allowed"],
+    service: LinkedService | None,
     moment: Moment,
     *,
     asked_before: bool = False,
 ) -> x.TransactionFailedClosed:
-    """The product may not be asked, or no longer: an attempt that died may have `asked_before`."""
+    """The product may not be asked, or no longer: an attempt that died may have `asked_before`.
+
+    `service` is the one that was found and may not be asked; None when there is none.
+    """
     return x.TransactionFailedClosed(
         reason=reason,
         void_needed=asked_before,
@@ -87,6 +94,8 @@ def not_asked(
         authorize_ms=None,
         decided_at=moment.decided_at,
         total_ms=moment.total_ms,
+        service_id=None if service is None else service.id,
+        service_version=0 if service is None else service.version,
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from domain import user as u
 from domain.device import Device
 from domain.errors import Forbidden
 from domain.ids import PalmRef, UserId, parse
-from domain.matching import Candidate, judge
+from domain.matching import Candidate, ScoredPalm, judge, judge_pair, one_palm_each
 from domain.tenant import Tenant
 from domain.transaction import NotRecognizedReason, TransactionIdentified
 
@@ -59,6 +60,8 @@ class NotRecognised(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: tuple[float, ...]
     policy_version: int
     identify_ms: float
+    candidates: tuple[ScoredPalm, ...]
+    vendor_thresholds: tuple[float, ...]
 
 
 class Recognition:
@@ -85,8 +88,9 @@ class Recognition:
             tenant.tenant_key, scan, k=CANDIDATES_SOUGHT, deadline_s=deadline_s
         )
         identify_ms = _ms(self._clock.monotonic() - started)
-        owners = await self._best_palm_of_each_person(tenant, answered)
+        owned = await self._palms_of_people(tenant, answered)
         policy = tenant.settings.match_policy
+        owners = one_palm_each(policy, owned, answered.thresholds)
         match = judge(policy, list(owners.values()), answered.thresholds)
         if match.verdict != "match" or match.best is None:
             return NotRecognised(
@@ -95,6 +99,8 @@ class Recognition:
                 thresholds=match.effective,
                 policy_version=policy.version,
                 identify_ms=identify_ms,
+                candidates=_scored(owned),
+                vendor_thresholds=answered.thresholds,
             )
         best = match.best
         user_id = next(owner for owner, palm in owners.items() if palm is best)
@@ -108,6 +114,9 @@ class Recognition:
             thresholds=match.effective,
             policy_version=policy.version,
             identify_ms=identify_ms,
+            user_version=user.version,
+            candidates=_scored(owned),
+            vendor_thresholds=answered.thresholds,
         )
         return Recognised(user=user, event=event)
 
@@ -129,17 +138,17 @@ class Recognition:
         if user is None or palm is None:
             raise Forbidden("small_model_not_allowed", "not in this device's gallery")
         policy = tenant.settings.match_policy
-        least = (
-            max(match.thresholds[0], policy.minimum[0]),
-            max(match.thresholds[1], policy.minimum[1]),
-        )
-        if match.scores[0] < least[0] or match.scores[1] < least[1]:
+        passed, least = judge_pair(policy, match.scores, match.thresholds)
+        compared = (ScoredPalm(0, match.scores),)
+        if not passed:
             return NotRecognised(
                 reason="low_confidence",
                 scores=match.scores,
                 thresholds=least,
                 policy_version=policy.version,
                 identify_ms=0.0,
+                candidates=compared,
+                vendor_thresholds=match.thresholds,
             )
         event = TransactionIdentified(
             user_id=user.id,
@@ -149,23 +158,23 @@ class Recognition:
             thresholds=least,
             policy_version=policy.version,
             identify_ms=0.0,
+            user_version=user.version,
+            candidates=compared,
+            vendor_thresholds=match.thresholds,
         )
         return Recognised(user=user, event=event)
 
-    async def _best_palm_of_each_person(
+    async def _palms_of_people(
         self, tenant: Tenant, answered: Candidates
-    ) -> dict[UserId, Candidate]:
-        """One candidate per person, so that two hands of one person are never ambiguous."""
-        best: dict[UserId, Candidate] = {}
+    ) -> list[tuple[UserId, Candidate]]:
+        """The candidates that are enrolled palms, each with the person whose it is."""
+        owned: list[tuple[UserId, Candidate]] = []
         for candidate in answered.found:
             enrolled = await self._streams.state(tenant.id, candidate.palm_ref, e.rebuild)
             if enrolled is None or enrolled.status != "completed":
                 continue
-            owner = enrolled.started.user_id
-            held = best.get(owner)
-            if held is None or sum(candidate.scores) > sum(held.scores):
-                best[owner] = candidate
-        return best
+            owned.append((enrolled.started.user_id, candidate))
+        return owned
 
     def _is_signed(self, device: Device, match: DeviceMatch, key: str, scan_sha256: str) -> bool:
         said: dict[str, Any] = {
@@ -197,6 +206,15 @@ class Recognition:
             ):
                 return palm_ref
         return None
+
+
+def _scored(owned: Sequence[tuple[UserId, Candidate]]) -> tuple[ScoredPalm, ...]:
+    """The scores to keep; of the people nothing but who is whom among them."""
+    people: dict[UserId, int] = {}
+    return tuple(
+        ScoredPalm(people.setdefault(owner, len(people)), candidate.scores)
+        for owner, candidate in owned
+    )
 
 
 def _ms(seconds: float) -> float:

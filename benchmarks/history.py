@@ -12,6 +12,7 @@ from domain.enrollment import EnrollmentCompleted, EnrollmentStarted
 from domain.events import DomainEvent, Origin, StreamAppend
 from domain.ids import ConsentId, DeviceId, LinkedServiceId, PalmRef, TenantId, UserId
 from domain.linked_service import LinkedServiceRegistered, Routing
+from domain.matching import ScoredPalm
 from domain.tenant import TenantCreated
 from domain.transaction import (
     Decision,
@@ -136,6 +137,8 @@ class _Tenant:
             attempt=1,
             certificate_fingerprint=HASH,
             received_at=NOON + timedelta(milliseconds=number),
+            device_version=2,
+            tenant_version=1,
         )
 
     def _intent(self, stream: UUID) -> tuple[DomainEvent, DomainEvent]:
@@ -148,6 +151,9 @@ class _Tenant:
                 thresholds=(0.7, 0.7, 0.7, 0.7),
                 policy_version=1,
                 identify_ms=412.7,
+                user_version=3,
+                candidates=(ScoredPalm(0, (0.95, 0.96, 0.97, 0.98)),),
+                vendor_thresholds=(0.7, 0.7, 0.7, 0.7),
             ),
             TransactionAuthorizationRequested(
                 service_id=self._service,

@@ -6,14 +6,18 @@ each score is the larger of the vendor's and the policy's.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from collections.abc import Hashable, Sequence
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
 from domain.ids import PalmRef
 
 Scores = tuple[float, float, float, float]
+Pair = tuple[float, float]
+"""The two scores of a device that matches by itself (the small model)."""
+
+P = TypeVar("P", bound=Hashable)
 
 SCORE_NAMES: Final = ("device_print", "device_vein", "server_print", "server_vein")
 
@@ -24,6 +28,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     palm_ref: PalmRef
     hand: Literal["left", "right", "unknown"]
     scores: Scores
+
+
+class ScoredPalm(msgspec.Struct, frozen=True, array_like=True):
+    """A palm that was compared, as the log keeps it: scores, and no word of whose it is.
+
+    `person` numbers the people of one transaction from 0, so that two palms of one person are
+    told from palms of two. Stored as `[person, [scores]]`.
+    """
+
+    person: int
+    scores: tuple[float, ...]
 
 
 class MatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +67,7 @@ def judge(policy: MatchPolicy, found: Sequence[Candidate], vendor_thresholds: Sc
     palms to people first and hands in one candidate per person, so that two hands of one person
     never clash. A candidate with a score outside 0 to 1, NaN included, never passes.
     """
-    effective = (
-        max(vendor_thresholds[0], policy.minimum[0]),
-        max(vendor_thresholds[1], policy.minimum[1]),
-        max(vendor_thresholds[2], policy.minimum[2]),
-        max(vendor_thresholds[3], policy.minimum[3]),
-    )
+    effective = effective_thresholds(policy, vendor_thresholds)
     if not found:
         return Match(verdict="no_candidate", best=None, effective=effective)
     ranked = sorted(found, key=_mean, reverse=True)
@@ -68,6 +78,41 @@ def judge(policy: MatchPolicy, found: Sequence[Candidate], vendor_thresholds: Sc
     if len(passing) > 1 and _mean(best) - _mean(passing[1]) <= policy.margin:
         return Match(verdict="ambiguous", best=best, effective=effective)
     return Match(verdict="match", best=best, effective=effective)
+
+
+def one_palm_each(
+    policy: MatchPolicy, found: Sequence[tuple[P, Candidate]], vendor_thresholds: Scores
+) -> dict[P, Candidate]:
+    """The palm that speaks for each person: one that passes before one that does not, then the
+    higher mean. In the order in which the people first appear."""
+    effective = effective_thresholds(policy, vendor_thresholds)
+    best: dict[P, tuple[bool, float, Candidate]] = {}
+    for person, candidate in found:
+        rank = _passes(policy, candidate.scores, effective), _mean(candidate)
+        held = best.get(person)
+        if held is None or rank > held[:2]:
+            best[person] = (*rank, candidate)
+    return {person: held[2] for person, held in best.items()}
+
+
+def judge_pair(policy: MatchPolicy, scores: Pair, device_thresholds: Pair) -> tuple[bool, Pair]:
+    """Whether a device's own match counts, and the thresholds in force: the device's, or the
+    policy's for prints and veins on the device where those are higher."""
+    effective = (
+        max(device_thresholds[0], policy.minimum[0]),
+        max(device_thresholds[1], policy.minimum[1]),
+    )
+    return scores[0] >= effective[0] and scores[1] >= effective[1], effective
+
+
+def effective_thresholds(policy: MatchPolicy, vendor_thresholds: Scores) -> Scores:
+    """The larger of the vendor's and the policy's, score by score."""
+    return (
+        max(vendor_thresholds[0], policy.minimum[0]),
+        max(vendor_thresholds[1], policy.minimum[1]),
+        max(vendor_thresholds[2], policy.minimum[2]),
+        max(vendor_thresholds[3], policy.minimum[3]),
+    )
 
 
 def _mean(candidate: Candidate) -> float:

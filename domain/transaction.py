@@ -21,6 +21,7 @@ from domain.events import DomainEvent, Recorded
 from domain.fail_mode import FailMode
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import DeviceId, LinkedServiceId, PalmRef, TenantId, TransactionId, UserId, wire
+from domain.matching import ScoredPalm
 
 NotRecognizedReason = Literal["no_candidate", "low_confidence", "ambiguous"]
 RefusedReason = Literal["user_suspended", "consent_withdrawn", "consent_required", "kyc_required"]
@@ -43,7 +44,11 @@ VENDOR_RETRY: Final = timedelta(seconds=60)
 
 
 class TransactionReceived(DomainEvent, frozen=True, kw_only=True):
-    """A device asked. The context stays with device and product; the log keeps its hash."""
+    """A device asked. The context stays with device and product; the log keeps its hash.
+
+    `device_version` and `tenant_version` are those of the two streams that the binding, the
+    certificate and the settings were read from; 0 where an older release did not say.
+    """
 
     NAME: ClassVar[str] = "transaction.received"
     device_id: DeviceId
@@ -56,10 +61,17 @@ class TransactionReceived(DomainEvent, frozen=True, kw_only=True):
     certificate_fingerprint: str
     received_at: datetime
     tells_user_id: bool = False
+    device_version: int = 0
+    tenant_version: int = 0
 
 
 class TransactionIdentified(DomainEvent, frozen=True, kw_only=True):
-    """We know whose palm it is, under which policy, with which scores. `device`: on its word."""
+    """We know whose palm it is, under which policy, with which scores. `device`: on its word.
+
+    `candidates` are all palms that were compared and `vendor_thresholds` what the vendor, or
+    the device, asked of them: what it takes to judge them again. `user_version` is that of the
+    stream from which the person's state and consent were read.
+    """
 
     NAME: ClassVar[str] = "transaction.identified"
     user_id: UserId
@@ -69,6 +81,9 @@ class TransactionIdentified(DomainEvent, frozen=True, kw_only=True):
     thresholds: tuple[float, ...]
     policy_version: int
     identify_ms: float
+    user_version: int = 0
+    candidates: tuple[ScoredPalm, ...] = ()
+    vendor_thresholds: tuple[float, ...] = ()
 
 
 class TransactionAuthorizationRequested(DomainEvent, frozen=True, kw_only=True):
@@ -121,7 +136,10 @@ class TransactionDenied(DomainEvent, frozen=True, kw_only=True):
 
 
 class TransactionNotRecognized(DomainEvent, frozen=True, kw_only=True):
-    """Nobody's palm, or not clearly one person's. No product was asked."""
+    """Nobody's palm, or not clearly one person's. No product was asked.
+
+    `candidates` and `vendor_thresholds` are as in `transaction.identified`.
+    """
 
     NAME: ClassVar[str] = "transaction.not_recognized"
     reason: NotRecognizedReason
@@ -131,6 +149,8 @@ class TransactionNotRecognized(DomainEvent, frozen=True, kw_only=True):
     identify_ms: float
     decided_at: datetime
     total_ms: float
+    candidates: tuple[ScoredPalm, ...] = ()
+    vendor_thresholds: tuple[float, ...] = ()
 
 
 class TransactionForbidden(DomainEvent, frozen=True, kw_only=True):
@@ -155,7 +175,8 @@ class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
 class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
     """No answer that counts, and this lane stays shut without one.
 
-    `void_needed`: the product may have said yes to somebody who was told no.
+    `void_needed`: the product may have said yes to somebody who was told no. `service_id` and
+    `service_version` name the service that could not be asked; otherwise the intent does.
     """
 
     NAME: ClassVar[str] = "transaction.failed_closed"
@@ -165,6 +186,8 @@ class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
     authorize_ms: float | None
     decided_at: datetime
     total_ms: float
+    service_id: LinkedServiceId | None = None
+    service_version: int = 0
 
 
 class TransactionFailedOpen(DomainEvent, frozen=True, kw_only=True):

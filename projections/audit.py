@@ -46,7 +46,16 @@ DDL: Final = """
     );
 """
 
-LEFT_OUT: Final = frozenset({"certificate_pem", "scores", "thresholds", "tenant_key"})
+LEFT_OUT: Final = frozenset(
+    {
+        "certificate_pem",
+        "scores",
+        "thresholds",
+        "candidates",
+        "vendor_thresholds",
+        "tenant_key",
+    }
+)
 """Fields that no audit line shows: bulky, biometric (read model `transactions` has the scores,
 for those who may see them), or a namespace that is nobody's business."""
 

@@ -24,7 +24,7 @@ from domain import (
 )
 from domain.events import DomainEvent
 from domain.ids import ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
-from domain.matching import MatchPolicy
+from domain.matching import MatchPolicy, ScoredPalm
 from tests.spec import TENANT
 
 E = TypeVar("E", bound=DomainEvent)
@@ -200,6 +200,8 @@ transaction_received = Builder(
         certificate_fingerprint="f1" * 32,
         received_at=NOW,
         tells_user_id=True,
+        device_version=3,
+        tenant_version=1,
     )
 )
 transaction_identified = Builder(
@@ -211,6 +213,12 @@ transaction_identified = Builder(
         thresholds=(0.8, 0.8, 0.8, 0.8),
         policy_version=1,
         identify_ms=850.5,
+        user_version=3,
+        candidates=(
+            ScoredPalm(0, (0.93, 0.95, 0.91, 0.94)),
+            ScoredPalm(1, (0.41, 0.39, 0.52, 0.44)),
+        ),
+        vendor_thresholds=(0.8, 0.8, 0.8, 0.8),
     )
 )
 transaction_authorization_requested = Builder(
@@ -260,6 +268,8 @@ transaction_not_recognized = Builder(
         identify_ms=850.5,
         decided_at=NOW + timedelta(milliseconds=860),
         total_ms=860.0,
+        candidates=(ScoredPalm(0, (0.61, 0.5, 0.42, 0.55)),),
+        vendor_thresholds=(0.8, 0.8, 0.8, 0.8),
     )
 )
 transaction_forbidden = Builder(

@@ -11,7 +11,7 @@ from domain import transaction as x
 from domain.errors import Forbidden, Refusal, Unauthenticated, Unavailable
 from domain.events import DomainEvent
 from domain.ids import DeviceId, PalmRef, TenantId, UserId, wire
-from domain.matching import MatchPolicy
+from domain.matching import MatchPolicy, ScoredPalm
 from tests import builders
 from tests.application.world import (
     KEY,
@@ -54,9 +54,13 @@ async def test_an_allow_carries_the_products_words() -> None:
     received, identified, intent, allowed = world.events(transaction())
     assert isinstance(received, x.TransactionReceived)
     assert (received.attempt, received.deadline_ms, received.idempotency_key) == (1, 3000, KEY)
+    assert (received.device_version, received.tenant_version) == (3, 1)
     assert received.received_at == reply.received_at
     assert isinstance(identified, x.TransactionIdentified)
     assert (identified.user_id, identified.palm_ref, identified.identify_ms) == (USER, PALM, 800.0)
+    assert identified.user_version == 3
+    assert identified.candidates == (ScoredPalm(0, identified.scores),)
+    assert identified.vendor_thresholds == world.palms.thresholds
     assert isinstance(intent, x.TransactionAuthorizationRequested)
     assert (intent.service_id, intent.service_version, intent.product_key) == (SERVICE, 1, "wallet")
     assert (intent.action, intent.epoch, intent.timeout_ms) == ("pay", 1, 800)
@@ -157,6 +161,46 @@ async def test_two_hands_of_one_person_are_one_person(best: PalmRef) -> None:
     identified = world.events(transaction())[1]
     assert isinstance(identified, x.TransactionIdentified)
     assert (identified.user_id, identified.palm_ref) == (USER, best)
+
+
+async def test_the_hand_that_passes_speaks_for_the_person_not_the_one_with_the_higher_mean() -> (
+    None
+):
+    world = World()
+    world.given(OTHER_PALM, builders.enrollment_started(), builders.enrollment_completed())
+    world.palms.enrolled[TENANT_KEY, OTHER_PALM] = world.palms.enrolled[TENANT_KEY, PALM]
+    world.palms.scores = {PALM: (0.85, 0.85, 0.85, 0.85), OTHER_PALM: (0.99, 0.99, 0.99, 0.79)}
+    assert (await world.transact()).answer.decision == "allow"
+    identified = world.events(transaction())[1]
+    assert isinstance(identified, x.TransactionIdentified)
+    assert (identified.user_id, identified.palm_ref) == (USER, PALM)
+    assert {palm.person for palm in identified.candidates} == {0}
+    assert {palm.scores for palm in identified.candidates} == set(world.palms.scores.values())
+
+
+async def test_what_was_compared_is_kept_also_when_nobody_is_recognised() -> None:
+    world = World()
+    world.given(OTHER_USER, builders.user_signed_up())
+    world.given(
+        OTHER_PALM,
+        builders.enrollment_started(user_id=OTHER_USER),
+        builders.enrollment_completed(),
+    )
+    world.palms.enrolled[TENANT_KEY, OTHER_PALM] = world.palms.enrolled[TENANT_KEY, PALM]
+    assert (await world.transact()).answer.reason == "ambiguous"
+    unknown = last(world)
+    assert isinstance(unknown, x.TransactionNotRecognized)
+    assert [palm.person for palm in unknown.candidates] == [0, 1]
+    assert unknown.vendor_thresholds == world.palms.thresholds
+
+
+async def test_a_service_that_may_not_be_asked_is_named_in_the_decision() -> None:
+    world = World()
+    world.given(SERVICE, builders.linked_service_suspended())
+    await world.transact()
+    closed = last(world)
+    assert isinstance(closed, x.TransactionFailedClosed)
+    assert (closed.service_id, closed.service_version) == (SERVICE, 2)
 
 
 async def test_a_tenant_may_be_stricter_than_the_vendor() -> None:

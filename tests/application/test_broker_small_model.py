@@ -14,7 +14,7 @@ from domain import transaction as x
 from domain.errors import Forbidden
 from domain.events import DomainEvent
 from domain.ids import DeviceId, PalmRef, UserId, wire
-from domain.matching import MatchPolicy
+from domain.matching import MatchPolicy, ScoredPalm
 from tests import builders
 from tests.application.world import (
     ALI,
@@ -96,6 +96,9 @@ async def test_a_gate_that_matched_by_itself_opens_without_the_vendor() -> None:
         thresholds=(0.8, 0.8),
         policy_version=1,
         identify_ms=0.0,
+        user_version=3,
+        candidates=(ScoredPalm(0, (0.9, 0.91)),),
+        vendor_thresholds=(0.8, 0.8),
     )
     (claims,) = world.signer.claims
     assert (claims["match_source"], claims["acr"]) == ("device", "palm.1n.local2")

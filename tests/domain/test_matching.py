@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.ids import PalmRef
-from domain.matching import Candidate, Match, MatchPolicy, Scores, judge
+from domain.matching import (
+    Candidate,
+    Match,
+    MatchPolicy,
+    Scores,
+    judge,
+    judge_pair,
+    one_palm_each,
+)
 
 THRESHOLDS: Scores = (0.6, 0.6, 0.6, 0.6)
 
@@ -184,3 +192,29 @@ def test_candidates_with_impossible_scores_do_not_disturb_the_others(
         assert disturbed == clean
     else:
         assert disturbed.verdict != "match"
+
+
+@given(policies, galleries(), scores, st.data())
+def test_a_person_is_spoken_for_by_a_palm_that_passes_if_there_is_one(
+    policy: MatchPolicy, found: list[Candidate], thresholds: Scores, data: st.DataObject
+) -> None:
+    people = st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found))
+    owned = list(zip(data.draw(people), found, strict=True))
+    speaking = one_palm_each(policy, owned, thresholds)
+    assert list(speaking) == list(dict.fromkeys(person for person, _ in owned))
+    for person, palm in speaking.items():
+        own = [each for owner, each in owned if owner == person]
+        passing = [each for each in own if judge(policy, [each], thresholds).verdict == "match"]
+        assert palm in (passing or own)
+        assert mean(palm) == max(mean(each) for each in (passing or own))
+
+
+@pytest.mark.parametrize(
+    ("scores", "passed", "effective"),
+    [((0.9, 0.9), True, (0.8, 0.85)), ((0.9, 0.84), False, (0.8, 0.85))],
+)
+def test_a_devices_own_match_is_held_to_the_higher_of_both_thresholds(
+    scores: tuple[float, float], passed: bool, effective: tuple[float, float]
+) -> None:
+    policy = MatchPolicy(minimum=(0.7, 0.85, 1.0, 1.0))
+    assert judge_pair(policy, scores, (0.8, 0.8)) == (passed, effective)
