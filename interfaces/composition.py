@@ -16,6 +16,7 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
@@ -242,6 +243,7 @@ class Platform:
                 ids,
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
+            accesses=PersonalDataAccesses(log, ids),
             enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,
