@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from application.attempt import Asked, Attempts, TransactionRequest
+from application.asked import Asked, TransactionRequest
+from application.attempt import Attempts
 from application.permissions import require_device
 from application.ports import (
     CanonicalJSON,
@@ -26,6 +27,7 @@ from application.ports import (
     Streams,
 )
 from application.principals import DevicePrincipal
+from application.take_over import TakeOvers
 from domain import device as d
 from domain import tenant as t
 from domain import transaction as x
@@ -57,6 +59,7 @@ class Broker:
         log: EventLog,
         streams: Streams,
         attempts: Attempts,
+        take_overs: TakeOvers,
         canonical: CanonicalJSON,
         clock: Clock,
         ids: IdSource,
@@ -64,6 +67,7 @@ class Broker:
         self._log = log
         self._streams = streams
         self._attempts = attempts
+        self._take_overs = take_overs
         self._canonical = canonical
         self._clock = clock
         self._ids = ids
@@ -126,17 +130,13 @@ class Broker:
         if state.registered.bound_product is None:
             raise Forbidden("device_not_bound", "the device is bound to no product")
         context = self._canonical.canonical(request.context)
-        match = b"" if request.match is None else msgspec.json.encode(request.match)
-        fingerprint = hashlib.sha256(
-            b"\0".join((context, request.scan.sha256.encode(), match))
-        ).hexdigest()
         return Asked(
             device=device,
             state=state,
             tenant=tenant,
             request=request,
             id=transaction_id(device.device_id, request.idempotency_key),
-            fingerprint=fingerprint,
+            fingerprint=_fingerprint(request, context),
             context=context,
             started=started,
             deadline_s=(request.deadline_ms or tenant.settings.default_deadline_ms) / 1000,
@@ -158,7 +158,9 @@ class Broker:
             if past.decision is not None:
                 return _reply(past, replayed=True)
             if past.intent is not None:
-                return await self._fenced(asked, self._attempts.take_over(asked, past, past.intent))
+                return await self._fenced(
+                    asked, self._take_overs.take_over(asked, past, past.intent)
+                )
         return await self._fenced(asked, self._attempts.begin(asked, past))
 
     async def _fenced(self, asked: Asked, attempt: Awaitable[x.Transaction]) -> Reply:
@@ -179,6 +181,13 @@ class Broker:
         if running is not None and running.fingerprint != asked.fingerprint:
             raise x.key_reused()
         raise Conflict("request_in_progress", retry_after_s=1)
+
+
+def _fingerprint(request: TransactionRequest, context: bytes) -> str:
+    """Of all that the answer may depend on; `seq` and the deadline are the transport's."""
+    scan = request.scan
+    said = (scan.sha256, scan.hand, scan.quality, scan.liveness, scan.captured_at, request.match)
+    return hashlib.sha256(context + b"\0" + msgspec.json.encode(said)).hexdigest()
 
 
 def _reply(transaction: x.Transaction, *, replayed: bool) -> Reply:

@@ -43,6 +43,7 @@ from domain.errors import (
 )
 from domain.events import DomainEvent, StreamAppend
 from domain.ids import PalmRef, TenantId, UserId, claim_id
+from domain.matching import check_picture
 from domain.palm import Hand
 
 DEADLINE_S: Final = 5.0
@@ -82,7 +83,8 @@ class Enrollments:
         Raises Forbidden (`enrollment_not_granted`, `user_suspended`, `consent_required`,
         `kyc_required`), Conflict
         (`palm_already_enrolled`, `duplicate_palm`, `palm_type_not_allowed`,
-        `request_in_progress`), Invalid (`low_quality` with hints, `idempotency_key_reused`) and
+        `request_in_progress`), Invalid (`low_quality` with hints, `liveness_failed`,
+        `idempotency_key_reused`) and
         Unavailable (`palm_vendor_error`, `palm_vendor_timeout`).
         """
         tenant = await admitted(self._streams, device, "enroll")
@@ -107,6 +109,9 @@ class Enrollments:
             hand=hand,
             scan_sha256=scan.sha256,
             consent_version=tenant.settings.consent_version if consent == "granted" else None,
+            quality=scan.quality,
+            liveness=scan.liveness,
+            captured_at=scan.captured_at,
         )
         past = await self._log.load(device.tenant_id, palm_ref)
         enrollment = e.rebuild(past)
@@ -119,6 +124,7 @@ class Enrollments:
                 raise _refusal(enrollment.rejected)
         version = 0 if enrollment is None else enrollment.version
         if enrollment is None or enrollment.status == "failed":
+            check_picture(tenant.settings.match_policy, scan.quality, scan.liveness)
             await self._free_hand(device, tenant, palm_ref, started)
             await self._refuse_duplicate(device, tenant, palm_ref, version, started, scan)
             await self._start(device, palm_ref, version, started)

@@ -70,9 +70,28 @@ def refusal(tenant: Tenant, user: u.User) -> x.RefusedReason | None:
     return None
 
 
-def refused(user_id: UserId, reason: x.RefusedReason, moment: Moment) -> x.TransactionRefused:
+def refused(
+    user_id: UserId, reason: x.RefusedReason, moment: Moment, *, asked_before: bool = False
+) -> x.TransactionRefused:
+    """This person may not be served; an attempt that died may have `asked_before`."""
     return x.TransactionRefused(
-        user_id=user_id, reason=reason, decided_at=moment.decided_at, total_ms=moment.total_ms
+        user_id=user_id,
+        reason=reason,
+        void_needed=asked_before,
+        decided_at=moment.decided_at,
+        total_ms=moment.total_ms,
+    )
+
+
+def abandoned(moment: Moment) -> x.TransactionFailedClosed:
+    """Nobody finished in time: there is no gate left to open, and the product may have said yes."""
+    return x.TransactionFailedClosed(
+        reason="abandoned",
+        void_needed=True,
+        detail="",
+        authorize_ms=None,
+        decided_at=moment.decided_at,
+        total_ms=moment.total_ms,
     )
 
 

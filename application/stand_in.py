@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, cast
 
 from application.ports import AuthorizeFailure, RateLimiter
 from domain.ids import UserId
-from domain.linked_service import LinkedService
+from domain.linked_service import LinkedService, StandIn
 from domain.transaction import StandInReason
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -52,22 +52,32 @@ class StandIns:
     ) -> bool:
         """Count one stand-in against amount, person and lane; False when any is used up."""
         budget = service.routing.stand_in
-        amount = _amount(context, budget.amount_pointer)
-        if amount is None or amount > Decimal(budget.max_amount):
+        if not _affordable(context, budget):
             return False
-        per_user = await self._limiter.hit(
-            "stand_in.user",
-            f"{service.id}:{user_id}",
-            limit=budget.per_user_per_hour,
-            per_s=3600,
-        )
-        return per_user and await self._limiter.hit(
-            "stand_in.service", str(service.id), limit=budget.per_minute, per_s=60
+        person, per_hour = f"{service.id}:{user_id}", budget.per_user_per_hour
+        # The person is counted last, so that a lane without room costs nobody an hour's turn.
+        return (
+            await self._limiter.room("stand_in.user", person, limit=per_hour, per_s=3600)
+            and await self._limiter.hit(
+                "stand_in.service", str(service.id), limit=budget.per_minute, per_s=60
+            )
+            and await self._limiter.hit("stand_in.user", person, limit=per_hour, per_s=3600)
         )
 
 
-def _amount(context: dict[str, Any], pointer: str) -> Decimal | None:
-    """The amount at a JSON pointer (RFC 6901): zero when absent, None when there is no telling."""
+def _affordable(context: dict[str, Any], budget: StandIn) -> bool:
+    """Whether this much may be risked; False as well when there is no telling how much it is."""
+    if budget.amount_pointer is None:
+        return True
+    currency = _at(context, budget.currency_pointer)
+    if budget.currency is not None and currency != budget.currency:
+        return False
+    amount = _amount(_at(context, budget.amount_pointer))
+    return amount is not None and amount <= Decimal(budget.max_amount)
+
+
+def _at(context: dict[str, Any], pointer: str) -> object:
+    """The value at a JSON pointer (RFC 6901), None when there is none."""
     value: Any = context  # untyped on purpose: the context is the product's, not ours
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
@@ -78,9 +88,12 @@ def _amount(context: dict[str, Any], pointer: str) -> Decimal | None:
             members = {str(index): item for index, item in enumerate(items)}
         else:
             return None
-        if key not in members:
-            return Decimal(0)
-        value = members[key]
+        value = members.get(key)
+    return value
+
+
+def _amount(value: object) -> Decimal | None:
+    """What can be read as an amount: a decimal text or a number, finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

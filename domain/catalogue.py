@@ -10,7 +10,6 @@ from domain import (
     linked_service,
     oauth_client,
     pairing_code,
-    personal_data,
     tenant,
     transaction,
     user,
@@ -30,11 +29,9 @@ _UNIONS: Final = (
     enrollment.EnrollmentEvent,
     transaction.TransactionEvent,
 )
-_ALONE: Final = (personal_data.PersonalDataAccessed,)
-"""Events of aggregates to which nothing else ever happens."""
 
 EVENTS: Final[Mapping[str, type[DomainEvent]]] = {
-    cls.NAME: cls for cls in (*(cls for union in _UNIONS for cls in get_args(union)), *_ALONE)
+    cls.NAME: cls for union in _UNIONS for cls in get_args(union)
 }
 
 UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}

@@ -5,6 +5,7 @@ leaves something that can be finished or cleaned up, never an unknown template.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
@@ -16,7 +17,10 @@ from domain.palm import Hand
 
 
 class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
-    """A palm of this person is about to be given to the vendor."""
+    """A palm of this person is about to be given to the vendor.
+
+    `quality` (0 to 100), `liveness` (0 to 1) and `captured_at` are the device's own word.
+    """
 
     NAME: ClassVar[str] = "enrollment.started"
     user_id: UserId
@@ -24,6 +28,9 @@ class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
     hand: Hand
     scan_sha256: str
     consent_version: str | None
+    quality: float | None = None
+    liveness: float | None = None
+    captured_at: datetime | None = None
 
 
 class EnrollmentCompleted(DomainEvent, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ _PRODUCT_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ACTION: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:/-]{0,255}")
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,5})?")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _POINTER: Final = re.compile(r"(/([^~/]|~[01])*)*")
 
 Path = Annotated[str, msgspec.Meta(max_length=256)]
@@ -26,9 +27,11 @@ Path = Annotated[str, msgspec.Meta(max_length=256)]
 class StandIn(msgspec.Struct, frozen=True, kw_only=True):
     """How far the platform may say `allow` in a silent product's place (design §2 row 20).
 
-    Only for failures of the network class, and only within these budgets. Amounts are decimal
-    strings found in the context at `amount_pointer` (RFC 6901); a context without an amount
-    counts as zero.
+    Only for failures of the network class, and only within these budgets. The amount is a
+    decimal string found in the context at `amount_pointer` (RFC 6901), and a context without one
+    is not stood in for. Null says that nothing is paid here, so that no amount is looked for. With
+    a `currency` (ISO 4217) the context must name that one at `currency_pointer`; without one
+    `max_amount` counts in whatever the context says.
     """
 
     enabled_for: tuple[NetworkFailure, ...] = (
@@ -38,7 +41,9 @@ class StandIn(msgspec.Struct, frozen=True, kw_only=True):
         "circuit_open",
     )
     max_amount: Annotated[str, msgspec.Meta(max_length=24)] = "100"
-    amount_pointer: Annotated[str, msgspec.Meta(max_length=128)] = "/amount"
+    amount_pointer: Annotated[str, msgspec.Meta(max_length=128)] | None = "/amount"
+    currency: Annotated[str, msgspec.Meta(max_length=3)] | None = None
+    currency_pointer: Annotated[str, msgspec.Meta(max_length=128)] = "/currency"
     per_user_per_hour: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 5
     per_minute: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 50
 
@@ -169,6 +174,12 @@ def delete(service: LinkedService) -> list[LinkedServiceEvent]:
     return [] if service.status == "deleted" else [LinkedServiceDeleted()]
 
 
+def allows(service: LinkedService, action: str) -> bool:
+    """Whether a device may ask for this action; a service without a list takes every one."""
+    allowed = service.routing.allowed_actions
+    return not allowed or action in allowed
+
+
 def check_routing(routing: Routing) -> None:
     """Raises Invalid for a path or action that could be read as something else (broker.md §6 E).
 
@@ -184,8 +195,14 @@ def check_routing(routing: Routing) -> None:
     stand_in = routing.stand_in
     if _AMOUNT.fullmatch(stand_in.max_amount) is None:
         raise Invalid("stand_in_invalid", "max_amount is a decimal number without sign")
-    if _POINTER.fullmatch(stand_in.amount_pointer) is None:
-        raise Invalid("stand_in_invalid", "amount_pointer is a JSON pointer (RFC 6901)")
+    for pointer in (stand_in.amount_pointer, stand_in.currency_pointer):
+        if pointer is not None and _POINTER.fullmatch(pointer) is None:
+            raise Invalid("stand_in_invalid", "a pointer is a JSON pointer (RFC 6901)")
+    if stand_in.currency is not None:
+        if _CURRENCY.fullmatch(stand_in.currency) is None:
+            raise Invalid("stand_in_invalid", "currency is a code of ISO 4217")
+        if stand_in.amount_pointer is None:
+            raise Invalid("stand_in_invalid", "a currency without an amount says nothing")
     if len(routing.allowed_actions) > 32 or len(set(routing.allowed_actions)) != len(
         routing.allowed_actions
     ):

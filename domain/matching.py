@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from domain.errors import Invalid
 from domain.ids import PalmRef
 
 Scores = tuple[float, float, float, float]
@@ -42,13 +43,19 @@ class ScoredPalm(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When four scores are a match. `version` is recorded with every decision it takes part in."""
+    """When four scores are a match. `version` is recorded with every decision it takes part in.
+
+    A picture of which the device says less than `min_quality` (0 to 100) or `min_liveness` (0 to
+    1), or nothing, is not compared at all. None asks for neither.
+    """
 
     version: int = 1
     rule: Literal["all", "k_of_n"] = "all"
     k: Annotated[int, msgspec.Meta(ge=1, le=4)] = 4
     minimum: Scores = (0.0, 0.0, 0.0, 0.0)
     margin: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    min_quality: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    min_liveness: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +64,14 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Literal["match", "no_candidate", "low_confidence", "ambiguous"]
     best: Candidate | None
     effective: Scores
+
+
+def check_picture(policy: MatchPolicy, quality: float | None, liveness: float | None) -> None:
+    """Raises Invalid (`low_quality`, `liveness_failed`) for a picture not worth comparing."""
+    if policy.min_quality is not None and (quality is None or quality < policy.min_quality):
+        raise Invalid("low_quality", "capture again", extra={"hints": []})
+    if policy.min_liveness is not None and (liveness is None or liveness < policy.min_liveness):
+        raise Invalid("liveness_failed", "capture again")
 
 
 def judge(policy: MatchPolicy, found: Sequence[Candidate], vendor_thresholds: Scores) -> Match:

@@ -11,16 +11,17 @@ from application.authorization import Authorization
 from application.broker import Broker
 from application.clients import Clients
 from application.consents import Consents
+from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
-from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
+from application.take_over import TakeOvers
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
@@ -40,7 +41,6 @@ from infrastructure.ids import RandomIds
 from infrastructure.key_store import KeyStore
 from infrastructure.keyring import Keyring
 from infrastructure.messages.inbox import Inbox
-from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
@@ -54,13 +54,6 @@ from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
-from interfaces.measured import (
-    Appends,
-    measure_breakers,
-    measure_pools,
-    measure_read_models,
-    measure_tail,
-)
 from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from projections import revoked_certificates
@@ -102,7 +95,6 @@ class Platform:
         self.keyring = Keyring.at(settings.key_file)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
-        self.metrics = Metrics()
 
     async def __aenter__(self) -> "Platform":
         """Connect, make keys that do not exist yet, follow the log. Closes what it opened."""
@@ -120,9 +112,7 @@ class Platform:
         await tables.ensure(self._dsn, list(READ_MODELS))
         self.app_pool = await self._pool(APP_ROLE)
         self.projector_pool = await self._pool(PROJECTOR_ROLE)
-        self.log = await PostgresEventLog.open(
-            self._dsn, self.mapper, on_commit=Appends(self.metrics)
-        )
+        self.log = await PostgresEventLog.open(self._dsn, self.mapper)
         self._stack.push_async_callback(self.log.close)
         revoked_up_to = await self._restore_revocations()
         self.tail = Tail(self._dsn, self.mapper, after=revoked_up_to)
@@ -136,9 +126,6 @@ class Platform:
         self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
         self.services = self._compose()
         self.tenants = Tenants(self.streams, self.ids)
-        measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
-        measure_tail(self.metrics, self.tail)
-        measure_read_models(self.metrics, self.runner)
 
     async def follow(self) -> None:
         """Start the tail and wait until it is at the end: from then on states may be cached."""
@@ -210,11 +197,21 @@ class Platform:
         settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
         limiter = self._limiter()
         outside = self._outside()
-        measure_breakers(self.metrics, outside.products)
         canonical = JcsCanonicalJSON()
         reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
         codes = PairingCodes(self.keyring)
+        decisions = Decisions(
+            log,
+            Authorization(
+                outside.products,
+                JwtAssertionSigner(self.assertion_keys, settings.issuer),
+                settings.issuer,
+            ),
+            StandIns(limiter),
+            clock,
+            ids,
+        )
         devices = Devices(log, self.streams, self.revocations, codes, clock, ids)
         return Services(
             issuer=settings.issuer,
@@ -243,26 +240,20 @@ class Platform:
                 ids,
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
-            accesses=PersonalDataAccesses(log, ids),
             enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,
                 self.streams,
                 Attempts(
-                    log,
                     self.streams,
                     Recognition(
                         self.streams, outside.palms, CertificateSignatures(), canonical, clock
                     ),
-                    Authorization(
-                        outside.products,
-                        JwtAssertionSigner(self.assertion_keys, settings.issuer),
-                        settings.issuer,
-                    ),
-                    StandIns(limiter),
+                    decisions,
                     clock,
                     ids,
                 ),
+                TakeOvers(self.streams, decisions, clock, ids),
                 canonical,
                 clock,
                 ids,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from projections import (
-    accesses,
     audit,
     devices,
     enrollments,
@@ -23,5 +22,4 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     enrollments.READ_MODEL,
     transactions.READ_MODEL,
     audit.READ_MODEL,
-    accesses.READ_MODEL,
 )

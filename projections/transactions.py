@@ -239,6 +239,7 @@ def _decided(row: TransactionRow, event: Decision) -> TransactionRow:
                 decision="deny",
                 reason=event.reason,
                 user_id=event.user_id,
+                void_needed=event.void_needed,
             )
         case TransactionFailedClosed():
             return replace(

@@ -18,7 +18,6 @@ from domain import (
     linked_service,
     oauth_client,
     pairing_code,
-    personal_data,
     tenant,
     transaction,
     user,
@@ -176,7 +175,14 @@ user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
 
 enrollment_started = Builder(
     enrollment.EnrollmentStarted(
-        user_id=USER, device_id=DEVICE, hand="right", scan_sha256="5c" * 32, consent_version="1"
+        user_id=USER,
+        device_id=DEVICE,
+        hand="right",
+        scan_sha256="5c" * 32,
+        consent_version="1",
+        quality=87.5,
+        liveness=0.98,
+        captured_at=NOW,
     )
 )
 enrollment_completed = Builder(enrollment.EnrollmentCompleted(vendor_palm_id="palm-889"))
@@ -201,6 +207,10 @@ transaction_received = Builder(
         certificate_fingerprint="f1" * 32,
         received_at=NOW,
         tells_user_id=True,
+        seq=4711,
+        quality=87.5,
+        liveness=0.98,
+        captured_at=NOW,
         device_version=3,
         tenant_version=1,
     )
@@ -284,6 +294,7 @@ transaction_refused = Builder(
     transaction.TransactionRefused(
         user_id=USER,
         reason="user_suspended",
+        void_needed=False,
         decided_at=NOW + timedelta(milliseconds=860),
         total_ms=860.0,
     )
@@ -319,14 +330,4 @@ transaction_vendor_failed = Builder(
 )
 transaction_relayed = Builder(
     transaction.TransactionRelayed(relayed_at=NOW + timedelta(milliseconds=901))
-)
-
-personal_data_accessed = Builder(
-    personal_data.PersonalDataAccessed(
-        user_id=USER,
-        fields=("email", "mobile"),
-        purpose="support",
-        operation="exportPersonalData",
-        reference="CASE-4711",
-    )
 )

@@ -1,6 +1,7 @@
 """The palm vendor, in our words."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -10,13 +11,19 @@ from domain.matching import Candidate
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """A palm as a device captured it; lives in memory only. Images are encoded files (PNG)."""
+    """A palm as a device captured it; lives in memory only. Images are encoded files (PNG).
+
+    `quality` (0 to 100), `liveness` (0 to 1) and `captured_at` are the device's own word.
+    """
 
     format: str
     rgb: bytes
     ir: bytes
     hand: Literal["left", "right", "unknown"]
     sha256: str
+    quality: float | None = None
+    liveness: float | None = None
+    captured_at: datetime | None = None
 
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import pytest
 
 from application.ports import Authorized, AuthorizeFailed, PalmQueryForbidden, PalmVendorFailed
 from domain import transaction as x
-from domain.errors import Forbidden, Refusal, Unauthenticated, Unavailable
+from domain.errors import Forbidden, Invalid, Refusal, Unauthenticated, Unavailable
 from domain.events import DomainEvent
 from domain.ids import DeviceId, PalmRef, TenantId, UserId, wire
 from domain.matching import MatchPolicy, ScoredPalm
@@ -24,6 +24,7 @@ from tests.application.world import (
     World,
     asking,
     device,
+    scan,
     transaction,
 )
 from tests.builders import DEVICE, PALM, SERVICE, USER
@@ -201,6 +202,44 @@ async def test_a_service_that_may_not_be_asked_is_named_in_the_decision() -> Non
     closed = last(world)
     assert isinstance(closed, x.TransactionFailedClosed)
     assert (closed.service_id, closed.service_version) == (SERVICE, 2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "code"),
+    [
+        (MatchPolicy(min_quality=60), {"quality": 59.9}, "low_quality"),
+        (MatchPolicy(min_quality=60), {"quality": None}, "low_quality"),
+        (MatchPolicy(min_liveness=0.9), {"liveness": 0.89}, "liveness_failed"),
+        (MatchPolicy(min_liveness=0.9), {"liveness": None}, "liveness_failed"),
+    ],
+)
+async def test_a_picture_below_the_policy_is_not_compared_and_leaves_no_trace(
+    policy: MatchPolicy, said: dict[str, float | None], code: str
+) -> None:
+    world = World()
+    world.settings(match_policy=policy)
+    request = msgspec.structs.replace(asking(), scan=msgspec.structs.replace(scan(), **said))
+    with pytest.raises(Invalid, match=code):
+        await world.transact(request)
+    assert (world.palms.budgets_s, world.names(transaction())) == ([], [])
+
+
+async def test_what_the_device_says_of_its_picture_is_kept() -> None:
+    world = World()
+    world.settings(match_policy=MatchPolicy(min_quality=60.0, min_liveness=0.9))
+    picture = msgspec.structs.replace(scan(), quality=60.0, liveness=0.9, captured_at=builders.NOW)
+    await world.transact(msgspec.structs.replace(asking(), scan=picture, seq=4711))
+    received = world.events(transaction())[0]
+    assert isinstance(received, x.TransactionReceived)
+    assert (received.seq, received.quality, received.liveness) == (4711, 60.0, 0.9)
+    assert received.captured_at == builders.NOW
+
+
+async def test_a_stricter_policy_does_not_change_an_answer_that_was_given() -> None:
+    world = World()
+    await world.transact()
+    world.settings(match_policy=MatchPolicy(min_quality=60.0))
+    assert (await world.transact()).replayed
 
 
 async def test_a_tenant_may_be_stricter_than_the_vendor() -> None:

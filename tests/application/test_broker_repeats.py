@@ -24,6 +24,7 @@ from tests.application.world import (
     asking,
     device,
     raising,
+    scan,
     transaction,
 )
 
@@ -80,6 +81,28 @@ async def test_a_key_used_for_another_request_is_refused(changed: dict[str, Any]
         await world.transact(asking(**changed))
     assert raised.value.code == "idempotency_key_reused"
     assert len(world.product.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"hand": "left"}, {"quality": 80.0}, {"liveness": 0.9}, {"captured_at": None}],
+    ids=str,
+)
+async def test_a_key_used_for_another_word_about_the_picture_is_refused(
+    said: dict[str, Any],
+) -> None:
+    """Seen to fail while the fingerprint knew the picture's bytes alone."""
+    world = World()
+    await world.transact()
+    other = msgspec.structs.replace(asking(), scan=msgspec.structs.replace(scan(), **said))
+    with pytest.raises(Invalid, match="idempotency_key_reused"):
+        await world.transact(other)
+
+
+async def test_the_devices_own_count_does_not_make_another_request() -> None:
+    world = World()
+    await world.transact()
+    assert (await world.transact(msgspec.structs.replace(asking(), seq=8))).replayed
 
 
 async def test_the_order_of_members_and_the_deadline_do_not_make_another_request() -> None:

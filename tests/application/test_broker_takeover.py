@@ -79,14 +79,91 @@ async def test_after_the_lease_the_same_person_is_asked_about_under_the_same_key
     assert world.signer.claims[0]["jti"] == second.jti
 
 
-async def test_the_product_may_have_moved_meanwhile() -> None:
+async def test_a_product_that_moved_meanwhile_is_asked_where_it_was_asked_before() -> None:
+    """Its books at the new place know nothing of what the one who died may have had charged."""
     world = World()
     await _left_behind(world)
     world.clock.advance(LEASE_S)
-    world.routing(base_url="https://new.wallet.example/", timeout_ms=100)
+    world.routing(base_url="https://new.wallet.example", authorize_path="/v2", timeout_ms=100)
     await world.transact()
-    assert world.product.calls[0].url == "https://new.wallet.example/authorize"
-    assert _intents(world)[-1].service_version == 2
+    assert world.product.calls[0].url == "https://wallet.example/authorize"
+    first, again = _intents(world)
+    assert (again.service_version, again.timeout_ms) == (first.service_version, 800)
+
+
+async def test_a_product_that_moved_and_left_nobody_behind_is_owed_a_void() -> None:
+    world = World()
+    await _left_behind(world)
+    world.clock.advance(LEASE_S)
+    world.routing(base_url="https://new.wallet.example")
+    world.product.says = AuthorizeFailed("egress_blocked", reached=False)
+    assert (await world.transact()).answer.reason == "egress_blocked"
+    assert _closed(world).void_needed
+
+
+async def test_a_key_that_comes_back_after_an_hour_opens_nothing() -> None:
+    """Whoever showed the palm has long gone. Seen to fail without the limit."""
+    world = World()
+    await _left_behind(world)
+    world.clock.advance(3600.001)
+    answer = (await world.transact()).answer
+    assert (answer.decision, answer.reason) == ("deny", "abandoned")
+    assert _closed(world).void_needed
+    assert world.product.calls == []
+    assert len(_intents(world)) == 1
+
+
+async def test_a_key_that_comes_back_within_the_hour_is_asked_about() -> None:
+    world = World()
+    await _left_behind(world)
+    world.clock.advance(3600)
+    assert (await world.transact()).answer.decision == "allow"
+
+
+def _person_suspended(world: World) -> None:
+    world.given(USER, builders.user_suspended())
+
+
+def _consent_withdrawn(world: World) -> None:
+    world.given(USER, builders.user_consent_withdrawn())
+
+
+def _kyc_wanted(world: World) -> None:
+    world.settings(kyc_required=True)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason"),
+    [
+        (_person_suspended, "user_suspended"),
+        (_consent_withdrawn, "consent_withdrawn"),
+        (_kyc_wanted, "kyc_required"),
+    ],
+)
+async def test_a_person_who_may_no_longer_be_served_is_refused_and_the_product_owed_a_void(
+    meanwhile: Callable[[World], None], reason: str
+) -> None:
+    """Seen to fail (`allow`) while a take-over trusted the check of the one who died."""
+    world = World()
+    await _left_behind(world)
+    meanwhile(world)
+    world.clock.advance(LEASE_S)
+    answer = (await world.transact()).answer
+    assert (answer.decision, answer.reason) == ("deny", reason)
+    refused = world.events(transaction())[-1]
+    assert isinstance(refused, x.TransactionRefused)
+    assert (refused.user_id, refused.void_needed) == (USER, True)
+    assert world.product.calls == []
+
+
+async def test_an_action_that_is_no_longer_allowed_is_not_asked_again() -> None:
+    world = World()
+    await _left_behind(world)
+    world.routing(allowed_actions=("refund",))
+    world.clock.advance(LEASE_S)
+    assert (await world.transact()).answer.reason == "action_not_allowed"
+    assert _closed(world).void_needed
+    assert world.product.calls == []
 
 
 @pytest.mark.parametrize(

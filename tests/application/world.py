@@ -14,11 +14,13 @@ from uuid import UUID
 
 import msgspec
 
-from application.attempt import Attempts, TransactionRequest
+from application.asked import TransactionRequest
+from application.attempt import Attempts
 from application.authorization import Authorization
 from application.broker import Broker, Reply
 from application.clients import Clients
 from application.consents import Consents
+from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
@@ -35,6 +37,7 @@ from application.principals import Caller, DevicePrincipal
 from application.recognition import DeviceMatch, Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
+from application.take_over import TakeOvers
 from application.tenants import Tenants
 from domain import claim as k
 from domain import linked_service as ls
@@ -254,16 +257,17 @@ class World:
     def broker(self, log: Log | None = None) -> Broker:
         """A process that brokers, over the log itself or over a door to it that a test made."""
         log = log or self.log
-        attempts = Attempts(
+        decisions = Decisions(
             log,
-            log,
-            Recognition(log, self.palms, self.signatures, self.canonical, self.clock),
             Authorization(self.product, self.signer, ISSUER),
             StandIns(self.limiter),
             self.clock,
             self.ids,
         )
-        return Broker(log, log, attempts, self.canonical, self.clock, self.ids)
+        recognition = Recognition(log, self.palms, self.signatures, self.canonical, self.clock)
+        attempts = Attempts(log, recognition, decisions, self.clock, self.ids)
+        take_overs = TakeOvers(log, decisions, self.clock, self.ids)
+        return Broker(log, log, attempts, take_overs, self.canonical, self.clock, self.ids)
 
     async def transact(
         self,
@@ -352,6 +356,9 @@ def scan(palm: bytes = ALI) -> Scan:
         ir=palm[::-1],
         hand="right",
         sha256=hashlib.sha256(palm).hexdigest(),
+        quality=87.5,
+        liveness=0.98,
+        captured_at=builders.NOW,
     )
 
 

@@ -18,8 +18,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from application.attempt import Asked, Attempts
-from domain import linked_service as ls
+from application.asked import Asked
+from application.decisions import Decisions
+from application.take_over import TakeOvers
 from domain import transaction as x
 from domain.events import DomainEvent
 from domain.ids import TransactionId
@@ -29,7 +30,7 @@ from interfaces.cli import main as command_line
 Fault = Literal["platform", "backend", "postmaster", "power", "cut"]
 
 
-class AnswersBeforeCommit(Attempts):
+class AnswersBeforeCommit(Decisions):
     """Commits the decision after the device has been told: 'it is only a few milliseconds'."""
 
     _later: set[asyncio.Task[None]]
@@ -38,7 +39,7 @@ class AnswersBeforeCommit(Attempts):
         super().__init__(*parts)
         self._later = set()
 
-    async def _decide(
+    async def decide(
         self,
         asked: Asked,
         transaction: x.Transaction,
@@ -46,7 +47,7 @@ class AnswersBeforeCommit(Attempts):
         decision: x.Decision,
     ) -> x.Transaction:
         events: list[DomainEvent] = [*before, *x.decide(transaction, decision)]
-        task = asyncio.create_task(self._append(asked, transaction.version, events))
+        task = asyncio.create_task(self.append(asked, transaction.version, events))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
         return msgspec.structs.replace(
@@ -54,7 +55,7 @@ class AnswersBeforeCommit(Attempts):
         )
 
 
-class CallsBeforeIntent(Attempts):
+class CallsBeforeIntent(Decisions):
     """Saves a commit: the intent goes into the log together with the decision."""
 
     _held: dict[TransactionId, tuple[int, Sequence[DomainEvent]]]
@@ -63,33 +64,31 @@ class CallsBeforeIntent(Attempts):
         super().__init__(*parts)
         self._held = {}
 
-    async def _append(
+    async def append(
         self, asked: Asked, expected_version: int, events: Sequence[DomainEvent]
     ) -> None:
         if isinstance(events[-1], x.TransactionAuthorizationRequested):
             self._held[asked.id] = (expected_version, events)
             return
         version, before = self._held.pop(asked.id, (expected_version, ()))
-        await super()._append(asked, version, [*before, *events])
+        await super().append(asked, version, [*before, *events])
 
 
-class FreshProductKey(Attempts):
+class FreshProductKey(TakeOvers):
     """Asks the product under another key when it asks again."""
 
-    def _intent(
-        self, asked: Asked, service: ls.LinkedService, action: str, *, epoch: int
+    def _again(
+        self, asked: Asked, intent: x.TransactionAuthorizationRequested
     ) -> x.TransactionAuthorizationRequested:
-        intent = super()._intent(asked, service, action, epoch=epoch)
-        if epoch == 1:
-            return intent
-        again = f"{intent.product_idempotency_key}-{epoch}"
-        return msgspec.structs.replace(intent, product_idempotency_key=again)
+        again = super()._again(asked, intent)
+        key = f"{intent.product_idempotency_key}-{again.epoch}"
+        return msgspec.structs.replace(again, product_idempotency_key=key)
 
 
-class ForgetsTheVoid(Attempts):
+class ForgetsTheVoid(Decisions):
     """Closes a transaction without a word about the product, which may have said yes."""
 
-    async def _decide(
+    async def decide(
         self,
         asked: Asked,
         transaction: x.Transaction,
@@ -98,11 +97,13 @@ class ForgetsTheVoid(Attempts):
     ) -> x.Transaction:
         if isinstance(decision, x.TransactionFailedClosed):
             decision = msgspec.structs.replace(decision, void_needed=False)
-        return await super()._decide(asked, transaction, before, decision)
+        return await super().decide(asked, transaction, before, decision)
 
 
-def _attempts(kind: type[Attempts]) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: patch.object(composition, "Attempts", kind)
+def _in_the_place_of(
+    name: Literal["Decisions", "TakeOvers"], kind: type[Decisions | TakeOvers]
+) -> Callable[[], AbstractContextManager[object]]:
+    return lambda: patch.object(composition, name, kind)
 
 
 def _no_questions_asked() -> AbstractContextManager[object]:
@@ -143,22 +144,22 @@ BUGS: Final[Mapping[str, Bug]] = {
     "answer_before_commit": Bug(
         faults=("power",),
         shows_as=("lost", "uncommitted_allows"),
-        process=_attempts(AnswersBeforeCommit),
+        process=_in_the_place_of("Decisions", AnswersBeforeCommit),
     ),
     "call_before_intent": Bug(
         faults=("platform",),
         shows_as=("calls_without_intent",),
-        process=_attempts(CallsBeforeIntent),
+        process=_in_the_place_of("Decisions", CallsBeforeIntent),
     ),
     "fresh_product_key": Bug(
         faults=("platform",),
         shows_as=("extra_charges",),
-        process=_attempts(FreshProductKey),
+        process=_in_the_place_of("TakeOvers", FreshProductKey),
     ),
     "no_void_mark": Bug(
         faults=("platform",),
         shows_as=("unmarked_orphans",),
-        process=_attempts(ForgetsTheVoid),
+        process=_in_the_place_of("Decisions", ForgetsTheVoid),
     ),
     "synchronous_commit_off": Bug(
         faults=("postmaster",),

@@ -162,6 +162,24 @@ def test_an_amount_is_found_by_a_json_pointer(pointer: str) -> None:
     ).then_refused(Invalid, "stand_in_invalid")
 
 
+@pytest.mark.parametrize(
+    "stand_in",
+    [
+        StandIn(currency="sar"),
+        StandIn(currency=""),
+        StandIn(currency="SAR", amount_pointer=None),
+        StandIn(currency="SAR", currency_pointer="currency"),
+    ],
+)
+def test_a_currency_is_a_code_that_stands_beside_an_amount(stand_in: StandIn) -> None:
+    with pytest.raises(Invalid, match="stand_in_invalid"):
+        check_routing(routing_with(stand_in=stand_in))
+
+
+def test_a_lane_where_nobody_pays_has_no_amount() -> None:
+    check_routing(routing_with(stand_in=StandIn(amount_pointer=None)))
+
+
 @pytest.mark.parametrize(("amount", "pointer"), [("0", ""), ("25.50", "/a~0/b~1/0"), ("1", "/")])
 def test_a_stand_in_with_plain_limits_is_taken(amount: str, pointer: str) -> None:
     check_routing(routing_with(stand_in=StandIn(max_amount=amount, amount_pointer=pointer)))

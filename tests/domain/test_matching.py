@@ -1,6 +1,7 @@
 """A palm is accepted only when the vendor's thresholds, the tenant's and the margin agree."""
 
 import math
+from contextlib import nullcontext
 from random import Random
 from uuid import UUID
 
@@ -8,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.errors import Invalid
 from domain.ids import PalmRef
 from domain.matching import (
     Candidate,
     Match,
     MatchPolicy,
     Scores,
+    check_picture,
     judge,
     judge_pair,
     one_palm_each,
@@ -218,3 +221,22 @@ def test_a_devices_own_match_is_held_to_the_higher_of_both_thresholds(
 ) -> None:
     policy = MatchPolicy(minimum=(0.7, 0.85, 1.0, 1.0))
     assert judge_pair(policy, scores, (0.8, 0.8)) == (passed, effective)
+
+
+@pytest.mark.parametrize(
+    ("policy", "quality", "liveness", "code"),
+    [
+        (MatchPolicy(), None, None, None),
+        (MatchPolicy(min_quality=60), 60, None, None),
+        (MatchPolicy(min_quality=60), 59.9, 1, "low_quality"),
+        (MatchPolicy(min_quality=60), None, 1, "low_quality"),
+        (MatchPolicy(min_liveness=0.5), None, 0.5, None),
+        (MatchPolicy(min_liveness=0.5), 100, 0.49, "liveness_failed"),
+        (MatchPolicy(min_liveness=0.5), 100, None, "liveness_failed"),
+    ],
+)
+def test_a_picture_may_have_to_be_good_and_alive(
+    policy: MatchPolicy, quality: float | None, liveness: float | None, code: str | None
+) -> None:
+    with pytest.raises(Invalid, match=code) if code else nullcontext():
+        check_picture(policy, quality, liveness)

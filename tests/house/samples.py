@@ -89,7 +89,12 @@ def bodies() -> dict[str, dict[str, Any]]:
         },
         "enrollPalm": {
             "user_id": f"usr_{uuid4().hex}",
-            "scan": scan(b"a palm nobody may see", "left"),
+            "scan": {
+                **scan(b"a palm nobody may see", "left"),
+                "quality": 87.5,
+                "liveness": {"score": 0.98, "model": "pad-3"},
+                "captured_at": "2026-03-01T09:00:00+03:00",
+            },
             "hand": "left",
         },
         "transact": transaction(

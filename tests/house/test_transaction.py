@@ -140,7 +140,7 @@ async def test_a_lane_that_fails_open_opens_within_its_budget_and_then_closes(
         ("deny", False),
     ]
     assert told[2]["reason"] == "stand_in_limit"
-    large = transaction(ALI, context={"amount": "100.01"})
+    large = transaction(ALI, context={"amount": "100.01", "currency": "SAR"})
     refused = (await till.http.post("/v1/device/transactions", json=large)).json()
     assert (refused["decision"], refused["reason"]) == ("deny", "stand_in_limit")
 

@@ -64,8 +64,7 @@ class Gateway:
 
     @property
     def tripped(self) -> bool:
-        states = self.gateway.breaker_states()
-        return states["open"] + states["half_open"] > 0
+        return self.gateway.breaker_state(SERVICE) != "closed"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -23,6 +24,13 @@ class ScanFormatRefused(Refusal):
     status = 415
 
 
+class Liveness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sure the device is that the palm is alive, by which of its models."""
+
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+
+
 class ScanBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the device captured (reference broker.md §3.0). Images are base64 of encoded files."""
 
@@ -32,8 +40,8 @@ class ScanBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hand: Literal["left", "right", "unknown"] = "unknown"
     features: dict[str, Any] | None = None
     quality: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
-    liveness: dict[str, Any] | None = None
-    captured_at: Annotated[str, msgspec.Meta(max_length=40)] | None = None
+    liveness: Liveness | None = None
+    captured_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 def read_scan(body: ScanBody, *, images_required: bool = True) -> Scan:
@@ -50,4 +58,13 @@ def read_scan(body: ScanBody, *, images_required: bool = True) -> Scan:
     digest = hashlib.sha256(len(rgb).to_bytes(8, "big") + rgb + ir)
     if body.features is not None:
         digest.update(msgspec.json.encode(body.features, order="sorted"))
-    return Scan(format=body.format, rgb=rgb, ir=ir, hand=body.hand, sha256=digest.hexdigest())
+    return Scan(
+        format=body.format,
+        rgb=rgb,
+        ir=ir,
+        hand=body.hand,
+        sha256=digest.hexdigest(),
+        quality=body.quality,
+        liveness=None if body.liveness is None else body.liveness.score,
+        captured_at=body.captured_at,
+    )

@@ -213,7 +213,7 @@ async def consent(
                 "palm_type_not_allowed",
                 "request_in_progress",
             ),
-            422: ("low_quality",),
+            422: ("low_quality", "liveness_failed"),
             503: ("palm_vendor_error", "palm_vendor_timeout"),
         },
     ),

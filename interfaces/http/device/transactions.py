@@ -9,7 +9,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.attempt import TransactionRequest
+from application.asked import TransactionRequest
 from application.broker import Broker, Reply
 from application.ports import CommitFailed
 from application.principals import DevicePrincipal
@@ -60,7 +60,7 @@ class TransactionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             400: ("idempotency_key_missing", "context_too_large", "context_too_deep"),
             403: ("device_not_bound", "small_model_not_allowed", "match_signature_invalid"),
             409: ("request_in_progress", "idempotency_key_expired"),
-            422: ("context_not_canonical",),
+            422: ("context_not_canonical", "low_quality", "liveness_failed"),
             503: ("palm_vendor_error", "palm_vendor_timeout", "commit_failed"),
         },
     ),
@@ -78,6 +78,7 @@ async def transact(
             scan=read_scan(data.scan, images_required=data.match is None),
             context=_bounded(data.context),
             deadline_ms=data.deadline_ms,
+            seq=data.seq,
             match=data.match,
         ),
     )

@@ -1,0 +1,120 @@
+"""Asks the product and commits the decision: the second half of every attempt.
+
+Every step raises StaleStream when somebody else moved the transaction meanwhile: whoever runs
+it is fenced off then, and nothing it found out may reach the device.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from application import outcomes
+from application.asked import Asked
+from application.authorization import Authorization, Question
+from application.outcomes import Moment
+from application.ports import AuthorizeFailed, Clock, EventLog, IdSource
+from application.stand_in import StandIns
+from domain import linked_service as ls
+from domain import transaction as x
+from domain.events import DomainEvent, StreamAppend
+
+RELAY_RESERVE_S: Final = 0.1
+
+
+class Decisions:
+    def __init__(
+        self,
+        log: EventLog,
+        authorization: Authorization,
+        stand_ins: StandIns,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._log = log
+        self._authorization = authorization
+        self._stand_ins = stand_ins
+        self._clock = clock
+        self._ids = ids
+
+    async def ask(
+        self,
+        asked: Asked,
+        transaction: x.Transaction,
+        identified: x.TransactionIdentified,
+        intent: x.TransactionAuthorizationRequested,
+        service: ls.LinkedService,
+    ) -> x.Transaction:
+        """Ask the product, whose intent is durable, and commit what it says."""
+        question = Question(
+            tenant_id=asked.tenant.id,
+            device_id=asked.device.device_id,
+            transaction_id=asked.id,
+            identified=identified,
+            intent=intent,
+            service=service,
+            context=asked.context,
+            context_hash=transaction.received.context_hash,
+        )
+        began = self._clock.monotonic()
+        remaining = asked.remaining_s(self._clock.monotonic()) - RELAY_RESERVE_S
+        decision: x.Decision
+        try:
+            said = await self._authorization.ask(question, self._clock.now(), remaining)
+        except AuthorizeFailed as failed:
+            authorize_ms = self._ms_since(began)
+            stand_in = None
+            if _may_stand_in(intent, failed, remaining):
+                stand_in = await self._stand_ins.decide(
+                    service, failed.failure, identified.user_id, asked.request.context
+                )
+            decision = outcomes.unanswered(
+                failed, intent, stand_in, authorize_ms, self.moment(asked)
+            )
+        else:
+            decision = outcomes.answered(said, self._ms_since(began), self.moment(asked))
+        return await self.decide(asked, transaction, [], decision)
+
+    async def decide(
+        self,
+        asked: Asked,
+        transaction: x.Transaction,
+        before: Sequence[DomainEvent],
+        decision: x.Decision,
+    ) -> x.Transaction:
+        """Commit the decision, and only then return it."""
+        events: list[DomainEvent] = [*before, *x.decide(transaction, decision)]
+        await self.append(asked, transaction.version, events)
+        return msgspec.structs.replace(
+            transaction, decision=decision, version=transaction.version + len(events)
+        )
+
+    async def append(
+        self, asked: Asked, expected_version: int, events: Sequence[DomainEvent]
+    ) -> None:
+        append = StreamAppend(
+            tenant_id=asked.tenant.id,
+            stream_id=asked.id,
+            expected_version=expected_version,
+            events=events,
+        )
+        await self._log.append(asked.device.origin(self._ids.uuid()), [append])
+
+    def moment(self, asked: Asked) -> Moment:
+        return Moment(decided_at=self._clock.now(), total_ms=self._ms_since(asked.started))
+
+    def _ms_since(self, began: float) -> float:
+        return round((self._clock.monotonic() - began) * 1000, 2)
+
+
+def _may_stand_in(
+    intent: x.TransactionAuthorizationRequested, failed: AuthorizeFailed, remaining_s: float
+) -> bool:
+    """Whether the product's silence is its own.
+
+    An attempt that died may have heard a refusal, and a refusal never becomes an allow; nor may
+    a device open a lane by leaving the product less time than it was promised.
+    """
+    if intent.epoch > 1:
+        return False
+    return failed.failure != "authorize_timeout" or remaining_s * 1000 >= intent.timeout_ms

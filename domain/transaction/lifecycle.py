@@ -1,0 +1,148 @@
+"""Transaction: one palm at one device, one question to one product, one decision for ever.
+
+
+    (none) ─▶ received ─▶ identified ─▶ authorizing ─▶ decided ─▶ relayed
+                  └──── no match, forbidden, refused ────▲
+
+`received`, `identified` and the intent to authorize are one commit, made before a byte leaves
+for the product; the decision is a second commit, made before the device hears of it
+(reference broker.md §4). Once decided, the answer is a function of this stream alone, so a
+retry with the same key is answered byte for byte the same. A vendor failure ends an attempt
+and not the transaction: no product was asked, so the same key may try again for a minute.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from domain.errors import Conflict, Invalid
+from domain.events import Recorded
+from domain.folding import UnexpectedEvent, fold
+from domain.ids import TenantId, TransactionId
+from domain.transaction.facts import (
+    Decision,
+    TransactionAllowed,
+    TransactionAuthorizationRequested,
+    TransactionDenied,
+    TransactionEvent,
+    TransactionFailedClosed,
+    TransactionFailedOpen,
+    TransactionForbidden,
+    TransactionIdentified,
+    TransactionNotRecognized,
+    TransactionReceived,
+    TransactionRefused,
+    TransactionRelayed,
+    TransactionVendorFailed,
+)
+
+VENDOR_RETRY: Final = timedelta(seconds=60)
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    id: TransactionId
+    tenant_id: TenantId
+    version: int
+    received: TransactionReceived
+    identified: TransactionIdentified | None = None
+    intent: TransactionAuthorizationRequested | None = None
+    vendor_failed: TransactionVendorFailed | None = None
+    decision: Decision | None = None
+    relayed: bool = False
+
+    @property
+    def status(self) -> Literal["received", "identified", "authorizing", "decided"]:
+        if self.decision is not None:
+            return "decided"
+        if self.intent is not None:
+            return "authorizing"
+        return "identified" if self.identified is not None else "received"
+
+
+def check_same_request(transaction: Transaction, fingerprint: str) -> None:
+    """Raises Invalid (`idempotency_key_reused`, 422) when the key was used for another request."""
+    if transaction.received.fingerprint != fingerprint:
+        raise key_reused()
+
+
+def key_reused() -> Invalid:
+    return Invalid("idempotency_key_reused", "this key was used for another request")
+
+
+def attempt_of(transaction: Transaction | None, now: datetime) -> int:
+    """The number of the attempt that may start now.
+
+    Raises Conflict (`request_in_progress`) while another attempt owns the transaction, and when
+    a failed vendor's minute is over: a new palm capture is a new transaction with a new key.
+    """
+    if transaction is None:
+        return 1
+    failed = transaction.vendor_failed
+    if transaction.decision is None and transaction.intent is None and failed is not None:
+        if now - failed.failed_at <= VENDOR_RETRY:
+            return transaction.received.attempt + 1
+        raise Conflict("idempotency_key_expired", "capture again and use a new key")
+    raise Conflict("request_in_progress")
+
+
+def decide(transaction: Transaction, decision: Decision) -> list[TransactionEvent]:
+    """One decision, never two; and nothing that a product must stand by or undo without the intent.
+
+    The intent names the product, so allow, deny, a stand-in allow and a failure that needs a
+    void come after it. A failure before anybody was asked needs none.
+    """
+    if transaction.decision is not None:
+        raise Conflict("transaction_decided")
+    match decision:
+        case TransactionAllowed() | TransactionDenied() | TransactionFailedOpen():
+            product_concerned = True
+        case TransactionFailedClosed() | TransactionRefused():
+            product_concerned = decision.void_needed
+        case _:
+            product_concerned = False
+    if product_concerned and transaction.intent is None:
+        raise Conflict("intent_missing")
+    return [decision]
+
+
+def evolve(transaction: Transaction | None, recorded: Recorded) -> Transaction:
+    replace = msgspec.structs.replace
+    event = recorded.event
+    if isinstance(event, TransactionReceived) and (
+        transaction is None or transaction.vendor_failed is not None
+    ):
+        return Transaction(
+            id=TransactionId(recorded.stream_id),
+            tenant_id=recorded.tenant_id,
+            version=recorded.version,
+            received=event,
+        )
+    if transaction is None:
+        raise UnexpectedEvent(event)
+    match event:
+        case TransactionIdentified():
+            return replace(transaction, version=recorded.version, identified=event)
+        case TransactionAuthorizationRequested():
+            return replace(transaction, version=recorded.version, intent=event)
+        case TransactionVendorFailed():
+            return replace(transaction, version=recorded.version, vendor_failed=event)
+        case TransactionRelayed():
+            return replace(transaction, version=recorded.version, relayed=True)
+        case (
+            TransactionAllowed()
+            | TransactionDenied()
+            | TransactionNotRecognized()
+            | TransactionForbidden()
+            | TransactionRefused()
+            | TransactionFailedClosed()
+            | TransactionFailedOpen()
+        ) if transaction.decision is None:
+            return replace(transaction, version=recorded.version, decision=event)
+        case other:
+            raise UnexpectedEvent(other)
+
+
+def rebuild(past: Iterable[Recorded]) -> Transaction | None:
+    return fold(evolve, past)

@@ -1,1 +1,0 @@
-"""The transparency log on PostgreSQL: kept, signed, cosigned, and read."""
