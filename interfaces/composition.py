@@ -48,6 +48,7 @@ from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
+from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.reads import BoundDevices, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
@@ -265,7 +266,7 @@ class Platform:
             authority=self.authority,
             limiter=limiter,
             read_models=reads,
-            readiness=TailReadiness(self.tail),
+            readiness=TailReadiness(self.tail, ProjectionHealth(self.app_pool)),
             ids=ids,
             clock=clock,
         )

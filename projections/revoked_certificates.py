@@ -77,9 +77,13 @@ _BY_ID: Final[LiteralString] = """
     SELECT * FROM read_models.revoked_certificates
     WHERE tenant_id = %(tenant_id)s AND fingerprint = %(fingerprint)s
 """
-# One statement is one snapshot: the set is exactly that of the position beside it.
+# One statement is one snapshot: the set is exactly that of the position beside it. Where the read
+# model stands still for a tenant, what it misses must be followed from the log too.
 _WHOLE_SET: Final[LiteralString] = """
-    SELECT coalesce((SELECT position FROM public.projection_positions
+    SELECT coalesce((SELECT least(position, (SELECT min(h.position) - 1
+                                             FROM public.projection_halts h
+                                             WHERE h.name = 'revoked_certificates'))
+                     FROM public.projection_positions
                      WHERE name = 'revoked_certificates'), 0),
            coalesce(array_agg(fingerprint), '{}')
     FROM read_models.revoked_certificates
@@ -94,7 +98,7 @@ async def by_id(
 
 
 async def whole_set(connection: Connection) -> tuple[int, frozenset[str]]:
-    """(position, every revoked fingerprint of every tenant up to it).
+    """(position, at least every revoked fingerprint of every tenant up to it).
 
     For the edge's start. It needs a connection of the projector role: the application's own
     role sees one tenant at a time and would be given an empty set.

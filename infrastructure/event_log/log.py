@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, LiteralString
 from uuid import UUID
+
+from psycopg.rows import TupleRow
 
 from application.ports import Appended
 from domain.errors import Unavailable
@@ -13,8 +15,10 @@ from infrastructure.database import PROJECTOR_ROLE
 from infrastructure.event_log.appender import EventRow, GroupAppender
 from infrastructure.event_log.loader import StreamLoader
 from infrastructure.event_log.mapper import EventMapper
-from infrastructure.event_log.positions import READ, page
+from infrastructure.event_log.positions import READ, READ_TENANT, page, tenant_page
 from infrastructure.event_log.session import ConnectionLost, Session
+from infrastructure.event_log.statements import Parameter
+from infrastructure.event_log.wire_arrays import UuidArray
 
 PAYLOAD_BYTES_MAX: Final = 64_512
 """A leaf of the transparency log holds 65,535 bytes (C2SP tlog-tiles), the envelope included."""
@@ -100,12 +104,26 @@ class PostgresEventLog:
         Raises LogGap, Unavailable (`event_log_unavailable`), and UnknownEvent when the first
         of them cannot be read; what stands before an unreadable event is returned first.
         """
-        async with self._reading:
-            try:
-                rows = await self._reader.fetch(READ, (after, limit), within_s=5.0)
-            except ConnectionLost as error:
-                raise Unavailable("event_log_unavailable", str(error)) from error
-        found = page(self._mapper, rows, after)
+        found = page(self._mapper, await self._rows(READ, (after, limit)), after)
         if found.held is not None and not found.events:
             raise found.held
         return found.events
+
+    async def read_tenant(
+        self, tenant_id: TenantId, after: int, up_to: int, limit: int
+    ) -> Sequence[Recorded]:
+        """At most `limit` events of one tenant that follow `after` and are not beyond `up_to`.
+
+        Raises Unavailable (`event_log_unavailable`), UnknownEvent.
+        """
+        given = (UuidArray.of([tenant_id]), after, up_to, limit)
+        return tenant_page(self._mapper, await self._rows(READ_TENANT, given))
+
+    async def _rows(
+        self, query: LiteralString, parameters: Sequence[Parameter]
+    ) -> Sequence[TupleRow]:
+        async with self._reading:
+            try:
+                return await self._reader.fetch(query, parameters, within_s=5.0)
+            except ConnectionLost as error:
+                raise Unavailable("event_log_unavailable", str(error)) from error

@@ -5,13 +5,19 @@ from typing import Final
 
 from psycopg.rows import TupleRow
 
-from domain.events import Recorded
+from domain.events import DomainEvent, Recorded
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 
 READ: Final = (
     "SELECT position, tenant_id, stream_id, stream_version, name, payload, actor, "
     "correlation_id, command_id, recorded_at FROM events "
     "WHERE position > %b::int8 ORDER BY position LIMIT %b::int8"
+)
+READ_TENANT: Final = (
+    "SELECT position, tenant_id, stream_id, stream_version, name, payload, actor, "
+    "correlation_id, command_id, recorded_at FROM events "
+    "WHERE tenant_id = (%b::uuid[])[1] AND position > %b::int8 AND position <= %b::int8 "
+    "ORDER BY position LIMIT %b::int8"
 )
 LAST_POSITION: Final = (
     "SELECT coalesce((SELECT position FROM events ORDER BY position DESC LIMIT 1), 0)"
@@ -47,17 +53,27 @@ def page(mapper: EventMapper, rows: Sequence[TupleRow], after: int) -> Page:
         except UnknownEvent as unknown:
             return Page(events, last, unknown)
         last = row[0]
-        events.append(
-            Recorded(
-                position=last,
-                tenant_id=row[1],
-                stream_id=row[2],
-                version=row[3],
-                event=event,
-                actor=row[6],
-                correlation_id=row[7],
-                command_id=row[8],
-                recorded_at=row[9],
-            )
-        )
+        events.append(_recorded(row, event))
     return Page(events, last)
+
+
+def tenant_page(mapper: EventMapper, rows: Sequence[TupleRow]) -> Sequence[Recorded]:
+    """The rows of `READ_TENANT` as events; whether one is missing only the whole log can tell.
+
+    Raises UnknownEvent, msgspec.DecodeError.
+    """
+    return [_recorded(row, mapper.decode(row[4], row[5])) for row in rows]
+
+
+def _recorded(row: TupleRow, event: DomainEvent) -> Recorded:
+    return Recorded(
+        position=row[0],
+        tenant_id=row[1],
+        stream_id=row[2],
+        version=row[3],
+        event=event,
+        actor=row[6],
+        correlation_id=row[7],
+        command_id=row[8],
+        recorded_at=row[9],
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from domain.events import Recorded
+from domain.ids import TenantId
 
 
 class LogReader(Protocol):
@@ -12,6 +13,12 @@ class LogReader(Protocol):
 
     async def read(self, after: int, limit: int) -> Sequence[Recorded]:
         """At most `limit` events that follow position `after`, in order, all tenants."""
+        ...
+
+    async def read_tenant(
+        self, tenant_id: TenantId, after: int, up_to: int, limit: int
+    ) -> Sequence[Recorded]:
+        """At most `limit` events of one tenant that follow `after` and are not beyond `up_to`."""
         ...
 
 
@@ -44,6 +51,12 @@ class LogWindow:
             found = await self._log.read(after, limit)
             self._keep(after, found)
             return found
+
+    async def read_tenant(
+        self, tenant_id: TenantId, after: int, up_to: int, limit: int
+    ) -> Sequence[Recorded]:
+        """One tenant's events; handed through. Raises what the log raises."""
+        return await self._log.read_tenant(tenant_id, after, up_to, limit)
 
     def offer(self, events: Sequence[Recorded]) -> None:
         """Consecutive events that somebody has read already: the log's tail."""

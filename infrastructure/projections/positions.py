@@ -13,12 +13,12 @@ from infrastructure.database import Connection
 
 _ALL: Final = """
     SELECT name, version, ddl_sha256, position,
-           halted_at_position, halted_event, halted_error, halted_at
+           halted_at_position, halted_event, halted_error, halted_at, tenants_halted
     FROM public.projection_positions ORDER BY name
 """
 _ONE: Final = """
     SELECT name, version, ddl_sha256, position,
-           halted_at_position, halted_event, halted_error, halted_at
+           halted_at_position, halted_event, halted_error, halted_at, tenants_halted
     FROM public.projection_positions WHERE name = %s
 """
 _ONE_LOCKED: Final[LiteralString] = _ONE + " FOR UPDATE"
@@ -31,6 +31,7 @@ _ADVANCE: Final = """
     SET position = %s, moved_at = now(),
         halted_at_position = NULL, halted_event = NULL, halted_error = NULL, halted_at = NULL
     WHERE name = %s AND version = %s AND position = %s
+    RETURNING tenants_halted
 """
 _HALT: Final = """
     UPDATE public.projection_positions
@@ -52,7 +53,7 @@ _END: Final = "DELETE FROM public.projection_positions WHERE name = %s"
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a read model stands still: it could not take in the event at `position`.
+    """Why a read model stands still for everybody: it could not get past `position`.
 
     `error` names the exception's class and the place in our code, and never what the exception
     says: that may quote the event or a row.
@@ -64,12 +65,14 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a read model stands. Everything up to `position` is in its rows."""
+    """Where a read model stands. Everything up to `position` is in its rows, but for what
+    `tenants_halted` tenants miss (`infrastructure/projections/halts.py`)."""
 
     name: str
     version: int
     ddl_sha256: str
     position: int
+    tenants_halted: int = 0
     halt: Halt | None = None
     halted_at: datetime | None = None
 
@@ -95,12 +98,16 @@ async def begin(connection: Connection, name: str, version: int, ddl_sha256: str
     await connection.execute(_BEGIN, (name, version, ddl_sha256))
 
 
-async def advance(connection: Connection, before: Standing, position: int) -> bool:
-    """Move from `before` to `position`. False when it stands elsewhere by now: touch nothing."""
+async def advance(connection: Connection, before: Standing, position: int) -> int | None:
+    """Move from `before` to `position`; for how many tenants it stands still.
+
+    None when it stands elsewhere by now: touch nothing.
+    """
     cursor = await connection.execute(
         _ADVANCE, (position, before.name, before.version, before.position)
     )
-    return cursor.rowcount == 1
+    found = await cursor.fetchone()
+    return None if found is None else found[0]
 
 
 async def halt(connection: Connection, before: Standing, why: Halt) -> None:
@@ -134,6 +141,7 @@ def _standing(row: Sequence[Any]) -> Standing:
         version=row[1],
         ddl_sha256=row[2],
         position=row[3],
+        tenants_halted=row[8],
         halt=None if halted_at is None else Halt(position=row[4], event=row[5], error=row[6]),
         halted_at=halted_at,
     )

@@ -7,30 +7,26 @@ standing by ─▶ running ─▶ (the connection, and with it our turn, is lost
 """
 
 import asyncio
-import traceback
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
-import psycopg
 import structlog
 
-from domain.errors import Unavailable
 from domain.events import Recorded
 from infrastructure.database import Connection
 from infrastructure.event_log.mapper import UnknownEvent
 from infrastructure.projections import positions, tables
-from infrastructure.projections.batch import GapInLog, Overtaken, TakeIn, take_in
+from infrastructure.projections.batch import Overtaken, TakeIn, take_in
+from infrastructure.projections.blame import description, passes_by_itself
 from infrastructure.projections.log_window import LogReader
 from infrastructure.projections.position_watch import PositionWatch
 from infrastructure.projections.positions import Halt, Standing, rebuild_name
-from infrastructure.projections.rebuild import RebuildRunning, rebuild
+from infrastructure.projections.rebuild import RebuildHalted, rebuild
+from infrastructure.projections.resumption import resume_some, take_in_or_halt
 from projections.read_model import ReadModel
 
 log: Final = structlog.stdlib.get_logger(__name__)
-
-_OUR_CODE: Final = Path(__file__).parents[2]
-_LIMIT_EXCEEDED: Final = "54"  # SQLSTATE class: a value too large to be stored
 
 
 class Pace:
@@ -69,11 +65,17 @@ class Projector:
         self._take = take
         self._news = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._singly_until = 0
         self._upgrade_failed = False
+        self._looked_for_resumes_at = 0.0
+        self._resumed = False
 
     def wake(self) -> None:
-        """There may be something new: an event, a resume, a rebuild."""
+        """There may be something new: an event, a rebuild."""
+        self._news.set()
+
+    def resume(self) -> None:
+        """Somebody asked for another try."""
+        self._resumed = True
         self._news.set()
 
     def hurry(self) -> None:
@@ -92,7 +94,7 @@ class Projector:
                     await self._stand_by(connection)
                     await self._follow(connection)
             except Exception as error:
-                if not _passes_by_itself(error):
+                if not passes_by_itself(error):
                     raise
                 log.warning(
                     "projection_interrupted",
@@ -121,7 +123,21 @@ class Projector:
                 await self._sleep(self._news, self._pace.poll_s)
                 standing = await self._current(connection)
                 continue
+            if standing.tenants_halted:
+                await self._resume_tenants(connection, standing)
             standing = await self._step(connection, standing)
+
+    async def _resume_tenants(self, connection: Connection, standing: Standing) -> None:
+        """A portion of what resuming tenants missed; between portions the others go on."""
+        now = time.monotonic()
+        if now < self._looked_for_resumes_at + self._pace.poll_s and not self._resumed:
+            return
+        self._looked_for_resumes_at = now
+        self._resumed = await resume_some(
+            connection, self._model, standing, self._log, batch=self._pace.batch
+        )
+        if self._resumed:
+            self._news.set()
 
     async def _current(self, connection: Connection) -> Standing:
         """Where the read model stands, now that this process runs it."""
@@ -142,48 +158,41 @@ class Projector:
         if self._upgrade_failed and old.halt is not None:
             return old
         try:
-            await rebuild(self._dsn, self._model, self._log, batch=self._pace.batch)
+            await rebuild(
+                self._dsn, self._model, self._log, batch=self._pace.batch, lose_tenants=True
+            )
         except Exception as error:
-            if _passes_by_itself(error):
+            if passes_by_itself(error):
                 raise
             self._upgrade_failed = True
-            reached = await positions.standing(connection, rebuild_name(old.name))
-            position = 0 if reached is None else reached.position
-            why = Halt(position=position + 1, event=None, error=_description(error))
-            await self._halted(connection, old, why)
+            await self._halted(connection, old, await _failed_upgrade(connection, old, error))
         return await self._stored(connection)
 
     async def _step(self, connection: Connection, standing: Standing) -> Standing:
         """One batch, or one wait for there to be one."""
-        singly = standing.position < self._singly_until
-        limit = 1 if singly else self._pace.batch
         events: Sequence[Recorded] = ()
         try:
-            events = await self._log.read(standing.position, limit)
+            events = await self._log.read(standing.position, self._pace.batch)
             if events:
-                standing = await self._take(connection, self._model, standing, events)
+                standing = await take_in_or_halt(
+                    connection, self._model, standing, events, self._take
+                )
                 self._watch.moved(standing.name, standing.position)
         except Exception as error:
-            if _passes_by_itself(error):
+            if passes_by_itself(error):
                 raise
-            return await self._stopped_by(connection, standing, events, error)
+            return await self._stopped_by(connection, events, error)
         if not events:
             await self._sleep(self._news, self._pace.poll_s)
-        elif len(events) < limit:
+        elif len(events) < self._pace.batch:
             await self._sleep(self._hurry, self._pace.live_interval_s)
         return standing
 
     async def _stopped_by(
-        self,
-        connection: Connection,
-        standing: Standing,
-        events: Sequence[Recorded],
-        error: Exception,
+        self, connection: Connection, events: Sequence[Recorded], error: Exception
     ) -> Standing:
-        """A batch fails as a whole; taken one by one, its events show which of them it was."""
-        if len(events) > 1:
-            self._singly_until = events[-1].position
-            return standing
+        """Nobody can go on: not for one event's sake, so for all tenants."""
+        standing = await self._current(connection)
         why = _halt(standing, events, error)
         if standing.halt != why:
             await self._halted(connection, standing, why)
@@ -209,43 +218,22 @@ class Projector:
         self._hurry.clear()
 
 
-def _passes_by_itself(error: Exception) -> bool:
-    """The database is away or has had enough of us, or another process was first: no event is
-    to blame, and trying again is right."""
-    if isinstance(error, psycopg.OperationalError):
-        return not (error.sqlstate or "").startswith(_LIMIT_EXCEEDED)
-    return isinstance(
-        error,
-        psycopg.InterfaceError
-        | psycopg.errors.ReadOnlySqlTransaction
-        | Unavailable
-        | Overtaken
-        | RebuildRunning,
-    )
+async def _failed_upgrade(connection: Connection, old: Standing, error: Exception) -> Halt:
+    if isinstance(error, RebuildHalted):
+        return Halt(position=error.halt.position, event=error.halt.event, error=error.halt.error)
+    reached = await positions.standing(connection, rebuild_name(old.name))
+    position = 0 if reached is None else reached.position
+    return Halt(position=position + 1, event=None, error=description(error))
 
 
 def _halt(standing: Standing, events: Sequence[Recorded], error: Exception) -> Halt:
+    position = standing.position + 1
     if isinstance(error, UnknownEvent):
-        return Halt(position=standing.position + 1, event=error.name, error="UnknownEvent")
-    if events and not isinstance(error, GapInLog):
-        return Halt(
-            position=events[0].position, event=events[0].event.NAME, error=_description(error)
-        )
-    return Halt(position=standing.position + 1, event=None, error=_description(error))
+        return Halt(position=position, event=error.name, error="UnknownEvent")
+    event = next((each.event.NAME for each in events if each.position == position), None)
+    return Halt(position=position, event=event, error=description(error))
 
 
 def _retried(halt: Halt) -> bool:
     """A process with newer code may know the event, so this halt is over when reading works."""
     return halt.error == "UnknownEvent"
-
-
-def _description(error: Exception) -> str:
-    """Class, SQLSTATE and place; never the message, which may quote an event or a row."""
-    name = type(error).__name__
-    if isinstance(error, psycopg.Error) and error.sqlstate:
-        name = f"{name} (SQLSTATE {error.sqlstate})"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if path.is_relative_to(_OUR_CODE) and ".venv" not in path.parts:
-            return f"{name} in {frame.name}, {path.relative_to(_OUR_CODE)}:{frame.lineno}"
-    return name

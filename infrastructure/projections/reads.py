@@ -7,6 +7,7 @@ from domain.errors import Unavailable
 from domain.ids import TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.event_log.positions import LAST_POSITION
+from infrastructure.projections import halts
 from projections import devices
 
 WAIT_S: Final = 5.0
@@ -26,8 +27,15 @@ class TenantReads:
     def scope(self, tenant_id: TenantId) -> AbstractAsyncContextManager[Connection]:
         return tenant_scope(self._pool, tenant_id)
 
-    async def wait(self, name: str, position: int) -> bool:
-        return await self._positions.wait(position, name, WAIT_S)
+    async def wait(self, tenant_id: TenantId, name: str, position: int) -> bool:
+        """Whether the rows of this tenant show everything up to the position; waits for them.
+
+        A read model that stands still for the tenant does not, however far it is for others.
+        """
+        if not await self._positions.wait(position, name, WAIT_S):
+            return False
+        async with self.scope(tenant_id) as connection:
+            return not await halts.is_missing(connection, name, tenant_id, position)
 
 
 class BoundDevices:
@@ -46,7 +54,7 @@ class BoundDevices:
         async with self._projector.connection() as connection:
             found = await (await connection.execute(LAST_POSITION)).fetchone()
         end: int = found[0] if found is not None else 0
-        if not await self._reads.wait(devices.READ_MODEL.name, end):
+        if not await self._reads.wait(tenant_id, devices.READ_MODEL.name, end):
             raise Unavailable("position_not_reached", retry_after_s=1)
         async with self._reads.scope(tenant_id) as connection:
             return await devices.bound_to(connection, tenant_id, product_key)

@@ -2,31 +2,30 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from domain.events import Recorded
+from domain.ids import TenantId
 from infrastructure.database import Pool
-from infrastructure.projections import positions, rebuild, tables
+from infrastructure.projections import halts, positions, rebuild, tables
 from infrastructure.projections.batch import TakeIn, take_in
 from infrastructure.projections.log_window import LogReader, LogWindow
 from infrastructure.projections.position_watch import PositionWatch
-from infrastructure.projections.positions import Halt
 from infrastructure.projections.projector import Pace, Projector
+from infrastructure.projections.status import ProjectionStatus, status
 from projections.catalogue import READ_MODELS
 from projections.read_model import ReadModel
 
 
-class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a read model stands. `lag` is in positions, against the end of the log."""
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """Who tries again: `everybody` when the whole read model stood still, and these tenants."""
 
-    name: str
-    version: int
-    position: int
-    lag: int
-    halt: Halt | None
-    halted_at: datetime | None
+    everybody: bool
+    tenants: Sequence[TenantId]
+
+    def __bool__(self) -> bool:
+        return self.everybody or bool(self.tenants)
 
 
 class ProjectionRunner:
@@ -99,36 +98,25 @@ class ProjectionRunner:
     async def status(self) -> Sequence[ProjectionStatus]:
         """Every read model that there is or is being rebuilt, whoever runs it."""
         async with self._pool.connection() as connection:
-            standings = await positions.all_standings(connection)
-            cursor = await connection.execute("SELECT coalesce(max(position), 0) FROM events")
-            found = await cursor.fetchone()
-        end: int = found[0] if found is not None else 0
-        return [
-            ProjectionStatus(
-                name=standing.name,
-                version=standing.version,
-                position=standing.position,
-                lag=end - standing.position,
-                halt=standing.halt,
-                halted_at=standing.halted_at,
-            )
-            for standing in standings
-        ]
+            return await status(connection)
 
-    async def resume(self, name: str) -> bool:
-        """Let a halted read model try again, in whichever process it runs.
+    async def resume(self, name: str, tenant_id: TenantId | None = None) -> Resumed:
+        """Let a halted read model try again, in whichever process it runs; who tries.
 
-        False when it was not halted. It goes on with the event that it halted at.
+        With a tenant, only that one's rows. It goes on with the event that it halted at. Raises
+        KeyError for a read model that there is not.
         """
-        async with self._pool.connection() as connection:
-            resumed = await positions.resume(connection, name)
-        self._projectors[name].wake()
-        return resumed
+        projector = self._projectors[name]
+        async with self._pool.connection() as connection, connection.transaction():
+            everybody = tenant_id is None and await positions.resume(connection, name)
+            tenants = await halts.resume(connection, name, tenant_id)
+        projector.resume()
+        return Resumed(everybody=everybody, tenants=tenants)
 
     async def rebuild(self, name: str) -> int:
         """Build `name` anew beside the live tables and swap; the position it then stands at.
 
-        Raises RebuildRunning, and what the reducer or the log raises; the live one then stays.
+        Raises RebuildRunning, RebuildHalted, and what the log raises; the live one then stays.
         """
         position = await rebuild.rebuild(
             self._dsn, self._models[name], self._log, batch=self._pace.batch

@@ -111,6 +111,12 @@ async def drop(connection: Connection, schema: LiteralString, tables: Sequence[s
         )
 
 
+async def analyze(connection: Connection, model: ReadModel) -> None:
+    """Count the rows of the connection's tables for the planner, before anybody asks them."""
+    for table in model.tables:
+        await connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+
 async def swap(connection: Connection, model: ReadModel) -> None:
     """Put the tables of `NEXT` in the place of the live ones. Readers wait for the commit."""
     await drop(connection, LIVE, model.tables)

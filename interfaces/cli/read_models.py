@@ -1,12 +1,22 @@
 """`link-identity projections`: where the read models stand, and what mends one."""
 
+import sys
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import rich_click as click
 
+from domain.ids import PLATFORM, wire
+from infrastructure.projections.blame import RebuildRunning
+from infrastructure.projections.halts import TenantHalt
+from infrastructure.projections.positions import Halt
+from infrastructure.projections.rebuild import RebuildHalted
+from infrastructure.projections.status import ProjectionStatus
 from interfaces.cli.output import facts, json_option, line
-from interfaces.cli.session import with_platform
+from interfaces.cli.session import WrongArgument, tenant_of, with_platform
 from interfaces.composition import Platform
 from projections.catalogue import READ_MODELS
 
@@ -21,28 +31,72 @@ def projections() -> None:
 @projections.command("status")
 @json_option
 def projection_status(as_json: bool) -> None:
-    """List every read model with its position and lag."""
+    """List every read model with its position, its lag, and for whom it stands still."""
 
-    async def command(platform: Platform) -> list[dict[str, Any]]:
-        return [msgspec.to_builtins(status) for status in await platform.runner.status()]
+    async def command(platform: Platform) -> Sequence[ProjectionStatus]:
+        return await platform.runner.status()
 
     for status in with_platform(command):
-        line(status) if as_json else facts(status, as_json=False)
+        line(_shown(status)) if as_json else _tell(status)
 
 
 @projections.command("resume")
 @read_model_name
+@click.option("--tenant", help="Only this tenant's rows.")
 @json_option
-def resume_projection(name: str, as_json: bool) -> None:
-    """Let the halted read model NAME try the event again that it halted at."""
-    resumed = with_platform(lambda platform: platform.runner.resume(name))
-    facts({"name": name, "resumed": resumed}, as_json=as_json)
+def resume_projection(name: str, tenant: str | None, as_json: bool) -> None:
+    """Let the halted read model NAME try the event again that it halted at.
+
+    A worker does so, beside the events of everybody else; `status` says what came of it.
+    """
+    wanted = None if tenant is None else tenant_of(tenant)
+    resumed = with_platform(lambda platform: platform.runner.resume(name, wanted))
+    tenants = [_tenant(tenant_id) for tenant_id in resumed.tenants]
+    told = {"name": name, "resumed": bool(resumed), "everybody": resumed.everybody}
+    shown = tenants if as_json else ", ".join(tenants) or "none"
+    facts({**told, "tenants": shown}, as_json=as_json)
 
 
 @projections.command("rebuild")
 @read_model_name
 @json_option
 def rebuild_projection(name: str, as_json: bool) -> None:
-    """Build the read model NAME from the log beside the live one, then swap."""
-    position = with_platform(lambda platform: platform.runner.rebuild(name))
+    """Build the read model NAME from the log beside the live one, then swap.
+
+    Readers and writers go on meanwhile. A rebuild that was killed is begun anew.
+    """
+    try:
+        position = with_platform(lambda platform: platform.runner.rebuild(name))
+    except (RebuildRunning, RebuildHalted) as error:
+        raise WrongArgument(f"{name} is not rebuilt: {error}") from error
     facts({"name": name, "position": position}, as_json=as_json)
+
+
+def _shown(status: ProjectionStatus) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(status)
+    for halt in shown["tenants_halted"]:
+        halt["tenant"] = _tenant(UUID(halt.pop("tenant_id")))
+        del halt["name"]
+    return shown
+
+
+def _tell(status: ProjectionStatus) -> None:
+    lag = f"{status.lag} positions, {status.lag_s} s"
+    told: dict[str, Any] = {"name": status.name, "version": status.version}
+    told |= {"position": status.position, "lag": lag}
+    if status.halt is not None:
+        told["halted for all"] = _why(status.halt, status.halted_at)
+    for halt in status.tenants_halted:
+        again = ", trying again" if halt.resuming else ""
+        told[f"halted for {_tenant(halt.tenant_id)}"] = _why(halt, halt.halted_at) + again
+    facts(told, as_json=False)
+    sys.stdout.write("\n")
+
+
+def _why(halt: Halt | TenantHalt, since: datetime | None) -> str:
+    at = "" if since is None else f" since {since.isoformat(timespec='seconds')}"
+    return f"at {halt.position}, {halt.event or 'no event'}: {halt.error}{at}"
+
+
+def _tenant(tenant_id: UUID) -> str:
+    return "platform" if tenant_id == PLATFORM else wire("ten", tenant_id)

@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.params import HeaderParameter, QueryParameter
 
 from domain.errors import Malformed, NotFound, PreconditionFailed, Refusal, Unavailable
-from domain.ids import parse
+from domain.ids import TenantId, parse
 from interfaces.http.services import ReadModels
 
 KEY_PATTERN: Final = "^[A-Za-z0-9_-]{16,64}$"
@@ -149,7 +149,9 @@ def expected_version(if_match: str | None, *, required: bool) -> int | None:
     return int(found.group(1))
 
 
-async def fresh(read_models: ReadModels, name: str, min_position: int | None) -> None:
-    """Wait until the read model has seen it. Raises Unavailable (`position_not_reached`)."""
-    if min_position is not None and not await read_models.wait(name, min_position):
+async def fresh(
+    read_models: ReadModels, tenant_id: TenantId, name: str, min_position: int | None
+) -> None:
+    """Wait until the tenant's rows show it. Raises Unavailable (`position_not_reached`)."""
+    if min_position is not None and not await read_models.wait(tenant_id, name, min_position):
         raise Unavailable("position_not_reached", retry_after_s=1)

@@ -1,5 +1,6 @@
 """What the routes need from the rest of the house, handed in by the composition root."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -33,14 +34,18 @@ class ReadModels(Protocol):
         """A transaction that sees one tenant and nothing else."""
         ...
 
-    async def wait(self, name: str, position: int) -> bool:
-        """Whether the read model has reached the position; waits a little for it."""
+    async def wait(self, tenant_id: TenantId, name: str, position: int) -> bool:
+        """Whether the tenant's rows show everything up to the position; waits a little for it."""
         ...
 
 
 class Readiness(Protocol):
     async def unready(self) -> list[str]:
         """What keeps this process from serving; empty when nothing does."""
+        ...
+
+    async def halted(self) -> Sequence[str] | None:
+        """Read models that stand still for at least one tenant; None when nobody could say."""
         ...
 
 

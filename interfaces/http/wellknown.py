@@ -17,8 +17,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """`halted_read_models` stand still for at least one tenant; null when nobody could say."""
+
     ready: bool
     waiting_for: list[str]
+    halted_read_models: list[str] | None
 
 
 @get(
@@ -61,7 +64,13 @@ async def live() -> Live:
 )
 async def ready(services: Given) -> Response[Ready]:
     waiting_for = await services.readiness.unready()
-    body = Ready(ready=not waiting_for, waiting_for=waiting_for)
+    # Without the log there is nobody to ask, and a probe does not wait.
+    halted = None if waiting_for else await services.readiness.halted()
+    body = Ready(
+        ready=not waiting_for,
+        waiting_for=waiting_for,
+        halted_read_models=None if halted is None else list(halted),
+    )
     return Response(body, status_code=503 if waiting_for else 200)
 
 

@@ -355,8 +355,9 @@ async def test_without_the_applications_filter_the_database_still_shows_nothing_
     """The application's filter is taken out by naming the other tenant inside our own scope."""
     ours, theirs = await asyncio.gather(estate(house), estate(house))
     reads = house.platform.services.read_models
+    end = max(ours.position, theirs.position)
     for model in READ_MODELS:
-        assert await reads.wait(model.name, max(ours.position, theirs.position))
+        assert await reads.wait(theirs.tenant.tenant_id, model.name, end)
     async with reads.scope(theirs.tenant.tenant_id) as connection:
         shown = await _all_of(connection, theirs)
     assert all(shown.values()), "every read model shows something to its own tenant"

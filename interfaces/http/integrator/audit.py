@@ -78,7 +78,7 @@ async def index(
     min_position: MinPosition = None,
 ) -> AuditPage:
     after = cursor(page)
-    await fresh(services.read_models, view.READ_MODEL.name, min_position)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
             connection,

@@ -192,7 +192,7 @@ async def index(
     status: FromQuery[DeviceStatus | None] = None,
 ) -> DevicePage:
     after = cursor(page)
-    await fresh(services.read_models, view.READ_MODEL.name, min_position)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
             connection, integrator.tenant_id, status=status, after=after, limit=limit

@@ -121,7 +121,7 @@ async def index(
 ) -> TransactionPage:
     device, user = query_id("dev", device_id), query_id("usr", user_id)
     after = cursor(page)
-    await fresh(services.read_models, view.READ_MODEL.name, min_position)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
             connection,
@@ -150,7 +150,7 @@ async def show(
     min_position: MinPosition = None,
 ) -> TransactionShown:
     found = path_id(PREFIX, transaction_id, "transaction_not_found")
-    await fresh(services.read_models, view.READ_MODEL.name, min_position)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         row = await view.by_id(connection, integrator.tenant_id, TransactionId(found))
     if row is None:

@@ -143,7 +143,9 @@ async def index(
     min_position: MinPosition = None,
 ) -> UserPage:
     after = cursor(page)
-    await fresh(services.read_models, users_view.READ_MODEL.name, min_position)
+    await fresh(
+        services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
+    )
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await users_view.by_tenant(
             connection, integrator.tenant_id, after=after, limit=limit
@@ -166,7 +168,9 @@ async def show(
     min_position: MinPosition = None,
 ) -> UserShown:
     found = path_id(USER, user_id, "user_not_found")
-    await fresh(services.read_models, users_view.READ_MODEL.name, min_position)
+    await fresh(
+        services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
+    )
     async with services.read_models.scope(integrator.tenant_id) as connection:
         row = await users_view.by_id(connection, integrator.tenant_id, UserId(found))
     if row is None:
@@ -192,7 +196,9 @@ async def enrollments(
 ) -> EnrollmentPage:
     user = query_id(USER, user_id)
     after = cursor(page)
-    await fresh(services.read_models, enrollments_view.READ_MODEL.name, min_position)
+    await fresh(
+        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
+    )
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await enrollments_view.by_tenant(
             connection,
@@ -220,7 +226,9 @@ async def enrollment(
     min_position: MinPosition = None,
 ) -> EnrollmentShown:
     found = path_id(PALM, palm_ref, "enrollment_not_found")
-    await fresh(services.read_models, enrollments_view.READ_MODEL.name, min_position)
+    await fresh(
+        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
+    )
     async with services.read_models.scope(integrator.tenant_id) as connection:
         row = await enrollments_view.by_id(connection, integrator.tenant_id, PalmRef(found))
     if row is None:

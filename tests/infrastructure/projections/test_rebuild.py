@@ -9,11 +9,13 @@ import pytest
 from domain.events import Recorded
 from infrastructure.database import Connection
 from infrastructure.projections import tables
-from infrastructure.projections.rebuild import RebuildRunning, rebuild
+from infrastructure.projections.blame import RebuildRunning
+from infrastructure.projections.rebuild import RebuildHalted, rebuild
 from projections import devices
 from tests.infrastructure.projections.watching import (
     count,
     halted,
+    halted_for,
     register,
     status_of,
     tally,
@@ -72,11 +74,11 @@ async def broken(connection: Connection, events: Sequence[Recorded]) -> None:
 async def test_a_rebuild_with_the_cure_ends_a_halt(stage: Stage) -> None:
     await register(stage, 0, 3)
     async with stage.runner(tally(broken)) as sick:
-        await halted(sick, tally())
+        await halted_for(sick, tally(), TENANT)
     async with stage.runner(tally(count)) as cured:
-        assert (await status_of(cured, tally())).halt is not None
+        assert (await status_of(cured, tally())).tenants_halted
         assert await cured.rebuild("tally") == stage.last
-        assert (await status_of(cured, tally())).halt is None
+        assert not (await status_of(cured, tally())).tenants_halted
         await register(stage, 3, 4)
         assert await cured.wait(stage.last, "tally", PATIENCE_S)
         assert await told(stage) == 4
@@ -85,7 +87,7 @@ async def test_a_rebuild_with_the_cure_ends_a_halt(stage: Stage) -> None:
 async def test_a_rebuild_that_fails_leaves_the_live_tables_as_they_were(stage: Stage) -> None:
     await register(stage, 0, 3)
     await stage.show(tally())
-    with pytest.raises(ValueError, match="broken"):
+    with pytest.raises(RebuildHalted, match="ValueError in broken"):
         await rebuild(stage.dsn, tally(broken), stage.log)
     assert await told(stage) == 3
     await register(stage, 3, 4)

@@ -9,6 +9,7 @@ import pytest
 
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.events import Recorded
+from domain.ids import TenantId
 from infrastructure.database import Connection
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 from infrastructure.event_log.tail import Tail
@@ -17,7 +18,7 @@ from infrastructure.projections.batch import TakeIn, take_in
 from infrastructure.projections.log_window import LogReader
 from infrastructure.projections.positions import Standing
 from infrastructure.projections.projector import Pace
-from projections import devices, users
+from projections import devices
 from projections.read_model import ReadModel
 from tests.builders import USER, device_registered, user_signed_up
 from tests.infrastructure.projections.watching import (
@@ -112,70 +113,6 @@ async def test_a_crash_between_rows_and_position_loses_and_repeats_nothing(
         assert await told(stage) == expected
 
 
-@dataclass
-class Poison:
-    """Breaks the reducer for one device until it is cured."""
-
-    position: int
-    working: bool = True
-    secret: str = "Ali Al-Harbi +966500000001"
-
-    async def project(self, connection: Connection, events: Sequence[Recorded]) -> None:
-        if self.working and any(recorded.position == self.position for recorded in events):
-            raise ValueError(self.secret)
-        await devices.READ_MODEL.project(connection, events)
-
-
-async def test_a_poison_event_halts_its_read_model_alone_and_resumes_without_loss(
-    stage: Stage,
-) -> None:
-    await register(stage, 0, 4)
-    poison = Poison(position=await stage.record(device_id(4), device_registered()))
-    await register(stage, 5, 9)
-    await stage.record(USER, user_signed_up())
-    model = msgspec.structs.replace(devices.READ_MODEL, project=poison.project)
-
-    async with stage.runner(model, users.READ_MODEL) as runner:
-        status = await halted(runner, model)
-        assert status.halt is not None
-        assert (status.position, status.halt.position, status.halt.event) == (
-            poison.position - 1,
-            poison.position,
-            "device.registered",
-        )
-        assert status.lag == stage.last - status.position
-        assert "ValueError in project" in status.halt.error
-        assert poison.secret not in repr(status)
-        assert len((await stage.rows(model))["devices"]) == 4
-        assert await runner.wait(stage.last, "users", PATIENCE_S)
-        assert not await runner.wait(poison.position, "devices", 0.05)
-
-        # Resumed without a cure, it halts at the same event again.
-        assert await runner.resume("devices")
-        again = await halted(runner, model)
-        assert again.halt == status.halt
-
-        poison.working = False
-        assert await runner.resume("devices")
-        assert await runner.wait(stage.last, "devices", PATIENCE_S)
-        assert len((await stage.rows(model))["devices"]) == 9
-        assert (await status_of(runner, model)).halt is None
-        assert not await runner.resume("devices")
-
-
-async def test_a_halt_outlives_the_process(stage: Stage) -> None:
-    await register(stage, 0, 3)
-    poison = Poison(position=2)
-    model = msgspec.structs.replace(devices.READ_MODEL, project=poison.project)
-    async with stage.runner(model) as first:
-        await halted(first, model)
-    poison.working = False
-    async with stage.runner(model) as second:
-        assert not await second.wait(stage.last, "devices", 0.2)
-        await second.resume("devices")
-        assert await second.wait(stage.last, "devices", PATIENCE_S)
-
-
 async def test_two_runners_apply_every_event_once(stage: Stage) -> None:
     async with stage.runner(tally()) as one, stage.runner(tally()) as two:
         await register(stage, 0, EVENTS_TOLD)
@@ -208,10 +145,21 @@ async def test_a_runner_comes_back_when_its_connection_is_cut(stage: Stage) -> N
 
 
 @dataclass
-class Without:
-    """A log that has lost one position."""
+class Reading:
+    """A log between the real one and the runner."""
 
     log: LogReader
+
+    async def read_tenant(
+        self, tenant_id: TenantId, after: int, up_to: int, limit: int
+    ) -> Sequence[Recorded]:
+        return await self.log.read_tenant(tenant_id, after, up_to, limit)
+
+
+@dataclass
+class Without(Reading):
+    """A log that has lost one position."""
+
     position: int
 
     async def read(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -242,10 +190,9 @@ async def test_an_event_torn_out_of_the_stored_log_halts_too(stage: Stage) -> No
 
 
 @dataclass
-class Older:
+class Older(Reading):
     """A log read by a process whose catalogue lacks the event at one position."""
 
-    log: LogReader
     position: int | None
 
     async def read(self, after: int, limit: int) -> Sequence[Recorded]:

@@ -9,12 +9,15 @@ from psycopg import sql
 
 from domain.device import DeviceRegistered
 from domain.events import Recorded
-from domain.ids import DeviceId
+from domain.ids import DeviceId, TenantId
 from infrastructure.database import Connection
-from infrastructure.projections.runner import ProjectionRunner, ProjectionStatus
+from infrastructure.projections.halts import TenantHalt
+from infrastructure.projections.runner import ProjectionRunner
+from infrastructure.projections.status import ProjectionStatus
 from projections.read_model import ReadModel
 from tests.builders import DEVICE, device_registered
 from tests.projections.stage import PATIENCE_S, Stage
+from tests.spec import TENANT
 
 Project = Callable[[Connection, Sequence[Recorded]], Awaitable[None]]
 
@@ -42,9 +45,14 @@ def tally(project: Project = count, version: int = 1) -> ReadModel:
     )
 
 
-async def told(stage: Stage) -> int:
+async def told(stage: Stage, tenant_id: TenantId | None = None) -> int:
+    """How many devices were counted, of one tenant or of all."""
     async with stage.projector.connection() as connection:
-        cursor = await connection.execute("SELECT coalesce(sum(told), 0) FROM read_models.tally")
+        cursor = await connection.execute(
+            "SELECT coalesce(sum(told), 0) FROM read_models.tally "
+            "WHERE %s::uuid IS NULL OR tenant_id = %s",
+            (tenant_id, tenant_id),
+        )
         found = await cursor.fetchone()
     assert found is not None
     return int(found[0])
@@ -54,10 +62,10 @@ def device_id(number: int) -> DeviceId:
     return DeviceId(UUID(int=DEVICE.int + number))
 
 
-async def register(stage: Stage, first: int, last: int) -> None:
+async def register(stage: Stage, first: int, last: int, tenant_id: TenantId = TENANT) -> None:
     """One device per number, one event each."""
     for number in range(first, last):
-        await stage.record(device_id(number), device_registered())
+        await stage.record(device_id(number), device_registered(), tenant_id=tenant_id)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -73,8 +81,21 @@ async def status_of(runner: ProjectionRunner, model: ReadModel) -> ProjectionSta
     return next(status for status in await runner.status() if status.name == model.name)
 
 
+async def halted_for(runner: ProjectionRunner, model: ReadModel, tenant_id: TenantId) -> TenantHalt:
+    """Why a read model stands still for a tenant, once it does and nobody tries again."""
+    found: list[TenantHalt] = []
+
+    async def is_halted() -> bool:
+        tenants = (await status_of(runner, model)).tenants_halted
+        found[:] = [halt for halt in tenants if halt.tenant_id == tenant_id and not halt.resuming]
+        return bool(found)
+
+    await until(is_halted)
+    return found[0]
+
+
 async def halted(runner: ProjectionRunner, model: ReadModel) -> ProjectionStatus:
-    """The status of a read model once it has halted."""
+    """The status of a read model once it has halted for everybody."""
 
     async def is_halted() -> bool:
         return (await status_of(runner, model)).halt is not None
