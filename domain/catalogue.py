@@ -10,6 +10,7 @@ from domain import (
     linked_service,
     oauth_client,
     pairing_code,
+    personal_data,
     tenant,
     transaction,
     user,
@@ -29,9 +30,11 @@ _UNIONS: Final = (
     enrollment.EnrollmentEvent,
     transaction.TransactionEvent,
 )
+_ALONE: Final = (personal_data.PersonalDataAccessed,)
+"""Events of aggregates to which nothing else ever happens."""
 
 EVENTS: Final[Mapping[str, type[DomainEvent]]] = {
-    cls.NAME: cls for union in _UNIONS for cls in get_args(union)
+    cls.NAME: cls for cls in (*(cls for union in _UNIONS for cls in get_args(union)), *_ALONE)
 }
 
 UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}

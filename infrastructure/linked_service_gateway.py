@@ -8,7 +8,7 @@ context closes a lane. Here a 4xx says that the product is alive, and nothing mo
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol, get_args
 from uuid import UUID
 
 import msgspec
@@ -87,10 +87,12 @@ class HttpLinkedServiceGateway:
         self._on_breaker_change = on_breaker_change
         self._breakers: dict[UUID, CircuitBreaker] = {}
 
-    def breaker_state(self, service_id: UUID) -> State:
-        """What this process thinks of a service; `closed` when it has never called it."""
-        breaker = self._breakers.get(service_id)
-        return "closed" if breaker is None else breaker.state
+    def breaker_states(self) -> Mapping[State, int]:
+        """How many of the services that this process has called are in each state."""
+        counted = dict.fromkeys(get_args(State), 0)
+        for breaker in self._breakers.values():
+            counted[breaker.state] += 1
+        return counted
 
     async def authorize(self, call: AuthorizeCall) -> Authorized:
         """Ask once, within `call.deadline_s` in all. Raises AuthorizeFailed; never retries."""

@@ -17,6 +17,7 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
@@ -41,6 +42,7 @@ from infrastructure.ids import RandomIds
 from infrastructure.key_store import KeyStore
 from infrastructure.keyring import Keyring
 from infrastructure.messages.inbox import Inbox
+from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
@@ -55,6 +57,13 @@ from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
+from interfaces.measured import (
+    Appends,
+    measure_breakers,
+    measure_pools,
+    measure_read_models,
+    measure_tail,
+)
 from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from projections import revoked_certificates
@@ -96,6 +105,7 @@ class Platform:
         self.keyring = Keyring.at(settings.key_file)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
+        self.metrics = Metrics()
 
     async def __aenter__(self) -> "Platform":
         """Connect, make keys that do not exist yet, follow the log. Closes what it opened."""
@@ -113,7 +123,9 @@ class Platform:
         await tables.ensure(self._dsn, list(READ_MODELS))
         self.app_pool = await self._pool(APP_ROLE)
         self.projector_pool = await self._pool(PROJECTOR_ROLE)
-        self.log = await PostgresEventLog.open(self._dsn, self.mapper)
+        self.log = await PostgresEventLog.open(
+            self._dsn, self.mapper, on_commit=Appends(self.metrics)
+        )
         self._stack.push_async_callback(self.log.close)
         revoked_up_to = await self._restore_revocations()
         self.tail = Tail(self._dsn, self.mapper, after=revoked_up_to)
@@ -127,6 +139,9 @@ class Platform:
         self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
         self.services = self._compose()
         self.tenants = Tenants(self.streams, self.ids)
+        measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
+        measure_tail(self.metrics, self.tail)
+        measure_read_models(self.metrics, self.runner)
 
     async def follow(self) -> None:
         """Start the tail and wait until it is at the end: from then on states may be cached."""
@@ -198,6 +213,7 @@ class Platform:
         settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
         limiter = self._limiter()
         outside = self._outside()
+        measure_breakers(self.metrics, outside.products)
         canonical = JcsCanonicalJSON()
         reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
@@ -241,6 +257,7 @@ class Platform:
                 ids,
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
+            accesses=PersonalDataAccesses(log, ids),
             enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,

@@ -17,10 +17,13 @@ from psycopg import sql
 from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import DeviceTls, public_context
+from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
 from infrastructure.postgres_settings import assert_durable
 from interfaces.composition import Platform
 from interfaces.http.apps import Apps, build
+from interfaces.http.internal import internal
+from interfaces.measured import measure_listeners
 from interfaces.servers import RedisRequired, Servers
 from interfaces.settings import Settings
 
@@ -36,6 +39,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
 
     public: str | None
     device: str | None
+    internal: str
     ca_file: Path
 
 
@@ -64,7 +68,7 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listeners: list[Listener] = []
+    listeners: list[tuple[str, Listener]] = []
     async with (
         _company(servers, roles),
         Platform(settings, servers.dsn, servers.redis_url) as platform,
@@ -75,21 +79,25 @@ async def run(
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
         try:
+            internal_listener = await listen_internal(platform)
+            listeners.append(("internal", internal_listener))
             if "api" in roles:
-                listeners.append(await listen_public(platform, apps))
+                listeners.append(("public", await listen_public(platform, apps)))
             if "edge" in roles:
-                listeners.append(await listen_devices(platform, apps))
+                listeners.append(("device", await listen_devices(platform, apps)))
+            measure_listeners(platform.metrics, listeners)
             spare_what_stays()
             started(
                 Addresses(
                     public=settings.issuer if "api" in roles else None,
                     device=platform.services.device_api if "edge" in roles else None,
+                    internal=_address(settings.internal_host, internal_listener.port),
                     ca_file=ca_file,
                 )
             )
             await _until(stop, platform)
         finally:
-            await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for listener in listeners))
+            await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for _, listener in listeners))
 
 
 @asynccontextmanager
@@ -154,6 +162,18 @@ async def listen_devices(platform: Platform, apps: Apps) -> Listener:
     )
 
 
+async def listen_internal(platform: Platform) -> Listener:
+    """For whoever runs the platform; plain HTTP."""
+    settings = platform.settings
+    app = internal(platform.services.readiness, platform.metrics, CONTENT_TYPE)
+    return await serve(
+        cast("ASGIApp", app),
+        host=settings.internal_host,
+        port=settings.internal_port,
+        ssl_context=None,
+    )
+
+
 def write_ca(settings: Settings, platform: Platform) -> Path:
     """Leave the CA that clients must trust where `curl --cacert` finds it."""
     path = settings.data_dir / "pki" / "server-ca.pem"
@@ -174,6 +194,10 @@ async def _until(stop: asyncio.Event, platform: Platform) -> None:
         await watched.create_task(stop.wait())
         for task in failing:
             task.cancel()
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _hosts(listening: str, url: str) -> list[str]:

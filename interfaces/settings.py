@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device_host: str
     device_port: int
     device_url: str
+    internal_host: str
+    internal_port: int
     palm_vendor_url: str
     palm_vendor_key: str | None
     otp_channel: OtpChannel
@@ -83,6 +85,8 @@ def read(env: Environment) -> Settings:
     if (public_host, public_port) == (device_host, device_port):
         env.refuse("LINK_DEVICE_PORT", "another port than LINK_PUBLIC_PORT on the same host")
     development = _development(env, public_host, device_host)
+    internal_host = _host(env, "LINK_INTERNAL_HOST")
+    internal_port = _internal_port(env, development=development)
     otp_channel, smtp, sms = read_otp_channel(env, development=development)
     issuer = _issuer(env, public_port, development=development)
     return Settings(
@@ -103,6 +107,8 @@ def read(env: Environment) -> Settings:
         public_port=public_port,
         device_host=device_host,
         device_port=device_port,
+        internal_host=internal_host,
+        internal_port=internal_port,
         palm_vendor_url=_palm_vendor_url(env, development=development),
         palm_vendor_key=env.optional("LINK_PALM_VENDOR_KEY", secret=True),
         otp_channel=otp_channel,
@@ -128,6 +134,11 @@ def _development(env: Environment, public_host: str, device_host: str) -> bool:
 
 def _host(env: Environment, name: str) -> str:
     return env.text(name, "127.0.0.1", wanted="an IP address or host name", check=is_host)
+
+
+def _internal_port(env: Environment, *, development: bool) -> int:
+    """On one machine for development several processes may stand side by side: any port will do."""
+    return env.integer("LINK_INTERNAL_PORT", 0 if development else 8445, least=0, most=65535)
 
 
 def _postgres_port(env: Environment) -> int | None:

@@ -17,6 +17,7 @@ from psycopg import sql
 from domain.catalogue import EVENTS
 from domain.events import Recorded
 from domain.ids import TenantId
+from domain.personal_data import PersonalDataAccessed
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from projections.published import Severity, SubjectKind, published
 from projections.read_model import Connection, Page, ReadModel, fetch_one, page
@@ -102,11 +103,20 @@ def line(recorded: Recorded) -> AuditRow | None:
         severity=shown.severity,
         actor=recorded.actor,
         subject_kind=shown.subject,
-        subject_id=recorded.stream_id,
+        subject_id=_subject(recorded),
         correlation_id=recorded.correlation_id,
         event=recorded.event.NAME,
         facts={name: value for name, value in facts.items() if name not in LEFT_OUT},
     )
+
+
+def _subject(recorded: Recorded) -> UUID:
+    """Whom or what the line is about: the stream's id, but for an access the person."""
+    match recorded.event:
+        case PersonalDataAccessed() as event:
+            return event.user_id
+        case _:
+            return recorded.stream_id
 
 
 def reduce(enabled: dict[TenantId, bool], events: Sequence[Recorded]) -> list[AuditRow]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from projections import (
+    accesses,
     audit,
     devices,
     enrollments,
@@ -22,4 +23,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     enrollments.READ_MODEL,
     transactions.READ_MODEL,
     audit.READ_MODEL,
+    accesses.READ_MODEL,
 )

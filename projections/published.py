@@ -27,6 +27,7 @@ from domain.linked_service import (
 )
 from domain.oauth_client import OAuthClientDisabled, OAuthClientRegistered
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
+from domain.personal_data import PersonalDataAccessed
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from domain.transaction import (
     TransactionAllowed,
@@ -62,6 +63,7 @@ SubjectKind = Literal[
     "user",
     "enrollment",
     "transaction",
+    "personal_data",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -123,6 +125,7 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TransactionFailedOpen: _STOOD_IN,
     TransactionVendorFailed: Published("transaction", "palm_vendor_failed", None, "high"),
     TransactionRelayed: Published("transaction", "device_transaction_relayed"),
+    PersonalDataAccessed: Published("personal_data", "personal_data_accessed"),
 }
 
 

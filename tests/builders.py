@@ -18,6 +18,7 @@ from domain import (
     linked_service,
     oauth_client,
     pairing_code,
+    personal_data,
     tenant,
     transaction,
     user,
@@ -330,4 +331,14 @@ transaction_vendor_failed = Builder(
 )
 transaction_relayed = Builder(
     transaction.TransactionRelayed(relayed_at=NOW + timedelta(milliseconds=901))
+)
+
+personal_data_accessed = Builder(
+    personal_data.PersonalDataAccessed(
+        user_id=USER,
+        fields=("email", "mobile"),
+        purpose="support",
+        operation="exportPersonalData",
+        reference="CASE-4711",
+    )
 )

@@ -6,8 +6,9 @@ knows a submission again that it already holds.
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -91,7 +92,10 @@ def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[W
 
 
 class GroupAppender:
-    """`deadline_s` bounds how long the fate of a batch may stay unknown."""
+    """`deadline_s` bounds how long the fate of a batch may stay unknown.
+
+    `on_commit` hears of every batch that the server answered: its events, and the seconds.
+    """
 
     def __init__(
         self,
@@ -100,11 +104,13 @@ class GroupAppender:
         deadline_s: float = 5.0,
         batch_events_max: int = 512,
         waiting_events_max: int = 16_384,
+        on_commit: Callable[[int, float], None] | None = None,
     ) -> None:
         self._session = Session(dsn, APP_ROLE)
         self._deadline_s = deadline_s
         self._batch_events_max = batch_events_max
         self._waiting_events_max = waiting_events_max
+        self._on_commit = on_commit
         self._waiting: deque[Submission] = deque()
         self._waiting_events = 0
         self._wake = asyncio.Event()
@@ -197,11 +203,15 @@ class GroupAppender:
                 submission.fail(CommitFailed("the writer of this process has ended"))
 
     async def _send(self, batch: Sequence[Submission]) -> None:
+        began = time.perf_counter()
         rows = await self._session.fetch(
             APPEND,
             columns([(submission.origin, submission.events) for submission in batch]),
             within_s=self._deadline_s,
         )
+        if self._on_commit is not None:
+            events = sum(len(submission.events) for submission in batch)
+            self._on_commit(events, time.perf_counter() - began)
         position = 0
         apart: dict[int, tuple[int, int, list[UUID] | None]] = {}
         for number, first, last, stale in rows:

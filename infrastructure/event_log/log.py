@@ -1,7 +1,7 @@
 """The `EventLog` port on Postgres: append through the group writer, load through the loader."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, LiteralString
 from uuid import UUID
 
@@ -44,10 +44,19 @@ class PostgresEventLog:
         *,
         deadline_s: float = 5.0,
         waiting_events_max: int = 16_384,
+        on_commit: Callable[[int, float], None] | None = None,
     ) -> "PostgresEventLog":
-        """Connect as link_app and link_projector. Raises psycopg.Error when that fails."""
+        """Connect as link_app and link_projector. Raises psycopg.Error when that fails.
+
+        `on_commit` hears of every commit: how many events, and how many seconds it took.
+        """
         log = cls(
-            GroupAppender(dsn, deadline_s=deadline_s, waiting_events_max=waiting_events_max),
+            GroupAppender(
+                dsn,
+                deadline_s=deadline_s,
+                waiting_events_max=waiting_events_max,
+                on_commit=on_commit,
+            ),
             StreamLoader(dsn, mapper, deadline_s=deadline_s),
             Session(dsn, PROJECTOR_ROLE),
             mapper,

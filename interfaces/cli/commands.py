@@ -39,6 +39,7 @@ def serve(roles: tuple[Role, ...], as_json: bool) -> None:
         told = {
             "public": addresses.public,
             "device": addresses.device,
+            "internal": addresses.internal,
             "ca_file": str(addresses.ca_file),
             "roles": list(roles or ROLES),
         }

@@ -12,6 +12,7 @@ from interfaces.http import openapi as docs
 from interfaces.http.device import pairing, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
+    accesses,
     audit,
     devices,
     linked_services,
@@ -30,6 +31,7 @@ PUBLIC: Final = (
     *devices.HANDLERS,
     *transactions.HANDLERS,
     *users.HANDLERS,
+    *accesses.HANDLERS,
     *audit.HANDLERS,
     *pairing.HANDLERS,
 )

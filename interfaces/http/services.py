@@ -13,6 +13,7 @@ from application.devices import Devices
 from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
+from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import (
     AccessTokens,
     CertificateAuthority,
@@ -64,6 +65,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     consents: Consents
     enrollments: Enrollments
     broker: Broker
+    accesses: PersonalDataAccesses
     access_tokens: AccessTokens
     public_keys: PublicKeys
     authority: CertificateAuthority

@@ -64,7 +64,8 @@ class Gateway:
 
     @property
     def tripped(self) -> bool:
-        return self.gateway.breaker_state(SERVICE) != "closed"
+        states = self.gateway.breaker_states()
+        return states["open"] + states["half_open"] > 0
 
 
 @pytest.fixture

@@ -51,6 +51,30 @@ async def test_a_process_ends_cleanly_when_it_is_told_to(database: str, tmp_path
     await served.ended()
 
 
+async def test_the_internal_listener_says_how_the_process_is(database: str, tmp_path: Path) -> None:
+    served = Served(settings(tmp_path), Servers(dsn=database, redis_url=None))
+    addresses = await served.started()
+    assert addresses.internal.startswith("http://127.0.0.1:")
+    async with httpx.AsyncClient(base_url=addresses.internal, trust_env=False) as client:
+        assert (await client.get("/live")).json() == {"status": "ok"}
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "waiting_for": []})
+        measured = await client.get("/metrics")
+        assert measured.headers["content-type"].startswith("text/plain; version=")
+        for line in (
+            'link_connections{listener="internal"} 1.0',
+            'link_pool_waiting{pool="app"} 0.0',
+            'link_read_model_halted{read_model="devices"} 0.0',
+            'link_breakers{state="open"} 0.0',
+        ):
+            assert line in measured.text.splitlines()
+        assert "link_readings_failed_total{" not in measured.text
+        missing, wrong = await client.get("/v1/devices"), await client.post("/live")
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+    await served.ended()
+
+
 async def test_two_processes_without_redis_are_refused(database: str, tmp_path: Path) -> None:
     """Each would count to the whole budget; seen to pass without the lock taken out."""
     servers = Servers(dsn=database, redis_url=None)

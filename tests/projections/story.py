@@ -50,6 +50,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "refused": (b.transaction_received(), b.transaction_refused()),
     "closed": (b.transaction_received(), *ASKED, b.transaction_failed_closed()),
     "open": (b.transaction_received(), *ASKED, b.transaction_failed_open()),
+    "access": (b.personal_data_accessed(),),
     "vendor": (
         b.transaction_received(),
         b.transaction_vendor_failed(),

@@ -1,0 +1,1 @@
+"""The transparency log on PostgreSQL: kept, signed, cosigned, and read."""

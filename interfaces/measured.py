@@ -1,0 +1,101 @@
+"""What is measured of the parts of one process: pools, read models, the log, listeners, breakers.
+
+A part of the composition root. What a part counts by itself is handed to it there; what can be
+read when somebody asks is read here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from infrastructure.database import Pool
+from infrastructure.edge.listeners import Listener
+from infrastructure.event_log.tail import Tail
+from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
+from infrastructure.metrics import Metrics
+from infrastructure.projections.runner import ProjectionRunner
+
+BATCH_EVENTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Appends:
+    """Told of every commit of the log's writer."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._events = metrics.histogram(
+            "link_append_batch_events", "Events of one commit of the log.", buckets=BATCH_EVENTS
+        )
+        self._seconds = metrics.histogram(
+            "link_append_seconds", "How long one commit of the log took."
+        )
+
+    def __call__(self, events: int, seconds: float) -> None:
+        self._events.observe(events)
+        self._seconds.observe(seconds)
+
+
+def measure_pools(metrics: Metrics, pools: Mapping[str, Pool]) -> None:
+    size = metrics.gauge("link_pool_connections", "Connections of a pool.", ["pool"])
+    idle = metrics.gauge("link_pool_connections_idle", "Of these, not in use.", ["pool"])
+    waiting = metrics.gauge("link_pool_waiting", "Who waits for a connection.", ["pool"])
+
+    async def read() -> None:
+        for name, pool in pools.items():
+            found = pool.get_stats()
+            size.labels(name).set(found.get("pool_size", 0))
+            idle.labels(name).set(found.get("pool_available", 0))
+            waiting.labels(name).set(found.get("requests_waiting", 0))
+
+    metrics.at_scrape("pools", read)
+
+
+def measure_read_models(metrics: Metrics, runner: ProjectionRunner) -> None:
+    lag = metrics.gauge("link_read_model_lag_events", "Events not yet taken in.", ["read_model"])
+    halted = metrics.gauge(
+        "link_read_model_halted", "1 when it stands still at an event.", ["read_model"]
+    )
+
+    async def read() -> None:
+        for status in await runner.status():
+            lag.labels(status.name).set(status.lag)
+            halted.labels(status.name).set(status.halt is not None)
+
+    metrics.at_scrape("read_models", read)
+
+
+def measure_tail(metrics: Metrics, tail: Tail) -> None:
+    position = metrics.gauge("link_log_position", "The last position this process has seen.")
+    held = metrics.gauge("link_log_held", "1 when the log holds an event unknown to this release.")
+
+    async def read() -> None:
+        position.set(tail.position)
+        held.set(tail.held is not None)
+
+    metrics.at_scrape("tail", read)
+
+
+def measure_breakers(metrics: Metrics, gateway: HttpLinkedServiceGateway) -> None:
+    breakers = metrics.gauge(
+        "link_breakers", "Linked services by the state of their breaker here.", ["state"]
+    )
+
+    async def read() -> None:
+        for state, count in gateway.breaker_states().items():
+            breakers.labels(state).set(count)
+
+    metrics.at_scrape("breakers", read)
+
+
+def measure_listeners(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) -> None:
+    connections = metrics.gauge(
+        "link_connections", "Open connections past their handshake.", ["listener"]
+    )
+    accepted = metrics.gauge(
+        "link_connections_accepted", "Connections taken since the start.", ["listener"]
+    )
+
+    async def read() -> None:
+        for name, listener in listeners:
+            connections.labels(name).set(listener.connections)
+            accepted.labels(name).set(listener.accepted)
+
+    metrics.at_scrape("listeners", read)
