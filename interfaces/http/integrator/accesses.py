@@ -76,7 +76,7 @@ async def index(
     after = cursor(page)
     if await services.streams.state(integrator.tenant_id, found, _user) is None:
         raise NotFound("user_not_found")
-    await fresh(services.read_models, view.READ_MODEL.name, min_position)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         shown = await view.by_user(
             connection, integrator.tenant_id, found, after=after, limit=limit
