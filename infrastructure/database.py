@@ -2,7 +2,7 @@
 
 Three roles share one database (created by the migrations, none can log in by itself):
 
-    link_owner      owns tables and functions; only migrations act as it
+    link_owner      owns tables and functions; migrations and the rotation of keys act as it
     link_app        reads under row-level security, appends through the log's function
     link_projector  reads the whole log and writes the read models
 
@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+OWNER_ROLE: Final = "link_owner"
 APP_ROLE: Final = "link_app"
 PROJECTOR_ROLE: Final = "link_projector"
 

@@ -39,8 +39,8 @@ from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail
 from infrastructure.ids import RandomIds
+from infrastructure.key_file import KeyFile
 from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
@@ -55,6 +55,7 @@ from infrastructure.projections.reads import BoundDevices, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
 from interfaces.measured import (
@@ -102,7 +103,7 @@ class Platform:
         self._stack = AsyncExitStack()
         self.clock: Clock = clock or SystemClock()
         self.ids = RandomIds(self.clock)
-        self.keyring = Keyring.at(settings.key_file)
+        self.key_file = KeyFile(settings.key_file, make=not settings.key_file_given)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
         self.metrics = Metrics()
@@ -133,6 +134,8 @@ class Platform:
         self.tail.subscribe(self._note_revocations)
         self.runner = ProjectionRunner(self._dsn, self.log, self.projector_pool)
         self.tail.subscribe(self.runner.heard)
+        self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
+        self.tenant_keys = TenantKeys(self.key_file)
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
         self.token_keys = await self._signing_keys(keys, "access_token")
@@ -249,7 +252,7 @@ class Platform:
                 PostgresOtpChallenges(self.app_pool, self.keyring),
                 grants,
                 outside.otp_sender,
-                PostgresPersonalData(self.app_pool, self.keyring),
+                PostgresPersonalData(self.app_pool, self.tenant_keys, self.keyring),
                 E164PhoneNumbers(),
                 limiter,
                 self.keyring,

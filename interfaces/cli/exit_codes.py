@@ -11,6 +11,7 @@ from infrastructure.embedded.account import ServerUnusable
 from infrastructure.event_log.mapper import UnknownEvent
 from infrastructure.event_log.positions import LogGap
 from infrastructure.event_log.session import ConnectionLost
+from infrastructure.key_rotation import RotationRefused
 from infrastructure.keyring import KeyringUnusable
 from infrastructure.messages.sms_gateway import SmsGatewayMisconfigured
 from infrastructure.migrate import MigrationRefused
@@ -52,7 +53,7 @@ def exit_code(command: Callable[[], object]) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except (Refusal, WrongArgument) as error:
+    except (Refusal, WrongArgument, RotationRefused) as error:
         detail = getattr(error, "detail", None)
         notice(f"refused: {error}" + (f" ({detail})" if detail else ""))
         return 1
