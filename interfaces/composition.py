@@ -17,12 +17,14 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.palm_intake import PalmIntake
 from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
+from application.templates import Templates
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
@@ -220,6 +222,8 @@ class Platform:
         canonical = JcsCanonicalJSON()
         reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
+        templates = Templates(log, outside.palms, ids)
+        intake = PalmIntake(log, outside.palms, templates, clock, ids)
         codes = PairingCodes(self.keyring)
         decisions = Decisions(
             log,
@@ -261,7 +265,7 @@ class Platform:
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
             accesses=PersonalDataAccesses(log, ids),
-            enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
+            enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
             broker=Broker(
                 log,
                 self.streams,
