@@ -6,6 +6,7 @@ import psycopg
 import rich_click as click
 
 from domain.errors import Refusal
+from infrastructure.durability import UnsafePostgres
 from infrastructure.edge.listeners import ListenerFailed
 from infrastructure.embedded.account import ServerUnusable
 from infrastructure.event_log.mapper import UnknownEvent
@@ -16,7 +17,6 @@ from infrastructure.keyring import KeyringUnusable
 from infrastructure.messages.sms_gateway import SmsGatewayMisconfigured
 from infrastructure.migrate import MigrationRefused
 from infrastructure.platform_ca import PlatformCAUnusable
-from infrastructure.postgres_settings import UnsafePostgres
 from infrastructure.projections.tables import ReadModelChanged
 from infrastructure.signing_keys import SigningKeyUnusable
 from interfaces.cli.output import notice
