@@ -11,6 +11,7 @@ from domain import (
     oauth_client,
     pairing_code,
     personal_data,
+    projection,
     tenant,
     transaction,
     user,
@@ -29,6 +30,7 @@ _UNIONS: Final = (
     user.UserEvent,
     enrollment.EnrollmentEvent,
     transaction.TransactionEvent,
+    projection.ProjectionEvent,
 )
 _ALONE: Final = (personal_data.PersonalDataAccessed,)
 """Events of aggregates to which nothing else ever happens."""

@@ -19,6 +19,7 @@ ClaimId = NewType("ClaimId", UUID)
 PalmRef = NewType("PalmRef", UUID)
 ConsentId = NewType("ConsentId", UUID)
 ChallengeId = NewType("ChallengeId", UUID)
+ProjectionId = NewType("ProjectionId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))
 """The tenant of facts that belong to no tenant: pairing codes, and later the platform's people."""
@@ -47,6 +48,11 @@ def transaction_id(device_id: DeviceId, idempotency_key: str) -> TransactionId:
 def claim_id(tenant_id: TenantId, kind: str, value: str) -> ClaimId:
     """The stream of a unique thing. A personal `value` comes as a keyed digest, never as itself."""
     return ClaimId(uuid5(tenant_id, f"claim:{kind}:{value}"))
+
+
+def projection_id(tenant_id: TenantId, read_model: str) -> ProjectionId:
+    """The stream in which a read model states what it shows of a tenant."""
+    return ProjectionId(uuid5(tenant_id, f"projection:{read_model}"))
 
 
 def pairing_code_id(code_digest: str) -> PairingCodeId:

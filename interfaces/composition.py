@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import Final
 
 import msgspec
 
@@ -16,14 +17,12 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
-from application.palm_intake import PalmIntake
 from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
-from application.templates import Templates
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
@@ -38,10 +37,10 @@ from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
-from infrastructure.event_log.tail import Tail, caught_up
+from infrastructure.event_log.tail import Tail
 from infrastructure.ids import RandomIds
-from infrastructure.key_file import KeyFile
 from infrastructure.key_store import KeyStore
+from infrastructure.keyring import Keyring
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
@@ -51,12 +50,12 @@ from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
+from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
-from infrastructure.projections.reads import BoundDevices, LogEnd, TenantReads
+from infrastructure.projections.reads import BoundDevices, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
-from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
 from interfaces.measured import (
@@ -70,6 +69,8 @@ from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
+
+CATCH_UP_S: Final = 30.0
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
@@ -97,12 +98,12 @@ class Platform:
         for the system's."""
         self._given_limiter = limiter
         self.settings = settings
-        self.dsn = dsn
+        self._dsn = dsn
         self._redis_url = redis_url
         self._stack = AsyncExitStack()
         self.clock: Clock = clock or SystemClock()
         self.ids = RandomIds(self.clock)
-        self.key_file = KeyFile(settings.key_file, make=not settings.key_file_given)
+        self.keyring = Keyring.at(settings.key_file)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
         self.metrics = Metrics()
@@ -120,22 +121,27 @@ class Platform:
         await self._stack.aclose()
 
     async def _open(self) -> None:
-        await tables.ensure(self.dsn, list(READ_MODELS))
+        await tables.ensure(self._dsn, list(READ_MODELS))
         self.app_pool = await self._pool(APP_ROLE)
         self.projector_pool = await self._pool(PROJECTOR_ROLE)
         self.log = await PostgresEventLog.open(
-            self.dsn, self.mapper, on_commit=Appends(self.metrics)
+            self._dsn, self.mapper, on_commit=Appends(self.metrics)
         )
         self._stack.push_async_callback(self.log.close)
         revoked_up_to = await self._restore_revocations()
-        self.tail = Tail(self.dsn, self.mapper, after=revoked_up_to)
-        self.end = LogEnd(self.tail, self.projector_pool)
+        self.tail = Tail(self._dsn, self.mapper, after=revoked_up_to)
         self.streams = StreamCache(self.log, self.tail)
         self.tail.subscribe(self._note_revocations)
-        self.runner = ProjectionRunner(self.dsn, self.log, self.projector_pool)
+        self.runner = ProjectionRunner(self._dsn, self.log, self.projector_pool)
         self.tail.subscribe(self.runner.heard)
-        self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
-        self.tenant_keys = TenantKeys(self.key_file)
+        self.digests = Digests(self._dsn, self.log)
+        self.digester = Digester(
+            self.digests,
+            self.projector_pool,
+            READ_MODELS,
+            self.runner.runs_here,
+            interval_s=self.settings.digest_interval_s,
+        )
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
         self.token_keys = await self._signing_keys(keys, "access_token")
@@ -150,14 +156,22 @@ class Platform:
         """Start the tail and wait until it is at the end: from then on states may be cached."""
         await self.tail.start()
         self._stack.push_async_callback(self.tail.close)
-        await caught_up(self.tail, await self.end.position())
+        async with self.projector_pool.connection() as connection:
+            cursor = await connection.execute("SELECT coalesce(max(position), 0) FROM events")
+            found = await cursor.fetchone()
+        end: int = found[0] if found is not None else 0
+        if not await self.tail.wait_for(end, CATCH_UP_S):
+            raise TimeoutError("the event log's tail did not come to the end in time")
 
     async def project(self) -> None:
         """Keep the read models up to date in this process."""
         await self._stack.enter_async_context(self.runner)
+        if self.settings.digest_interval_s:
+            self.tail.subscribe(self.digester.heard)
+            await self._stack.enter_async_context(self.digester)
 
     async def _pool(self, role: str) -> Pool:
-        opened = pool(self.dsn, role)
+        opened = pool(self._dsn, role)
         await opened.open(wait=True, timeout=10)
         self._stack.push_async_callback(opened.close)
         return opened
@@ -213,10 +227,8 @@ class Platform:
         outside = self._outside()
         measure_breakers(self.metrics, outside.products)
         canonical = JcsCanonicalJSON()
-        self.reads = reads = TenantReads(self.app_pool, self.runner, self.end)
+        reads = TenantReads(self.app_pool, self.runner)
         grants = PostgresEnrollmentGrants(self.app_pool)
-        templates = Templates(log, outside.palms, ids)
-        intake = PalmIntake(log, outside.palms, templates, clock, ids)
         codes = PairingCodes(self.keyring)
         decisions = Decisions(
             log,
@@ -240,14 +252,16 @@ class Platform:
             ),
             devices=devices,
             pairings=Pairings(log, devices, self.authority, limiter, codes, clock),
-            linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, self.end), ids),
+            linked_services=LinkedServices(
+                log, outside.egress, BoundDevices(reads, self.projector_pool), ids
+            ),
             sign_ups=SignUps(
                 log,
                 self.streams,
                 PostgresOtpChallenges(self.app_pool, self.keyring),
                 grants,
                 outside.otp_sender,
-                PostgresPersonalData(self.app_pool, self.tenant_keys, self.keyring),
+                PostgresPersonalData(self.app_pool, self.keyring),
                 E164PhoneNumbers(),
                 limiter,
                 self.keyring,
@@ -256,7 +270,7 @@ class Platform:
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
             accesses=PersonalDataAccesses(log, ids),
-            enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
+            enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
             broker=Broker(
                 log,
                 self.streams,

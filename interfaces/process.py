@@ -14,12 +14,12 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from infrastructure.durability import assert_durable
 from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import DeviceTls, public_context
 from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
+from infrastructure.postgres_settings import assert_durable
 from interfaces.composition import Platform
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal
@@ -190,6 +190,7 @@ async def _until(stop: asyncio.Event, platform: Platform) -> None:
         failing = [
             watched.create_task(platform.runner.until_failure()),
             watched.create_task(platform.tail.until_failure()),
+            watched.create_task(platform.digester.until_failure()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

@@ -27,7 +27,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path
     key_file: Path
-    key_file_given: bool
     database_url: str | None
     postgres_port: int | None
     redis_url: str | None
@@ -47,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sms: SmsSettings | None
     development: bool
     egress_allow: tuple[str, ...]
+    digest_interval_s: int
     log_level: LogLevel
 
     @classmethod
@@ -93,7 +93,6 @@ def read(env: Environment) -> Settings:
     return Settings(
         data_dir=data_dir,
         key_file=Path(key_file) if key_file else data_dir / "keys" / "master.key",
-        key_file_given=key_file is not None,
         database_url=_server_url(env, "LINK_DATABASE_URL", ("postgresql", "postgres")),
         postgres_port=_postgres_port(env),
         redis_url=_server_url(env, "LINK_REDIS_URL", ("redis", "rediss", "unix")),
@@ -123,6 +122,7 @@ def read(env: Environment) -> Settings:
             " 10.20.0.0/16,wallet.internal:8443",
             check=is_egress_entry,
         ),
+        digest_interval_s=env.integer("LINK_DIGEST_INTERVAL_S", 900, least=0, most=86_400),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
 

@@ -16,9 +16,6 @@ from domain.enrollment import (
     EnrollmentFailed,
     EnrollmentRejected,
     EnrollmentStarted,
-    EnrollmentTemplateArrivedLate,
-    EnrollmentTemplateRemovalDelayed,
-    EnrollmentTemplateRemoved,
 )
 from domain.events import DomainEvent
 from domain.linked_service import (
@@ -31,6 +28,7 @@ from domain.linked_service import (
 from domain.oauth_client import OAuthClientDisabled, OAuthClientRegistered
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
 from domain.personal_data import PersonalDataAccessed
+from domain.projection import ProjectionDigested, ProjectionDiverged
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from domain.transaction import (
     TransactionAllowed,
@@ -67,6 +65,7 @@ SubjectKind = Literal[
     "enrollment",
     "transaction",
     "personal_data",
+    "projection",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -116,13 +115,6 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     EnrollmentCompleted: Published("enrollment", "enrollment_complete", "enrollment.complete"),
     EnrollmentRejected: Published("enrollment", "enrollment_rejected", None, "warning"),
     EnrollmentFailed: Published("enrollment", "enrollment_failed", None, "warning"),
-    EnrollmentTemplateArrivedLate: Published(
-        "enrollment", "enrollment_template_arrived_late", None, "warning"
-    ),
-    EnrollmentTemplateRemovalDelayed: Published(
-        "enrollment", "enrollment_template_removal_delayed", None, "warning"
-    ),
-    EnrollmentTemplateRemoved: Published("enrollment", "enrollment_template_removed"),
     TransactionReceived: Published("transaction", "device_transaction_received"),
     TransactionIdentified: Published("transaction", "device_transaction_identified"),
     TransactionAuthorizationRequested: Published("transaction", "device_transaction_authorizing"),
@@ -136,6 +128,9 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TransactionVendorFailed: Published("transaction", "palm_vendor_failed", None, "high"),
     TransactionRelayed: Published("transaction", "device_transaction_relayed"),
     PersonalDataAccessed: Published("personal_data", "personal_data_accessed"),
+    # What the read models show is stated for auditors of the log; it is no news to the tenant.
+    ProjectionDigested: Published("projection", None),
+    ProjectionDiverged: Published("projection", "read_model_diverged", None, "critical"),
 }
 
 

@@ -19,6 +19,7 @@ from domain import (
     oauth_client,
     pairing_code,
     personal_data,
+    projection,
     tenant,
     transaction,
     user,
@@ -190,11 +191,6 @@ enrollment_completed = Builder(enrollment.EnrollmentCompleted(vendor_palm_id="pa
 enrollment_rejected = Builder(
     enrollment.EnrollmentRejected(reason="low_quality", hints=("too_far", "too_dark"))
 )
-enrollment_template_arrived_late = Builder(enrollment.EnrollmentTemplateArrivedLate())
-enrollment_template_removal_delayed = Builder(
-    enrollment.EnrollmentTemplateRemovalDelayed(reason="palm_vendor_timeout")
-)
-enrollment_template_removed = Builder(enrollment.EnrollmentTemplateRemoved(vendor_answer="deleted"))
 enrollment_failed = Builder(
     enrollment.EnrollmentFailed(
         reason="palm_vendor_error", vendor_code=50000, vendor_message="Milvus error"
@@ -345,5 +341,24 @@ personal_data_accessed = Builder(
         purpose="support",
         operation="exportPersonalData",
         reference="CASE-4711",
+    )
+)
+projection_digested = Builder(
+    projection.ProjectionDigested(
+        read_model="devices",
+        version=1,
+        position=41,
+        tables=(projection.TableDigest(table="devices", rows=3, sha256="5d" * 32),),
+    )
+)
+projection_diverged = Builder(
+    projection.ProjectionDiverged(
+        read_model="devices",
+        version=1,
+        position=41,
+        table="devices",
+        key='{"device_id":"0198c000-0000-7000-8000-0000000000b1"}',
+        difference="altered",
+        row_position=17,
     )
 )

@@ -38,6 +38,9 @@ class PositionWatch:
         """The read model does not run here any more: only its row knows where it stands."""
         self._here.pop(name, None)
 
+    def runs_here(self, name: str) -> bool:
+        return name in self._here
+
     def has_reached(self, min_position: int, name: str) -> bool:
         """Whether it is known without asking: the read model runs here and is that far."""
         return self._here.get(name, -1) >= min_position

@@ -10,6 +10,7 @@ from domain.ids import TenantId
 from infrastructure.database import Pool
 from infrastructure.projections import halts, positions, rebuild, tables
 from infrastructure.projections.batch import TakeIn, take_in
+from infrastructure.projections.comparison import Comparison, compare
 from infrastructure.projections.log_window import LogReader, LogWindow
 from infrastructure.projections.position_watch import PositionWatch
 from infrastructure.projections.projector import Pace, Projector
@@ -112,6 +113,19 @@ class ProjectionRunner:
             tenants = await halts.resume(connection, name, tenant_id)
         projector.resume()
         return Resumed(everybody=everybody, tenants=tenants)
+
+    def runs_here(self, name: str) -> bool:
+        """Whether this process is the one that runs the read model."""
+        return self._watch.runs_here(name)
+
+    async def compare(self, name: str, tenant_id: TenantId | None = None) -> Comparison:
+        """Whether the rows are what the log says, of one tenant or of all.
+
+        Raises OtherVersion, CannotCompare, and what the log raises.
+        """
+        return await compare(
+            self._dsn, self._models[name], self._log, tenant_id=tenant_id, batch=self._pace.batch
+        )
 
     async def rebuild(self, name: str) -> int:
         """Build `name` anew beside the live tables and swap; the position it then stands at.

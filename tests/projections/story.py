@@ -42,14 +42,6 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     ),
     "enrollment": (b.enrollment_started(), b.enrollment_completed()),
     "poor palm": (b.enrollment_started(), b.enrollment_rejected()),
-    "left palm": (
-        b.enrollment_started(),
-        b.enrollment_failed(template_left=True),
-        b.enrollment_template_removal_delayed(),
-        b.enrollment_template_removed(),
-        b.enrollment_template_arrived_late(),
-        b.enrollment_template_removed(vendor_answer="absent"),
-    ),
     "lost palm": (b.enrollment_started(), b.enrollment_failed(), b.enrollment_started()),
     "allowed": (b.transaction_received(), *ASKED, b.transaction_allowed(), b.transaction_relayed()),
     "denied": (b.transaction_received(), *ASKED, b.transaction_denied()),
@@ -59,6 +51,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "closed": (b.transaction_received(), *ASKED, b.transaction_failed_closed()),
     "open": (b.transaction_received(), *ASKED, b.transaction_failed_open()),
     "access": (b.personal_data_accessed(),),
+    "projection": (b.projection_digested(), b.projection_diverged()),
     "vendor": (
         b.transaction_received(),
         b.transaction_vendor_failed(),

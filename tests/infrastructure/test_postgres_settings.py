@@ -3,19 +3,22 @@
 import psycopg
 import pytest
 
-from infrastructure.durability import (
+from infrastructure.postgres_settings import (
     REQUIRED,
     UnsafePostgres,
     assert_durable,
+    assert_durable_async,
     complaints,
 )
 
 SAFE = {name: min(values) for name, values in REQUIRED.items()}
 
 
-def test_the_embedded_server_is_safe(database: str) -> None:
+async def test_the_embedded_server_is_safe(database: str) -> None:
     with psycopg.connect(database) as connection:
         assert_durable(connection)
+    async with await psycopg.AsyncConnection.connect(database) as connection_async:
+        await assert_durable_async(connection_async)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ def test_the_embedded_server_is_safe(database: str) -> None:
         ("ignore_checksum_failure", "on"),
     ],
 )
-def test_a_session_that_weakens_durability_is_refused(
+async def test_a_session_that_weakens_durability_is_refused(
     postgres_dsn: str, setting: str, value: str
 ) -> None:
     statement = f"SET {setting} = {value}".encode()
@@ -36,6 +39,10 @@ def test_a_session_that_weakens_durability_is_refused(
         connection.execute(statement)
         with pytest.raises(UnsafePostgres, match=expected):
             assert_durable(connection)
+    async with await psycopg.AsyncConnection.connect(postgres_dsn) as connection_async:
+        await connection_async.execute(statement)
+        with pytest.raises(UnsafePostgres, match=expected):
+            await assert_durable_async(connection_async)
 
 
 @pytest.mark.parametrize(
