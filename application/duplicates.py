@@ -1,18 +1,12 @@
 """Duplicate search: whose palm it is already, before it becomes somebody else's."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from application.ports import (
-    PalmQueryForbidden,
-    PalmVendorFailed,
-    PalmVerifier,
-    Scan,
-    Streams,
-)
+from application.ports import EventLog, PalmVerifier, Scan
 from domain import enrollment as e
 from domain import tenant as t
-from domain.errors import Conflict, Unavailable
-from domain.ids import UserId
+from domain.ids import PalmRef, UserId
 from domain.matching import judge
 
 DEADLINE_S: Final = 5.0
@@ -20,28 +14,37 @@ SOUGHT: Final = 5
 
 
 class Duplicates:
-    def __init__(self, streams: Streams, palms: PalmVerifier) -> None:
-        self._streams = streams
+    def __init__(self, log: EventLog, palms: PalmVerifier) -> None:
+        self._log = log
         self._palms = palms
 
-    async def owners(self, tenant: t.Tenant, scan: Scan) -> list[UserId]:
-        """The people to whom the vendor finds this palm enrolled, each palm judged by itself.
+    async def alike(self, tenant: t.Tenant, scan: Scan) -> Sequence[PalmRef]:
+        """The palms at the vendor that pass for this one, each judged by itself.
 
-        Raises Conflict (`palm_type_not_allowed`) and Unavailable (`palm_vendor_error`,
-        `palm_vendor_timeout`).
+        Nothing when the tenant does not want the search. Raises PalmQueryForbidden and
+        PalmVendorFailed.
         """
-        try:
-            candidates = await self._palms.identify(
-                tenant.tenant_key, scan, k=SOUGHT, deadline_s=DEADLINE_S
-            )
-        except PalmQueryForbidden as error:
-            raise Conflict("palm_type_not_allowed") from error
-        except PalmVendorFailed as error:
-            raise Unavailable(error.reason, retry_after_s=1) from error
-        owners: list[UserId] = []
-        for candidate in candidates.found:
-            match = judge(tenant.settings.match_policy, [candidate], candidates.thresholds)
-            held = await self._streams.state(tenant.id, candidate.palm_ref, e.rebuild)
-            if match.verdict == "match" and held is not None and held.status == "completed":
-                owners.append(held.started.user_id)
-        return owners
+        if not tenant.settings.duplicate_palm_check:
+            return []
+        candidates = await self._palms.identify(
+            tenant.tenant_key, scan, k=SOUGHT, deadline_s=DEADLINE_S
+        )
+        policy = tenant.settings.match_policy
+        return [
+            candidate.palm_ref
+            for candidate in candidates.found
+            if judge(policy, [candidate], candidates.thresholds).verdict == "match"
+        ]
+
+    async def of_others(
+        self, tenant: t.Tenant, alike: Sequence[PalmRef], user_id: UserId
+    ) -> Sequence[e.Enrollment]:
+        """Which of these palms somebody else has, or is about to have, by the log as it is now."""
+        held = [e.rebuild(await self._log.load(tenant.id, palm_ref)) for palm_ref in alike]
+        return [
+            each
+            for each in held
+            if each is not None
+            and each.started.user_id != user_id
+            and (each.status == "started" or each.template == "kept")
+        ]

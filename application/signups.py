@@ -34,6 +34,7 @@ from domain import claim as k
 from domain import user as u
 from domain.errors import (
     Conflict,
+    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -140,7 +141,8 @@ class SignUps:
         """Prove the code. Creates the user if the mobile is new to the tenant.
 
         Raises NotFound (`challenge_not_found`, another device's too), Gone (`challenge_expired`),
-        Invalid (`code_incorrect` with `attempts_left`) and Conflict (`challenge_locked`).
+        Invalid (`code_incorrect` with `attempts_left`), Conflict (`challenge_locked`) and, for who
+        proved the code, Forbidden (`user_suspended`).
         """
         tenant = await admitted(self._streams, device, "sign_up")
         attempt = await self._challenges.attempt(
@@ -167,6 +169,8 @@ class SignUps:
                 raise Gone("challenge_expired", "sign up again")
             case "unknown":
                 raise NotFound("challenge_not_found")
+        if user.status == "suspended":
+            raise Forbidden("user_suspended")
         await self._grants.open(
             device.tenant_id,
             device.device_id,

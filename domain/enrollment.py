@@ -1,7 +1,9 @@
 """Enrollment: one palm on its way to the vendor and back. Its id is the palm's reference there.
 
 The intent (`enrollment.started`) is durable before the vendor hears of the palm, so a crash
-leaves something that can be finished or cleaned up, never an unknown template.
+leaves something that can be finished or cleaned up, never an unknown template. A template is
+destroyed only under a reference whose enrolment has ended in the log, and a reference that has
+ended is never used again: so no late destruction can meet a palm that works.
 """
 
 from collections.abc import Iterable
@@ -14,6 +16,9 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import DeviceId, PalmRef, TenantId, UserId
 from domain.palm import Hand
+
+RemovalDelay = Literal["palm_vendor_error", "palm_vendor_timeout", "not_supported"]
+"""Why a template is still at the vendor: it failed, was silent, or has no such call."""
 
 
 class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
@@ -41,23 +46,63 @@ class EnrollmentCompleted(DomainEvent, frozen=True, kw_only=True):
 
 
 class EnrollmentRejected(DomainEvent, frozen=True, kw_only=True):
-    """The palm was not taken: poor image, or it already belongs to somebody else."""
+    """The palm was not taken: poor image, or it already belongs to somebody else.
+
+    `template_left` says that the vendor may keep a template of it, which has to go.
+    """
 
     NAME: ClassVar[str] = "enrollment.rejected"
     reason: Literal["low_quality", "duplicate_palm"]
     hints: tuple[str, ...] = ()
+    template_left: bool = False
 
 
 class EnrollmentFailed(DomainEvent, frozen=True, kw_only=True):
-    """The vendor did not answer, or answered nonsense; the palm does not work."""
+    """The vendor did not answer, or answered nonsense; the palm does not work.
+
+    `template_left` says that the vendor may keep a template of it, which has to go.
+    """
 
     NAME: ClassVar[str] = "enrollment.failed"
     reason: Literal["palm_vendor_error", "palm_vendor_timeout", "abandoned"]
     vendor_code: int | None = None
     vendor_message: str = ""
+    template_left: bool = False
 
 
-EnrollmentEvent = EnrollmentStarted | EnrollmentCompleted | EnrollmentRejected | EnrollmentFailed
+class EnrollmentTemplateArrivedLate(DomainEvent, frozen=True, kw_only=True):
+    """The vendor got the palm after its enrolment had ended and been cleaned up: it has to go."""
+
+    NAME: ClassVar[str] = "enrollment.template_arrived_late"
+
+
+class EnrollmentTemplateRemovalDelayed(DomainEvent, frozen=True, kw_only=True):
+    """The vendor still keeps a template that has to go. Said again only when the reason changes."""
+
+    NAME: ClassVar[str] = "enrollment.template_removal_delayed"
+    reason: RemovalDelay
+
+
+class EnrollmentTemplateRemoved(DomainEvent, frozen=True, kw_only=True):
+    """The vendor said that it destroyed the template, or that it has none."""
+
+    NAME: ClassVar[str] = "enrollment.template_removed"
+    vendor_answer: Literal["deleted", "absent"]
+
+
+EnrollmentEvent = (
+    EnrollmentStarted
+    | EnrollmentCompleted
+    | EnrollmentRejected
+    | EnrollmentFailed
+    | EnrollmentTemplateArrivedLate
+    | EnrollmentTemplateRemovalDelayed
+    | EnrollmentTemplateRemoved
+)
+
+Template = Literal["unknown", "none", "kept", "removing", "removed"]
+"""What the vendor has of the palm: `unknown` until the enrolment ends, `none` when it never got
+one, `kept` while the palm works, `removing` until the vendor says that it is `removed`."""
 
 
 class Enrollment(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,29 +111,70 @@ class Enrollment(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     started: EnrollmentStarted
     status: Literal["started", "completed", "rejected", "failed"]
+    template: Template = "unknown"
+    delayed_by: RemovalDelay | None = None
     rejected: EnrollmentRejected | None = None
 
 
+def template_arrived_late(enrollment: Enrollment) -> list[EnrollmentEvent]:
+    """Somebody gave the palm to the vendor and found the enrolment ended afterwards."""
+    late = enrollment.template in ("none", "removed")
+    return [EnrollmentTemplateArrivedLate()] if late else []
+
+
+def delay_template_removal(enrollment: Enrollment, reason: RemovalDelay) -> list[EnrollmentEvent]:
+    """The vendor would not destroy the template this time."""
+    if enrollment.template != "removing" or enrollment.delayed_by == reason:
+        return []
+    return [EnrollmentTemplateRemovalDelayed(reason=reason)]
+
+
+def remove_template(
+    enrollment: Enrollment, vendor_answer: Literal["deleted", "absent"]
+) -> list[EnrollmentEvent]:
+    """The vendor has it no more."""
+    if enrollment.template != "removing":
+        return []
+    return [EnrollmentTemplateRemoved(vendor_answer=vendor_answer)]
+
+
 def evolve(enrollment: Enrollment | None, recorded: Recorded) -> Enrollment:
+    event = recorded.event
+    if isinstance(event, EnrollmentStarted) and (
+        enrollment is None or enrollment.status == "failed"
+    ):
+        return Enrollment(
+            id=PalmRef(recorded.stream_id),
+            tenant_id=recorded.tenant_id,
+            version=recorded.version,
+            started=event,
+            status="started",
+        )
+    if enrollment is None:
+        raise UnexpectedEvent(event)
     replace = msgspec.structs.replace
-    match recorded.event:
-        case EnrollmentStarted() as event if enrollment is None or enrollment.status == "failed":
-            return Enrollment(
-                id=PalmRef(recorded.stream_id),
-                tenant_id=recorded.tenant_id,
-                version=recorded.version,
-                started=event,
-                status="started",
-            )
-        case EnrollmentCompleted() if enrollment is not None:
-            return replace(enrollment, version=recorded.version, status="completed")
-        case EnrollmentRejected() as event if enrollment is not None:
-            return replace(enrollment, version=recorded.version, status="rejected", rejected=event)
-        case EnrollmentFailed() if enrollment is not None:
-            return replace(enrollment, version=recorded.version, status="failed")
+    enrollment = replace(enrollment, version=recorded.version)
+    match event:
+        case EnrollmentCompleted():
+            return replace(enrollment, status="completed", template="kept")
+        case EnrollmentRejected():
+            template = _after(event)
+            return replace(enrollment, status="rejected", rejected=event, template=template)
+        case EnrollmentFailed():
+            return replace(enrollment, status="failed", template=_after(event))
+        case EnrollmentTemplateArrivedLate():
+            return replace(enrollment, template="removing")
+        case EnrollmentTemplateRemovalDelayed():
+            return replace(enrollment, delayed_by=event.reason)
+        case EnrollmentTemplateRemoved():
+            return replace(enrollment, template="removed", delayed_by=None)
         case other:
             raise UnexpectedEvent(other)
 
 
 def rebuild(past: Iterable[Recorded]) -> Enrollment | None:
     return fold(evolve, past)
+
+
+def _after(ended: EnrollmentRejected | EnrollmentFailed) -> Template:
+    return "removing" if ended.template_left else "none"

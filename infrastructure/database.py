@@ -2,7 +2,7 @@
 
 Three roles share one database (created by the migrations, none can log in by itself):
 
-    link_owner      owns tables and functions; only migrations act as it
+    link_owner      owns tables and functions; migrations and the rotation of keys act as it
     link_app        reads under row-level security, appends through the log's function
     link_projector  reads the whole log and writes the read models
 
@@ -20,30 +20,57 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+OWNER_ROLE: Final = "link_owner"
 APP_ROLE: Final = "link_app"
 PROJECTOR_ROLE: Final = "link_projector"
 
 Connection = AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
+PATIENCE: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""How long a silent network is believed in (libpq's names; seconds, the last in milliseconds).
+Without these a connection whose server vanished would wait for a quarter of an hour."""
+
+POOL_WAIT_S: Final = 2.0
+"""How long a request waits for a connection; then it is told to come again."""
+
+GIVE_UP_S: Final = 5.0
+"""After so long a pool stops trying for a connection of its own accord and tries anew for the next
+who asks: its pauses would otherwise grow to minutes, and outlast an outage by as much."""
+
 SET_TENANT: Final[LiteralString] = "SELECT set_config('link.tenant_id', %s, true)"
 
 
 def acting_as(dsn: str, role: str) -> str:
-    """The same database, with every session acting as `role` from its first statement on."""
-    given: dict[str, Any] = conninfo_to_dict(dsn)
+    """The same database, with every session acting as `role` from its first statement on.
+
+    What the DSN says of time-outs stands; `PATIENCE` is for what it does not say.
+    """
+    given: dict[str, Any] = PATIENCE | conninfo_to_dict(dsn)
     options = f"{given.pop('options', '') or ''} -c role={role}".strip()
     return make_conninfo("", **given, options=options)
 
 
 def pool(dsn: str, role: str, *, connections_max: int = 8) -> Pool:
-    """A closed pool; open it with `await pool.open()`. Sessions are in autocommit mode."""
+    """A closed pool; open it with `await pool.open()`. Sessions are in autocommit mode.
+
+    `connection()` raises psycopg_pool.PoolTimeout, a psycopg.OperationalError, when none is free
+    within `POOL_WAIT_S`.
+    """
     return AsyncConnectionPool(
         acting_as(dsn, role),
         connection_class=AsyncConnection[TupleRow],
         min_size=1,
         max_size=connections_max,
         open=False,
+        timeout=POOL_WAIT_S,
+        reconnect_timeout=GIVE_UP_S,
         kwargs={"autocommit": True},
     )
 

@@ -47,11 +47,6 @@ class KeyStore:
                 await connection.execute(_INSERT, (purpose, 1, sealed))
                 return material
 
-    async def all(self, purpose: str) -> list[bytes]:
-        """Every version of a purpose's material, the current one first."""
-        async with self._pool.connection() as connection:
-            return await self._load(connection, purpose)
-
     async def _load(self, connection: Connection, purpose: str) -> list[bytes]:
         rows = await (await connection.execute(_ALL, (purpose,))).fetchall()
         return [self._open(purpose, version, sealed) for version, sealed in rows]

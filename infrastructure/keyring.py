@@ -1,17 +1,14 @@
-"""The key-encryption key, and the keys that are derived from it for one purpose each.
+"""The platform's key, and the keys that are derived from it for one purpose each.
 
-The key lives in a file of 32 random bytes (base64 text, mode 0600), made on first use by
-`Keyring.at`. Everything that is sealed says in its associated data where it belongs, so that a
-ciphertext moved to another row does not open.
+The key is 32 random bytes, kept wrapped (`infrastructure/tenant_keys.py`). Everything that is
+sealed says in its associated data where it belongs, so that a ciphertext moved to another row
+does not open.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
-import secrets
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -23,7 +20,7 @@ NONCE_BYTES = 12
 
 
 class KeyringUnusable(Exception):
-    """The key file is missing, malformed, or not the one that sealed what we hold."""
+    """The key file is missing, malformed, or not the one that wrapped what we hold."""
 
 
 def seal_under(key: bytes, plaintext: bytes, belongs_to: str) -> bytes:
@@ -41,31 +38,13 @@ def open_under(key: bytes, sealed: bytes, belongs_to: str) -> bytes:
 
 
 class Keyring:
-    """`Digests`, sealing, and derivation over one key-encryption key."""
+    """`Digests`, sealing, and derivation over one key."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
-            raise KeyringUnusable(f"the key-encryption key must be {KEY_BYTES} bytes")
+            raise KeyringUnusable(f"the platform's key must be {KEY_BYTES} bytes")
         self._key = key
         self._derived: dict[str, bytes] = {}
-
-    @classmethod
-    def at(cls, path: Path) -> "Keyring":
-        """Read the key file, or make it when there is none: all processes agree on one key.
-
-        Raises KeyringUnusable when the file cannot be read, made, or understood. A file that
-        exists is never written to, so a key mounted read-only serves as well.
-        """
-        try:
-            if not path.exists():
-                _make_key_file(path)
-            text = path.read_bytes()
-            key = base64.b64decode(text.strip(), validate=True)
-        except (binascii.Error, OSError) as error:
-            raise KeyringUnusable(f"{path} is not a key file: {error}") from error
-        if len(key) != KEY_BYTES:
-            raise KeyringUnusable(f"{path} is not a key file: it must hold {KEY_BYTES} bytes")
-        return cls(key)
 
     def derive(self, purpose: str) -> bytes:
         """A 32-byte key that only serves `purpose` (HKDF-SHA-256, RFC 5869)."""
@@ -91,36 +70,3 @@ class Keyring:
     def matches(self, purpose: str, value: str, digest: str) -> bool:
         """Whether `digest` is of `value`, in constant time."""
         return hmac.compare_digest(self.digest(purpose, value).encode(), digest.encode())
-
-
-def _make_key_file(path: Path) -> None:
-    """Write a fresh key beside the path and link it into place; whoever links first, wins.
-
-    The bytes and the directory entry are on disk before this returns: a key lost in a power
-    cut would take with it all that was sealed under it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(os.urandom(KEY_BYTES)))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(candidate, path)
-        except FileExistsError:
-            return
-        _flush_directory(path.parent)
-    finally:
-        candidate.unlink()
-
-
-def _flush_directory(path: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,9 +13,10 @@ from typing import Final
 import psycopg
 from psycopg.rows import TupleRow
 
+from infrastructure.database import OWNER_ROLE
+
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 ROLES_FILE: Final = "0001_roles.sql"
-OWNER_ROLE: Final = "link_owner"
 
 _LOCK_KEY: Final = 7310581
 _TABLE: Final = """

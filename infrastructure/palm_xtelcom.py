@@ -111,6 +111,10 @@ class _Added(msgspec.Struct):
     palm_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,128}\Z")]
 
 
+class _Deleted(msgspec.Struct):
+    deleted: bool = True
+
+
 class _Rejected(msgspec.Struct):
     hints: list[str] = []
 
@@ -175,14 +179,19 @@ class XTelcomPalmVerifier:
 
     async def delete(
         self, tenant_key: str, palm_ref: PalmRef, *, deadline_s: float
-    ) -> Literal["deleted", "not_supported"]:
-        """Have a template destroyed; `not_supported` when the vendor has no such call."""
+    ) -> Literal["deleted", "absent", "not_supported"]:
+        """Have a template destroyed. The vendor has no such call when it answers 404, 405 or 501.
+
+        An answer that says not whether there was a template is an answer all the same.
+        """
         body = _json.encode(_Delete(_user_id(tenant_key, palm_ref)))
         answer = await self._ask("POST", "/KZ/delete", body, deadline_s)
         if answer.status in (404, 405, 501):
             return "not_supported"
-        _require_ok(_envelope(answer))
-        return "deleted"
+        envelope = _envelope(answer)
+        _require_ok(envelope)
+        said = _Deleted() if envelope.data is None else _read(envelope, _Deleted)
+        return "deleted" if said.deleted else "absent"
 
     async def probe(self, *, deadline_s: float) -> VendorHealth:
         """Whether the vendor answers at all, and how fast; for its health monitor."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Final
 
 import msgspec
 
@@ -17,12 +16,14 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.palm_intake import PalmIntake
 from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
+from application.templates import Templates
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
@@ -37,10 +38,10 @@ from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
-from infrastructure.event_log.tail import Tail
+from infrastructure.event_log.tail import Tail, caught_up
 from infrastructure.ids import RandomIds
+from infrastructure.key_file import KeyFile
 from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
@@ -52,10 +53,11 @@ from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
 from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
-from infrastructure.projections.reads import BoundDevices, TenantReads
+from infrastructure.projections.reads import BoundDevices, LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.services import Services
 from interfaces.measured import (
@@ -69,8 +71,6 @@ from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
-
-CATCH_UP_S: Final = 30.0
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
@@ -98,12 +98,12 @@ class Platform:
         for the system's."""
         self._given_limiter = limiter
         self.settings = settings
-        self._dsn = dsn
+        self.dsn = dsn
         self._redis_url = redis_url
         self._stack = AsyncExitStack()
         self.clock: Clock = clock or SystemClock()
         self.ids = RandomIds(self.clock)
-        self.keyring = Keyring.at(settings.key_file)
+        self.key_file = KeyFile(settings.key_file, make=not settings.key_file_given)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
         self.metrics = Metrics()
@@ -121,20 +121,23 @@ class Platform:
         await self._stack.aclose()
 
     async def _open(self) -> None:
-        await tables.ensure(self._dsn, list(READ_MODELS))
+        await tables.ensure(self.dsn, list(READ_MODELS))
         self.app_pool = await self._pool(APP_ROLE)
         self.projector_pool = await self._pool(PROJECTOR_ROLE)
         self.log = await PostgresEventLog.open(
-            self._dsn, self.mapper, on_commit=Appends(self.metrics)
+            self.dsn, self.mapper, on_commit=Appends(self.metrics)
         )
         self._stack.push_async_callback(self.log.close)
         revoked_up_to = await self._restore_revocations()
-        self.tail = Tail(self._dsn, self.mapper, after=revoked_up_to)
+        self.tail = Tail(self.dsn, self.mapper, after=revoked_up_to)
+        self.end = LogEnd(self.tail, self.projector_pool)
         self.streams = StreamCache(self.log, self.tail)
         self.tail.subscribe(self._note_revocations)
-        self.runner = ProjectionRunner(self._dsn, self.log, self.projector_pool)
+        self.runner = ProjectionRunner(self.dsn, self.log, self.projector_pool)
         self.tail.subscribe(self.runner.heard)
-        self.digests = Digests(self._dsn, self.log)
+        self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
+        self.tenant_keys = TenantKeys(self.key_file)
+        self.digests = Digests(self.dsn, self.log)
         self.digester = Digester(
             self.digests,
             self.projector_pool,
@@ -156,12 +159,7 @@ class Platform:
         """Start the tail and wait until it is at the end: from then on states may be cached."""
         await self.tail.start()
         self._stack.push_async_callback(self.tail.close)
-        async with self.projector_pool.connection() as connection:
-            cursor = await connection.execute("SELECT coalesce(max(position), 0) FROM events")
-            found = await cursor.fetchone()
-        end: int = found[0] if found is not None else 0
-        if not await self.tail.wait_for(end, CATCH_UP_S):
-            raise TimeoutError("the event log's tail did not come to the end in time")
+        await caught_up(self.tail, await self.end.position())
 
     async def project(self) -> None:
         """Keep the read models up to date in this process."""
@@ -171,7 +169,7 @@ class Platform:
             await self._stack.enter_async_context(self.digester)
 
     async def _pool(self, role: str) -> Pool:
-        opened = pool(self._dsn, role)
+        opened = pool(self.dsn, role)
         await opened.open(wait=True, timeout=10)
         self._stack.push_async_callback(opened.close)
         return opened
@@ -227,8 +225,10 @@ class Platform:
         outside = self._outside()
         measure_breakers(self.metrics, outside.products)
         canonical = JcsCanonicalJSON()
-        reads = TenantReads(self.app_pool, self.runner)
+        self.reads = reads = TenantReads(self.app_pool, self.runner, self.end)
         grants = PostgresEnrollmentGrants(self.app_pool)
+        templates = Templates(log, outside.palms, ids)
+        intake = PalmIntake(log, outside.palms, templates, clock, ids)
         codes = PairingCodes(self.keyring)
         decisions = Decisions(
             log,
@@ -252,16 +252,14 @@ class Platform:
             ),
             devices=devices,
             pairings=Pairings(log, devices, self.authority, limiter, codes, clock),
-            linked_services=LinkedServices(
-                log, outside.egress, BoundDevices(reads, self.projector_pool), ids
-            ),
+            linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, self.end), ids),
             sign_ups=SignUps(
                 log,
                 self.streams,
                 PostgresOtpChallenges(self.app_pool, self.keyring),
                 grants,
                 outside.otp_sender,
-                PostgresPersonalData(self.app_pool, self.keyring),
+                PostgresPersonalData(self.app_pool, self.tenant_keys, self.keyring),
                 E164PhoneNumbers(),
                 limiter,
                 self.keyring,
@@ -270,7 +268,7 @@ class Platform:
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
             accesses=PersonalDataAccesses(log, ids),
-            enrollments=Enrollments(log, self.streams, outside.palms, grants, clock, ids),
+            enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
             broker=Broker(
                 log,
                 self.streams,

@@ -14,12 +14,12 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from infrastructure.durability import assert_durable
 from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import DeviceTls, public_context
 from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
-from infrastructure.postgres_settings import assert_durable
 from interfaces.composition import Platform
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal

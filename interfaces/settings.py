@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path
     key_file: Path
+    key_file_given: bool
     database_url: str | None
     postgres_port: int | None
     redis_url: str | None
@@ -93,6 +94,7 @@ def read(env: Environment) -> Settings:
     return Settings(
         data_dir=data_dir,
         key_file=Path(key_file) if key_file else data_dir / "keys" / "master.key",
+        key_file_given=key_file is not None,
         database_url=_server_url(env, "LINK_DATABASE_URL", ("postgresql", "postgres")),
         postgres_port=_postgres_port(env),
         redis_url=_server_url(env, "LINK_REDIS_URL", ("redis", "rediss", "unix")),

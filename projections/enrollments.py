@@ -11,6 +11,11 @@ from domain.enrollment import (
     EnrollmentFailed,
     EnrollmentRejected,
     EnrollmentStarted,
+    EnrollmentTemplateArrivedLate,
+    EnrollmentTemplateRemovalDelayed,
+    EnrollmentTemplateRemoved,
+    RemovalDelay,
+    Template,
 )
 from domain.events import Recorded
 from domain.folding import UnexpectedEvent
@@ -36,9 +41,13 @@ DDL: Final = """
         hints         text[]      NOT NULL,
         consent_version text,
         started_at    timestamptz NOT NULL,
-        ended_at      timestamptz
+        ended_at      timestamptz,
+        template      text        NOT NULL,
+        removal_delayed_by text,
+        template_removed_at timestamptz
     );
     CREATE INDEX enrollments_listing ON enrollments (tenant_id, position);
+    CREATE INDEX enrollments_removing ON enrollments (palm_ref) WHERE template = 'removing';
     CREATE INDEX enrollments_user ON enrollments (tenant_id, user_id, position);
 """
 
@@ -63,6 +72,9 @@ class EnrollmentRow(msgspec.Struct, frozen=True, kw_only=True):
     consent_version: str | None
     started_at: datetime
     ended_at: datetime | None
+    template: Template
+    removal_delayed_by: RemovalDelay | None
+    template_removed_at: datetime | None
 
 
 def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
@@ -84,30 +96,53 @@ def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
             consent_version=event.consent_version,
             started_at=recorded.recorded_at,
             ended_at=None,
+            template="unknown",
+            removal_delayed_by=None,
+            template_removed_at=None,
         )
     if row is None:
         raise UnexpectedEvent(event)
     replace = msgspec.structs.replace
-    row = replace(
-        row,
-        version=recorded.version,
-        last_position=recorded.position,
-        ended_at=recorded.recorded_at,
-    )
+    row = replace(row, version=recorded.version, last_position=recorded.position)
+    ended_at = recorded.recorded_at
     match event:
         case EnrollmentCompleted():
-            return replace(row, status="completed")
+            return replace(row, status="completed", ended_at=ended_at, template="kept")
         case EnrollmentRejected():
-            return replace(row, status="rejected", reason=event.reason, hints=event.hints)
+            return replace(
+                row,
+                status="rejected",
+                reason=event.reason,
+                hints=event.hints,
+                ended_at=ended_at,
+                template="removing" if event.template_left else "none",
+            )
         case EnrollmentFailed():
-            return replace(row, status="failed", reason=event.reason)
+            return replace(
+                row,
+                status="failed",
+                reason=event.reason,
+                ended_at=ended_at,
+                template="removing" if event.template_left else "none",
+            )
+        case EnrollmentTemplateArrivedLate():
+            return replace(row, template="removing", template_removed_at=None)
+        case EnrollmentTemplateRemovalDelayed():
+            return replace(row, removal_delayed_by=event.reason)
+        case EnrollmentTemplateRemoved():
+            return replace(
+                row,
+                template="removed",
+                removal_delayed_by=None,
+                template_removed_at=recorded.recorded_at,
+            )
         case other:
             raise UnexpectedEvent(other)
 
 
 READ_MODEL: Final = ReadModel(
     name="enrollments",
-    version=1,
+    version=2,
     tables=("enrollments",),
     ddl=DDL,
     listens_to=get_args(EnrollmentEvent),

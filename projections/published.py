@@ -16,6 +16,9 @@ from domain.enrollment import (
     EnrollmentFailed,
     EnrollmentRejected,
     EnrollmentStarted,
+    EnrollmentTemplateArrivedLate,
+    EnrollmentTemplateRemovalDelayed,
+    EnrollmentTemplateRemoved,
 )
 from domain.events import DomainEvent
 from domain.linked_service import (
@@ -115,6 +118,13 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     EnrollmentCompleted: Published("enrollment", "enrollment_complete", "enrollment.complete"),
     EnrollmentRejected: Published("enrollment", "enrollment_rejected", None, "warning"),
     EnrollmentFailed: Published("enrollment", "enrollment_failed", None, "warning"),
+    EnrollmentTemplateArrivedLate: Published(
+        "enrollment", "enrollment_template_arrived_late", None, "warning"
+    ),
+    EnrollmentTemplateRemovalDelayed: Published(
+        "enrollment", "enrollment_template_removal_delayed", None, "warning"
+    ),
+    EnrollmentTemplateRemoved: Published("enrollment", "enrollment_template_removed"),
     TransactionReceived: Published("transaction", "device_transaction_received"),
     TransactionIdentified: Published("transaction", "device_transaction_identified"),
     TransactionAuthorizationRequested: Published("transaction", "device_transaction_authorizing"),

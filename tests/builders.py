@@ -191,6 +191,11 @@ enrollment_completed = Builder(enrollment.EnrollmentCompleted(vendor_palm_id="pa
 enrollment_rejected = Builder(
     enrollment.EnrollmentRejected(reason="low_quality", hints=("too_far", "too_dark"))
 )
+enrollment_template_arrived_late = Builder(enrollment.EnrollmentTemplateArrivedLate())
+enrollment_template_removal_delayed = Builder(
+    enrollment.EnrollmentTemplateRemovalDelayed(reason="palm_vendor_timeout")
+)
+enrollment_template_removed = Builder(enrollment.EnrollmentTemplateRemoved(vendor_answer="deleted"))
 enrollment_failed = Builder(
     enrollment.EnrollmentFailed(
         reason="palm_vendor_error", vendor_code=50000, vendor_message="Milvus error"

@@ -81,4 +81,9 @@ class PalmVerifier(Protocol):
 
     async def delete(
         self, tenant_key: str, palm_ref: PalmRef, *, deadline_s: float
-    ) -> Literal["deleted", "not_supported"]: ...
+    ) -> Literal["deleted", "absent", "not_supported"]:
+        """Destroy the template under our reference; asking again is safe.
+
+        `absent` when the vendor says that it has none, `not_supported` when it cannot delete.
+        """
+        ...

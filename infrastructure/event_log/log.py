@@ -22,6 +22,7 @@ from infrastructure.event_log.wire_arrays import UuidArray
 
 PAYLOAD_BYTES_MAX: Final = 64_512
 """A leaf of the transparency log holds 65,535 bytes (C2SP tlog-tiles), the envelope included."""
+ACTOR_BYTES_MAX: Final = 80
 
 
 class PostgresEventLog:
@@ -82,9 +83,11 @@ class PostgresEventLog:
 
         Raises StaleStream, CommitFailed, Unavailable (`overloaded`, `shutting_down`),
         UnknownEvent for an event outside the catalogue, and ValueError for a submission that
-        makes no sense: no events, too large an event, a stream named twice, a negative
-        expected version.
+        makes no sense: no events, too large an event, too long an actor, a stream named
+        twice, a negative expected version.
         """
+        if len(origin.actor.encode()) > ACTOR_BYTES_MAX:
+            raise ValueError(f"an actor of more than {ACTOR_BYTES_MAX} bytes")
         encode = self._mapper.encode
         events: list[EventRow] = []
         for part in appends:

@@ -21,7 +21,6 @@ from infrastructure.event_log.statements import Parameter, Statements
 
 _BACK_OFF_FIRST_S: Final = 0.01
 _BACK_OFF_MAX_S: Final = 0.5
-_CONNECT_TIMEOUT_S: Final = 5
 
 # A plan may outlive the small table that it was made for; every query of the log has an index.
 _PLANNING: Final = "-c enable_seqscan=off -c timezone=UTC"
@@ -45,7 +44,6 @@ class Session:
     def __init__(self, dsn: str, role: str, *, on_connect: LiteralString | None = None) -> None:
         given: dict[str, Any] = conninfo_to_dict(acting_as(dsn, role))
         given["options"] = f"{given['options']} {_PLANNING}"
-        given.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
         given["client_encoding"] = "UTF8"
         self._conninfo = make_conninfo("", **given)
         self._on_connect: LiteralString | None = on_connect

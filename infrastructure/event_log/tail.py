@@ -7,7 +7,7 @@ A busy log notifies for every commit: it is then looked at once in 25 ms, for ma
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import psycopg
 import structlog
@@ -24,7 +24,33 @@ Subscriber = Callable[[Sequence[Recorded]], None]
 _PAGE: Final = 500
 _READ_WITHIN_S: Final = 2.0
 
+STANDSTILL_S: Final = 30.0
+"""How long a tail that catches up may show no progress."""
+
 _log = structlog.get_logger(__name__)
+
+
+class CatchingUp(Protocol):
+    """What `caught_up` asks of a tail."""
+
+    @property
+    def position(self) -> int: ...
+
+    async def wait_for(self, position: int, timeout_s: float) -> bool: ...
+
+
+async def caught_up(tail: CatchingUp, end: int, *, standstill_s: float = STANDSTILL_S) -> None:
+    """Return once the tail has come to `end`, however far that is.
+
+    A read model whose position it began at may lag by any number of events; only a tail that
+    stands still for `standstill_s` is given up. Raises TimeoutError.
+    """
+    at = tail.position
+    while not await tail.wait_for(end, standstill_s):
+        if tail.position == at:
+            raise TimeoutError(f"the event log's tail stands still at {at}, before {end}")
+        at = tail.position
+        _log.info("tail_catching_up", position=at, end=end)
 
 
 class Tail:
@@ -75,7 +101,11 @@ class Tail:
         """Connect, fix the starting position, and follow. Raises psycopg.Error, ConnectionLost."""
         await self._session.open()
         if self._after is None:
-            rows = await self._session.fetch(LAST_POSITION, (), within_s=_READ_WITHIN_S)
+            try:
+                rows = await self._session.fetch(LAST_POSITION, (), within_s=_READ_WITHIN_S)
+            except BaseException:
+                await self._session.close()
+                raise
             self._position = rows[0][0]
         self._follower = asyncio.create_task(self._follow(), name="event log tail")
 

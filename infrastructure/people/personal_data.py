@@ -1,7 +1,8 @@
 """Names, mobiles and e-mails: each person's values under that person's own key, erasable.
 
-A person's key is 32 random bytes, wrapped by the keyring. Keys are read afresh for every call
-and cached nowhere, so that a destroyed key is gone from the moment its row is.
+A person's key is 32 random bytes, wrapped by the tenant's key, which the key-encryption key wraps.
+Keys are read afresh for every call and cached nowhere, so that a destroyed key is gone from the
+moment its row is.
 """
 
 import os
@@ -13,17 +14,19 @@ from domain.errors import Conflict
 from domain.ids import TenantId, UserId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.keyring import KEY_BYTES, Keyring, open_under, seal_under
+from infrastructure.tenant_keys import TenantKeys
 
 _FIRST_VERSION: Final = 1
+_BEFORE_TENANT_KEYS: Final = 0
 
 _KEY: Final[LiteralString] = """
-    SELECT key_version, wrapped_key FROM personal_keys
+    SELECT key_version, tenant_key_version, wrapped_key FROM personal_keys
     WHERE tenant_id = %s AND user_id = %s"""
 
 # Of several first writers one inserts; the others wait for it here and then read its key.
 _ADD_KEY: Final[LiteralString] = """
-    INSERT INTO personal_keys (tenant_id, user_id, key_version, wrapped_key)
-    VALUES (%s, %s, %s, %s)
+    INSERT INTO personal_keys (tenant_id, user_id, key_version, tenant_key_version, wrapped_key)
+    VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING"""
 
 _PUT: Final[LiteralString] = """
@@ -34,7 +37,7 @@ _PUT: Final[LiteralString] = """
         stored_at = excluded.stored_at"""
 
 _GET: Final[LiteralString] = """
-    SELECT k.key_version, k.wrapped_key, d.ciphertext
+    SELECT k.key_version, k.tenant_key_version, k.wrapped_key, d.ciphertext
     FROM personal_data AS d JOIN personal_keys AS k USING (tenant_id, user_id, key_version)
     WHERE d.tenant_id = %s AND d.user_id = %s AND d.field = %s"""
 
@@ -45,12 +48,14 @@ _DESTROY: Final[LiteralString] = """
 class PostgresPersonalData:
     """`PersonalData` over two tables: `personal_keys`, and `personal_data` which hangs off it.
 
-    Everything raises KeyringUnusable when a key or a value does not open: another keyring, or a
-    ciphertext that was moved to another row or field.
+    Everything raises KeyringUnusable when a key or a value does not open: another key-encryption
+    key, or a ciphertext that was moved to another row or field. `keyring` opens people's keys
+    from before tenants had keys.
     """
 
-    def __init__(self, pool: Pool, keyring: Keyring) -> None:
+    def __init__(self, pool: Pool, keys: TenantKeys, keyring: Keyring) -> None:
         self._pool = pool
+        self._keys = keys
         self._keyring = keyring
 
     async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None:
@@ -73,10 +78,10 @@ class PostgresPersonalData:
         async with tenant_scope(self._pool, tenant_id) as connection:
             found = await connection.execute(_GET, (tenant_id, user_id, field))
             row = await found.fetchone()
-        if row is None:
-            return None
-        version, wrapped, ciphertext = row
-        key = self._keyring.open(wrapped, _key_belongs_to(tenant_id, user_id, version))
+            if row is None:
+                return None
+            version, under, wrapped, ciphertext = row
+            key = await self._open_key(connection, tenant_id, user_id, version, under, wrapped)
         belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
         return open_under(key, ciphertext, belongs_to).decode()
 
@@ -94,19 +99,37 @@ class PostgresPersonalData:
     ) -> tuple[int, bytes]:
         row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
         if row is None:
-            wrapped = self._keyring.seal(
-                os.urandom(KEY_BYTES), _key_belongs_to(tenant_id, user_id, _FIRST_VERSION)
-            )
-            await connection.execute(_ADD_KEY, (tenant_id, user_id, _FIRST_VERSION, wrapped))
+            under, tenant_key = await self._keys.current(connection, tenant_id)
+            belongs_to = _key_belongs_to(tenant_id, user_id, _FIRST_VERSION, under)
+            wrapped = seal_under(tenant_key, os.urandom(KEY_BYTES), belongs_to)
+            await connection.execute(_ADD_KEY, (tenant_id, user_id, _FIRST_VERSION, under, wrapped))
             row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
         if row is None:
             raise Conflict("personal_key_destroyed")
-        version, wrapped = row
-        return version, self._keyring.open(wrapped, _key_belongs_to(tenant_id, user_id, version))
+        version, under, wrapped = row
+        return version, await self._open_key(
+            connection, tenant_id, user_id, version, under, wrapped
+        )
+
+    async def _open_key(
+        self,
+        connection: Connection,
+        tenant_id: TenantId,
+        user_id: UserId,
+        version: int,
+        under: int,
+        wrapped: bytes,
+    ) -> bytes:
+        belongs_to = _key_belongs_to(tenant_id, user_id, version, under)
+        if under == _BEFORE_TENANT_KEYS:
+            return self._keyring.open(wrapped, belongs_to)
+        tenant_key = await self._keys.version(connection, tenant_id, under)
+        return open_under(tenant_key, wrapped, belongs_to)
 
 
-def _key_belongs_to(tenant_id: TenantId, user_id: UserId, version: int) -> str:
-    return f"personal_keys.wrapped_key/{tenant_id}/{user_id}/{version}"
+def _key_belongs_to(tenant_id: TenantId, user_id: UserId, version: int, under: int) -> str:
+    place = f"personal_keys.wrapped_key/{tenant_id}/{user_id}/{version}"
+    return place if under == _BEFORE_TENANT_KEYS else f"{place}/{under}"
 
 
 def _value_belongs_to(tenant_id: TenantId, user_id: UserId, field: str, version: int) -> str:

@@ -17,22 +17,52 @@ class Positions(Protocol):
     async def wait(self, min_position: int, name: str, timeout_s: float) -> bool: ...
 
 
+class Follower(Protocol):
+    """What is asked of the log's tail."""
+
+    @property
+    def position(self) -> int: ...
+
+
+class LogEnd:
+    """Where the log ends; asked of the database only for a position that the tail has not seen."""
+
+    def __init__(self, tail: Follower, projector: Pool) -> None:
+        """`projector` is a pool of the role that may see the end of the whole log."""
+        self._tail = tail
+        self._projector = projector
+
+    async def is_before(self, position: int) -> bool:
+        """Whether nobody was ever given this position."""
+        return position > self._tail.position and position > await self.position()
+
+    async def position(self) -> int:
+        """The last position. Raises psycopg.Error."""
+        async with self._projector.connection() as connection:
+            found = await (await connection.execute(LAST_POSITION)).fetchone()
+        return found[0] if found is not None else 0
+
+
 class TenantReads:
     """Read models behind row-level security."""
 
-    def __init__(self, pool: Pool, positions: Positions) -> None:
+    def __init__(self, pool: Pool, positions: Positions, end: LogEnd) -> None:
         self._pool = pool
-        self._positions = positions
+        self.positions = positions
+        self._end = end
 
     def scope(self, tenant_id: TenantId) -> AbstractAsyncContextManager[Connection]:
         return tenant_scope(self._pool, tenant_id)
 
     async def wait(self, tenant_id: TenantId, name: str, position: int) -> bool:
-        """Whether the rows of this tenant show everything up to the position; waits for them.
+        """Whether the rows of this tenant show everything up to the position, waiting up to 5 s.
 
-        A read model that stands still for the tenant does not, however far it is for others.
+        A read model that stands still for the tenant does not, however far it is for others. A
+        position that nobody was given is not waited for.
         """
-        if not await self._positions.wait(position, name, WAIT_S):
+        if await self._end.is_before(position):
+            return False
+        if not await self.positions.wait(position, name, WAIT_S):
             return False
         async with self.scope(tenant_id) as connection:
             return not await halts.is_missing(connection, name, tenant_id, position)
@@ -45,15 +75,12 @@ class BoundDevices:
     is bound in the same instant is refused by the broker afterwards, and opens nothing.
     """
 
-    def __init__(self, reads: TenantReads, projector: Pool) -> None:
-        """`projector` is a pool of the role that may see the end of the whole log."""
+    def __init__(self, reads: TenantReads, end: LogEnd) -> None:
         self._reads = reads
-        self._projector = projector
+        self._end = end
 
     async def count(self, tenant_id: TenantId, product_key: str) -> int:
-        async with self._projector.connection() as connection:
-            found = await (await connection.execute(LAST_POSITION)).fetchone()
-        end: int = found[0] if found is not None else 0
+        end = await self._end.position()
         if not await self._reads.wait(tenant_id, devices.READ_MODEL.name, end):
             raise Unavailable("position_not_reached", retry_after_s=1)
         async with self._reads.scope(tenant_id) as connection:

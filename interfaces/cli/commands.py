@@ -11,6 +11,7 @@ from infrastructure.edge.listeners import new_event_loop
 from infrastructure.messages.inbox import Inbox
 from interfaces.cli.event_log import log
 from interfaces.cli.exit_codes import exit_code
+from interfaces.cli.keys import keys
 from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.read_models import projections
 from interfaces.cli.session import WrongArgument, configure_logging
@@ -81,7 +82,7 @@ def read_inbox(mobile: str, as_json: bool) -> None:
     facts(msgspec.to_builtins(message), as_json=as_json)
 
 
-for group in (tenants, clients, log, projections):
+for group in (tenants, clients, keys, log, projections):
     commands.add_command(group)
 
 

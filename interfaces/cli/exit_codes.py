@@ -6,16 +6,17 @@ import psycopg
 import rich_click as click
 
 from domain.errors import Refusal
+from infrastructure.durability import UnsafePostgres
 from infrastructure.edge.listeners import ListenerFailed
 from infrastructure.embedded.account import ServerUnusable
 from infrastructure.event_log.mapper import UnknownEvent
 from infrastructure.event_log.positions import LogGap
 from infrastructure.event_log.session import ConnectionLost
+from infrastructure.key_rotation import RotationRefused
 from infrastructure.keyring import KeyringUnusable
 from infrastructure.messages.sms_gateway import SmsGatewayMisconfigured
 from infrastructure.migrate import MigrationRefused
 from infrastructure.platform_ca import PlatformCAUnusable
-from infrastructure.postgres_settings import UnsafePostgres
 from infrastructure.projections.tables import ReadModelChanged
 from infrastructure.signing_keys import SigningKeyUnusable
 from interfaces.cli.output import notice
@@ -52,7 +53,7 @@ def exit_code(command: Callable[[], object]) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except (Refusal, WrongArgument) as error:
+    except (Refusal, WrongArgument, RotationRefused) as error:
         detail = getattr(error, "detail", None)
         notice(f"refused: {error}" + (f" ({detail})" if detail else ""))
         return 1

@@ -36,7 +36,10 @@ def internal(readiness: Readiness, metrics: Measurements, metrics_type: str) -> 
 
     async def ready() -> Answer:
         waiting_for = await readiness.unready()
-        body = msgspec.json.encode({"ready": not waiting_for, "waiting_for": waiting_for})
+        halted = None if waiting_for else await readiness.halted()
+        body = msgspec.json.encode(
+            {"ready": not waiting_for, "waiting_for": waiting_for, "halted_read_models": halted}
+        )
         return 503 if waiting_for else 200, JSON, body
 
     async def measured() -> Answer:

@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from application.permissions import SCOPES
 from interfaces.http.parameters import KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
-from interfaces.http.refusals import DEVICE, INTEGRATOR, Refusals, merged
+from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, Refusals, merged
 
 TITLE: Final = "Link Identity Platform"
 VERSION: Final = "0.1.0"
@@ -27,7 +27,8 @@ wants the client certificate from pairing (mutual TLS 1.3); the rest is on the p
 
 Every refusal is an RFC 9457 problem; branch on its `code`. The codes of each route stand with \
 its statuses. Any path may also answer 404 `not_found`, 405 `method_not_allowed` with `Allow`, \
-431 `headers_too_large` and 400 `malformed_http`. A 409, 429 or 503 says `retryable`.
+431 `headers_too_large` and 400 `malformed_http`. `retryable` says whether the same request may \
+succeed later; every 429 and 503 may.
 """
 
 BEARER: Final = "integrator"
@@ -93,10 +94,10 @@ def required_codes(handler: HTTPRouteHandler) -> Refusals:
     """Every documented refusal of a route: its own, and those of the door in front of it."""
     own = cast("Refusals", handler.opt.get("refusals", {}))
     if "permission" in handler.opt:
-        return merged(INTEGRATOR, own)
+        return merged(INTEGRATOR, own, UNAVAILABLE)
     if "device_operation" in handler.opt:
-        return merged(DEVICE, own)
-    return merged(own)
+        return merged(DEVICE, own, UNAVAILABLE)
+    return merged(own, UNAVAILABLE) if own else own
 
 
 def security(opt: Mapping[str, Any]) -> list[dict[str, list[str]]]:

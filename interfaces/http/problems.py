@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import msgspec
+import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -15,6 +16,9 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _log = structlog.get_logger(__name__)
 
+_LIMIT_EXCEEDED: Final = "54"
+"""SQLSTATE class of a value too large for the server: an OperationalError, and a bug of ours."""
+
 _HTTP_CODES: Final = {
     400: "invalid_request",
     401: "unauthenticated",
@@ -26,7 +30,10 @@ _HTTP_CODES: Final = {
     429: "rate_limited",
 }
 
-RETRYABLE: Final = frozenset({409, 429, 503})
+RETRYABLE: Final = frozenset({429, 503})
+RETRYABLE_CONFLICTS: Final = frozenset({"conflict", "request_in_progress"})
+"""Where the same request may well succeed later. Every other conflict stays until somebody changes
+something else."""
 
 CHALLENGES: Final = {
     "token_missing": 'Bearer realm="link-identity"',
@@ -93,7 +100,7 @@ def problem(
         error=code,
         request_id=request_id(request),
         detail=detail,
-        retryable=status in RETRYABLE,
+        retryable=status in RETRYABLE or code in RETRYABLE_CONFLICTS,
     )
     content = {**(extra or {}), **msgspec.to_builtins(document)}
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -120,6 +127,16 @@ def stale_stream(request: Request[Any, Any, Any], error: StaleStream) -> Respons
 def commit_failed(request: Request[Any, Any, Any], error: CommitFailed) -> Response[dict[str, Any]]:
     _log.error("commit_failed", request_id=request_id(request), error=str(error))
     return problem(request, 503, "commit_failed", "nobody knows yet", headers={"retry-after": "1"})
+
+
+def database_away(
+    request: Request[Any, Any, Any], error: psycopg.OperationalError | psycopg.InterfaceError
+) -> Response[dict[str, Any]]:
+    """No connection is free or to be had, or the one in use was lost; asking again is right."""
+    if (error.sqlstate or "").startswith(_LIMIT_EXCEEDED):
+        return unexpected(request, error)
+    _log.error("database_unavailable", request_id=request_id(request), error=type(error).__name__)
+    return problem(request, 503, "database_unavailable", headers={"retry-after": "1"})
 
 
 def http_exception(
@@ -151,6 +168,8 @@ HANDLERS: Final[dict[Any, Any]] = {
     Refusal: refusal,
     StaleStream: stale_stream,
     CommitFailed: commit_failed,
+    psycopg.OperationalError: database_away,
+    psycopg.InterfaceError: database_away,
     HTTPException: http_exception,
     Exception: unexpected,
 }

@@ -20,6 +20,11 @@ CONDITION: Final[Refusals] = {400: ("invalid_request",), 412: ("version_mismatch
 WRITE: Final[Refusals] = {409: ("conflict",), 503: ("commit_failed",)}
 SCAN: Final[Refusals] = {400: ("scan_invalid",), 415: ("unsupported_scan_format",)}
 
+UNAVAILABLE: Final[Refusals] = {
+    503: ("event_log_unavailable", "database_unavailable", "overloaded", "shutting_down"),
+}
+"""What every route may answer that asks the log or the database."""
+
 INTEGRATOR: Final[Refusals] = {
     401: ("token_missing", "token_invalid", "token_expired"),
     403: ("insufficient_scope",),

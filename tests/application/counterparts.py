@@ -34,6 +34,7 @@ class Palms:
         self.identify_raises: Exception | None = None
         self.enroll_raises: Exception | None = None
         self.delete_raises: Exception | None = None
+        self.can_delete = True
         self.before: Hook | None = None
         """Runs once, when the next call has left us and not arrived."""
         self.when_stored: Hook | None = None
@@ -62,11 +63,13 @@ class Palms:
 
     async def delete(
         self, tenant_key: str, palm_ref: PalmRef, *, deadline_s: float
-    ) -> Literal["deleted", "not_supported"]:
+    ) -> Literal["deleted", "absent", "not_supported"]:
         await self._spend("delete", deadline_s, self.delete_raises)
+        if not self.can_delete:
+            return "not_supported"
         self.deleted.append(palm_ref)
-        self.enrolled.pop((tenant_key, palm_ref), None)
-        return "deleted"
+        held = self.enrolled.pop((tenant_key, palm_ref), None)
+        return "absent" if held is None else "deleted"
 
     async def _spend(self, call: str, deadline_s: float, raises: Exception | None) -> None:
         self._trace.append(f"vendor {call}")

@@ -121,6 +121,16 @@ async def test_without_a_grant_nobody_consents_for_anybody(why: str) -> None:
     assert world.names(user_id) == before
 
 
+async def test_a_suspended_person_agrees_to_nothing() -> None:
+    world = World()
+    user_id = proved(world)
+    world.given(user_id, builders.user_suspended())
+    before = world.names(user_id)
+    with pytest.raises(Forbidden, match="user_suspended"):
+        await consent(world, user_id)
+    assert world.names(user_id) == before
+
+
 async def test_one_consent_sent_twice_at_once_is_one_in_every_order() -> None:
     async def scene() -> tuple[World, list[Coroutine[Any, Any, GrantedConsent]]]:
         world = World()

@@ -240,6 +240,22 @@ async def test_one_mobile_is_another_person_in_another_tenant() -> None:
     assert (await verify(world, challenged.challenge_id, at=there)).user_id != here.user_id
 
 
+async def test_a_suspended_person_proves_the_code_and_gets_nothing() -> None:
+    """Seen to fail before: a suspended person got a grant, and with it consent."""
+    world = World()
+    user_id = (await signed_up(world)).user_id
+    world.given(user_id, builders.user_suspended())
+    world.grants.until.clear()
+    world.clock.advance(RESEND_AFTER_S)
+    challenged = await sign_up(world)
+    for _ in range(2):
+        with pytest.raises(Forbidden, match="user_suspended"):
+            await verify(world, challenged.challenge_id)
+    assert world.grants.until == {}
+    world.given(user_id, builders.user_resumed())
+    assert (await verify(world, challenged.challenge_id)).user_id == user_id
+
+
 async def test_wrong_codes_are_counted_and_then_lock() -> None:
     world = World()
     challenged = await sign_up(world)

@@ -26,6 +26,7 @@ from application.enrollments import Enrollments
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.palm_intake import PalmIntake
 from application.ports import (
     CertificateRequest,
     EventLog,
@@ -38,6 +39,7 @@ from application.recognition import DeviceMatch, Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
+from application.templates import Templates
 from application.tenants import Tenants
 from domain import claim as k
 from domain import linked_service as ls
@@ -315,7 +317,15 @@ class World:
         )
 
     def enrollments(self) -> Enrollments:
-        return Enrollments(self.log, self.log, self.palms, self.grants, self.clock, self.ids)
+        return Enrollments(
+            self.log, self.log, self.palm_intake(), self.grants, self.clock, self.ids
+        )
+
+    def templates(self) -> Templates:
+        return Templates(self.log, self.palms, self.ids)
+
+    def palm_intake(self) -> PalmIntake:
+        return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)
 
     def linked_services(self) -> LinkedServices:
         return LinkedServices(self.log, self.egress, self.bound_devices, self.ids)

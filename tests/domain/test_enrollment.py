@@ -2,7 +2,16 @@
 
 import pytest
 
-from domain.enrollment import rebuild
+from domain.enrollment import (
+    EnrollmentTemplateArrivedLate,
+    EnrollmentTemplateRemovalDelayed,
+    EnrollmentTemplateRemoved,
+    Template,
+    delay_template_removal,
+    rebuild,
+    remove_template,
+    template_arrived_late,
+)
 from domain.events import DomainEvent
 from domain.folding import UnexpectedEvent
 from tests.builders import (
@@ -11,6 +20,9 @@ from tests.builders import (
     enrollment_failed,
     enrollment_rejected,
     enrollment_started,
+    enrollment_template_arrived_late,
+    enrollment_template_removal_delayed,
+    enrollment_template_removed,
 )
 from tests.spec import STREAM, TENANT, recorded
 
@@ -65,3 +77,61 @@ def test_an_enrolment_that_failed_begins_anew() -> None:
 def test_an_enrolment_cannot_end_before_it_began(stray: DomainEvent) -> None:
     with pytest.raises(UnexpectedEvent):
         rebuild(recorded(stray))
+
+
+LEFT = enrollment_failed(template_left=True)
+
+
+@pytest.mark.parametrize(
+    ("past", "template"),
+    [
+        ([], "unknown"),
+        ([enrollment_completed()], "kept"),
+        ([enrollment_rejected()], "none"),
+        ([enrollment_rejected(reason="duplicate_palm", template_left=True)], "removing"),
+        ([enrollment_failed()], "none"),
+        ([LEFT], "removing"),
+        ([LEFT, enrollment_template_removal_delayed()], "removing"),
+        ([LEFT, enrollment_template_removed()], "removed"),
+        (
+            [LEFT, enrollment_template_removed(), enrollment_template_arrived_late()],
+            "removing",
+        ),
+    ],
+)
+def test_what_the_vendor_has_follows_from_what_happened(
+    past: list[DomainEvent], template: Template
+) -> None:
+    enrollment = rebuild(recorded(enrollment_started(), *past))
+    assert enrollment is not None
+    assert enrollment.template == template
+
+
+def test_a_template_that_has_to_go_is_delayed_once_for_each_reason_and_removed_once() -> None:
+    left = rebuild(recorded(enrollment_started(), LEFT))
+    assert left is not None
+    assert template_arrived_late(left) == []
+    assert delay_template_removal(left, "not_supported") == [
+        EnrollmentTemplateRemovalDelayed(reason="not_supported")
+    ]
+    delayed = enrollment_template_removal_delayed(reason="not_supported")
+    held = rebuild(recorded(enrollment_started(), LEFT, delayed))
+    assert held is not None
+    assert delay_template_removal(held, "not_supported") == []
+    assert delay_template_removal(held, "palm_vendor_error") == [
+        EnrollmentTemplateRemovalDelayed(reason="palm_vendor_error")
+    ]
+    assert remove_template(held, "absent") == [EnrollmentTemplateRemoved(vendor_answer="absent")]
+    gone = rebuild(recorded(enrollment_started(), LEFT, delayed, enrollment_template_removed()))
+    assert gone is not None
+    assert gone.delayed_by is None
+    assert remove_template(gone, "absent") == delay_template_removal(gone, "not_supported") == []
+    assert template_arrived_late(gone) == [EnrollmentTemplateArrivedLate()]
+
+
+def test_a_palm_that_works_keeps_its_template() -> None:
+    completed = rebuild(recorded(enrollment_started(), enrollment_completed()))
+    assert completed is not None
+    assert remove_template(completed, "deleted") == []
+    assert delay_template_removal(completed, "not_supported") == []
+    assert template_arrived_late(completed) == []

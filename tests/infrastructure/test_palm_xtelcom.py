@@ -291,6 +291,25 @@ async def test_a_vendor_that_cannot_delete_says_so(status: int, outcome: str) ->
     assert await verifier(calls).delete(ACME, REF, deadline_s=1) == outcome
 
 
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        (None, "deleted"),
+        ({}, "deleted"),
+        ({"deleted": True}, "deleted"),
+        ({"deleted": False}, "absent"),
+    ],
+)
+async def test_a_vendor_says_whether_there_was_a_template(data: object, outcome: str) -> None:
+    calls = saying({"code": 0, "msg": "ok", "data": data})
+    assert await verifier(calls).delete(ACME, REF, deadline_s=1) == outcome
+
+
+async def test_a_deletion_answered_in_another_shape_failed() -> None:
+    with pytest.raises(PalmVendorFailed):
+        await verifier(saying({"code": 0, "data": {"deleted": 1}})).delete(ACME, REF, deadline_s=1)
+
+
 async def test_a_deletion_that_failed_is_not_reported_as_done() -> None:
     with pytest.raises(PalmVendorFailed):
         await verifier(saying({"code": 50000})).delete(ACME, REF, deadline_s=1)

@@ -35,6 +35,13 @@ def test_the_default_issuer_and_key_file_follow_what_is_set() -> None:
     settings = Settings.from_environment({"LINK_PUBLIC_PORT": "9443", "LINK_DATA_DIR": "/srv/link"})
     assert settings.issuer == "https://localhost:9443"
     assert settings.key_file == Path("/srv/link/keys/master.key")
+    assert not settings.key_file_given
+
+
+def test_a_key_file_that_is_named_is_not_one_to_be_made() -> None:
+    settings = Settings.from_environment({"LINK_KEY_FILE": "/etc/link/master.key"})
+    assert settings.key_file == Path("/etc/link/master.key")
+    assert settings.key_file_given
 
 
 def test_external_servers_end_development_mode() -> None:

@@ -17,6 +17,8 @@ from tests.builders import (
     enrollment_failed,
     enrollment_rejected,
     enrollment_started,
+    enrollment_template_removal_delayed,
+    enrollment_template_removed,
     linked_service_changed,
     linked_service_deleted,
     linked_service_registered,
@@ -114,6 +116,24 @@ async def test_an_enrolment_tried_again_begins_anew_in_its_old_place(stage: Stag
     assert row is not None
     assert (row.status, row.reason, row.ended_at) == ("started", None, None)
     assert (row.position, row.last_position) == (1, 3)
+
+
+async def test_an_enrolment_shows_what_becomes_of_the_template(stage: Stage) -> None:
+    await stage.record(PALM, enrollment_started(), enrollment_failed(template_left=True))
+    await stage.record(PALM, enrollment_template_removal_delayed(reason="not_supported"))
+    await stage.show(enrollments.READ_MODEL)
+    async with stage.as_tenant() as connection:
+        row = await enrollments.by_id(connection, TENANT, PALM)
+    assert row is not None
+    assert (row.template, row.removal_delayed_by) == ("removing", "not_supported")
+    ended_at = row.ended_at
+    await stage.record(PALM, enrollment_template_removed())
+    await stage.show(enrollments.READ_MODEL)
+    async with stage.as_tenant() as connection:
+        row = await enrollments.by_id(connection, TENANT, PALM)
+    assert row is not None
+    assert (row.status, row.template, row.removal_delayed_by) == ("failed", "removed", None)
+    assert (row.ended_at, row.template_removed_at is not None) == (ended_at, True)
 
 
 async def service(stage: Stage) -> linked_services.LinkedServiceRow | None:

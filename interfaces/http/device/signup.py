@@ -127,6 +127,7 @@ async def sign_up(data: JSONBody[SignUpBody], device: Device, services: Given) -
         BODY,
         WRITE,
         {
+            403: ("user_suspended",),
             404: ("challenge_not_found",),
             409: ("challenge_locked", "request_in_progress"),
             410: ("challenge_expired",),
@@ -165,7 +166,7 @@ async def verify(data: JSONBody[VerifyBody], device: Device, services: Given) ->
         BODY,
         WRITE,
         {
-            403: ("enrollment_not_granted",),
+            403: ("enrollment_not_granted", "user_suspended"),
             409: ("consent_version_outdated",),
             422: ("consent_type_invalid",),
         },

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from application.principals import IntegratorPrincipal
+from domain.enrollment import RemovalDelay, Template
 from domain.errors import NotFound
 from domain.ids import PalmRef, UserId, wire
 from domain.palm import Hand
@@ -70,6 +71,9 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One enrolment. `template` is what the vendor has of the palm: `unknown` until it has ended,
+    `none`, `kept` while the palm works, `removing` until the vendor says that it is `removed`."""
+
     palm_ref: FromPath[str]
     user_id: FromPath[str]
     device_id: FromPath[str]
@@ -80,6 +84,9 @@ class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
     consent_version: str | None
     started_at: datetime
     ended_at: datetime | None
+    template: Template
+    removal_delayed_by: RemovalDelay | None
+    template_removed_at: datetime | None
 
 
 class EnrollmentPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +131,9 @@ def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
         consent_version=row.consent_version,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        template=row.template,
+        removal_delayed_by=row.removal_delayed_by,
+        template_removed_at=row.template_removed_at,
     )
 
 

@@ -56,22 +56,9 @@ def test_the_golden_leaf_with_another_payload() -> None:
     payload=st.one_of(
         st.binary(max_size=60),
         st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.floats(allow_nan=False)).map(
-            msgspec.json.encode
+            lambda data: msgspec.json.encode({"v": 1, "data": data})
         ),
-        st.sampled_from(
-            (
-                b'{ "a" : 1 }',
-                b"{}",
-                b'{"a":1} ',
-                b' {"a":1}',
-                b'{"a":1},"v":{}',
-                b'{"a":"\xff"}',
-                b'{"a":1,"a":2}',
-                b"[]",
-                b'{"a":}',
-                b"",
-            )
-        ),
+        st.sampled_from((b'{"v": 1 }', b"{}", b'{"v":1} ', b' {"v":1}', b"[]", b"", b'{"v":')),
     ),
     name=st.text(max_size=8),
     actor=st.text(max_size=8),
@@ -84,7 +71,23 @@ def test_everything_comes_back(
     event = with_(payload=payload, name=name, actor=actor, recorded_at=at, position=position)
     leaf = l.encode(event)
     assert l.read(leaf) == event
-    assert list(msgspec.json.decode(leaf))[:1] == ["v"]
+    assert next(iter(msgspec.json.decode(leaf))) == "v"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"v":1},"payload":{"v":2}',
+        b'{"v":1},"position":{}',
+        b'{"v":"\xff"}',
+        b'{"v":1,}',
+        b'{"v":1}}',
+    ],
+)
+def test_a_payload_that_only_looks_like_one_makes_a_leaf_that_nobody_reads(payload: bytes) -> None:
+    """Nobody but the owner of the database could write such an event; it is found, not read."""
+    with pytest.raises(l.LeafMalformed):
+        l.read(l.encode(with_(payload=payload)))
 
 
 def test_the_zone_of_a_time_does_not_matter() -> None:
@@ -95,11 +98,11 @@ def test_the_zone_of_a_time_does_not_matter() -> None:
 
 
 def test_a_leaf_holds_65535_bytes() -> None:
-    room = 65_535 - len(l.encode(with_(payload=b'{"a":""}')))
-    longest = with_(payload=b'{"a":"%b"}' % (b"x" * room))
+    room = 65_535 - len(l.encode(with_(payload=b'{"v":""}')))
+    longest = with_(payload=b'{"v":"%b"}' % (b"x" * room))
     assert len(l.encode(longest)) == 65_535
     with pytest.raises(l.LeafTooLong):
-        l.encode(with_(payload=b'{"a":"%b"}' % (b"x" * (room + 1))))
+        l.encode(with_(payload=b'{"v":"%b"}' % (b"x" * (room + 1))))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,9 @@ def test_a_leaf_holds_65535_bytes() -> None:
         GOLDEN[:-1] + b',"more":1}',
         GOLDEN[:-1] + b',"payload_base64":"AP8="}',
         GOLDEN.replace(b'"payload":{"v":1,"data":{"reason":"lost"}}', b'"payload_base64":"AP8"'),
-        GOLDEN.replace(b'"payload":{"v":1,"data":{"reason":"lost"}}', b'"payload_base64":"e30="'),
+        GOLDEN.replace(
+            b'"payload":{"v":1,"data":{"reason":"lost"}}', b'"payload_base64":"eyJ2IjoxfQ=="'
+        ),
     ],
 )
 def test_any_other_spelling_is_no_leaf(leaf: bytes) -> None:

@@ -13,7 +13,7 @@ from domain.events import Recorded, StreamAppend
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 from infrastructure.event_log.positions import LogGap, page
-from infrastructure.event_log.tail import Tail
+from infrastructure.event_log.tail import Tail, caught_up
 from tests.infrastructure.event_log.fault_proxy import FaultProxy
 from tests.infrastructure.event_log.notes import MAPPER, A, Noted, Struck, notes, origin
 from tests.infrastructure.event_log.test_lost_connection import BACKENDS
@@ -196,3 +196,47 @@ def test_a_missing_position_is_an_error_and_not_a_step() -> None:
     assert page(MAPPER, [row], 2).last == 3
     with pytest.raises(LogGap, match="position 2 is missing"):
         page(MAPPER, [row], 1)
+
+
+class FarBehind:
+    """A tail that comes nearer by ten with every wait, and then stands."""
+
+    def __init__(self, *, stands_at: int) -> None:
+        self.position = 0
+        self._stands_at = stands_at
+
+    async def wait_for(self, position: int, timeout_s: float) -> bool:
+        del timeout_s
+        self.position = min(self.position + 10, self._stands_at)
+        return self.position >= position
+
+
+async def test_catching_up_may_take_any_time_while_it_moves() -> None:
+    """A process whose read model lagged far once gave up after 30 s, and could never start."""
+    tail = FarBehind(stands_at=10_000)
+    await caught_up(tail, 10_000, standstill_s=0)
+    assert tail.position == 10_000
+
+
+async def test_a_tail_that_stands_still_is_given_up() -> None:
+    with pytest.raises(TimeoutError, match="stands still at 50, before 100"):
+        await caught_up(FarBehind(stands_at=50), 100, standstill_s=0)
+
+
+async def test_a_start_that_fails_leaves_no_connection(database: str) -> None:
+    """Its session stayed open before, where nobody could close it."""
+    with psycopg.connect(database) as connection:
+        connection.execute("REVOKE SELECT ON events FROM link_projector")
+    tail = Tail(f"{database} application_name=a_tail_that_may_not", MAPPER)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await tail.start()
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as watching,
+    ):
+        found: object = True
+        while found:
+            cursor = await watching.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'a_tail_that_may_not'"
+            )
+            found = await cursor.fetchall()

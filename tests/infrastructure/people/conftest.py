@@ -1,13 +1,16 @@
 """A pool of the application's role and a keyring, for what is kept about people."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from infrastructure import database as connections
 from infrastructure.database import Pool
+from infrastructure.key_file import KeyFile
 from infrastructure.keyring import Keyring
+from infrastructure.tenant_keys import TenantKeys
 
 
 @pytest.fixture
@@ -19,6 +22,16 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def keyring() -> Keyring:
     return Keyring(bytes(range(32)))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "master.key")
+
+
+@pytest.fixture
+def tenant_keys(key_file: KeyFile) -> TenantKeys:
+    return TenantKeys(key_file)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.rate_limits import RedisRateLimiter
+from infrastructure.tenant_keys import TenantKeys
 
 TENANT, DEVICE, SARA = TenantId(uuid4()), DeviceId(uuid4()), UserId(uuid4())
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -86,7 +87,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-async def sign_up(pool: Pool, keyring: Keyring, redis_url: str) -> None:
+async def sign_up(pool: Pool, keys: TenantKeys, keyring: Keyring, redis_url: str) -> None:
     """All that happens to a mobile, a code and a secret, in the order of a real sign-up."""
     challenges = PostgresOtpChallenges(pool, keyring)
     limiter = RedisRateLimiter(redis_url, keyring)
@@ -106,7 +107,7 @@ async def sign_up(pool: Pool, keyring: Keyring, redis_url: str) -> None:
     attempt = await challenges.attempt(TENANT, DEVICE, challenge.id, code_digest, NOW)
     assert attempt.destination == MOBILE
     await challenges.conclude(TENANT, challenge.id, SARA)
-    people = PostgresPersonalData(pool, keyring)
+    people = PostgresPersonalData(pool, keys, keyring)
     await people.store(TENANT, SARA, "mobile", MOBILE)
     assert await people.read(TENANT, SARA, "mobile") == MOBILE
     await PostgresEnrollmentGrants(pool).open(TENANT, DEVICE, SARA, NOW)
@@ -129,6 +130,7 @@ async def fail_to_send() -> None:
 
 async def test_no_table_and_no_redis_key_and_no_log_line_holds_a_canary(
     pool: Pool,
+    tenant_keys: TenantKeys,
     keyring: Keyring,
     admin: Connection,
     redis: Redis,
@@ -137,7 +139,7 @@ async def test_no_table_and_no_redis_key_and_no_log_line_holds_a_canary(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with capture_logs() as logs:
-        await sign_up(pool, keyring, redis_url)
+        await sign_up(pool, tenant_keys, keyring, redis_url)
         await fail_to_send()
     dumps = await every_table(admin)
     for table in ("personal_data", "otp_challenges", "client_secrets", "key_material"):
@@ -155,9 +157,15 @@ async def test_no_table_and_no_redis_key_and_no_log_line_holds_a_canary(
     [MOBILE.encode(), MOBILE.encode().hex().encode(), base64.b64encode(MOBILE.encode())],
 )
 async def test_the_scan_finds_a_canary_in_whatever_column_it_stands(
-    pool: Pool, keyring: Keyring, admin: Connection, redis: Redis, redis_url: str, kept: bytes
+    pool: Pool,
+    tenant_keys: TenantKeys,
+    keyring: Keyring,
+    admin: Connection,
+    redis: Redis,
+    redis_url: str,
+    kept: bytes,
 ) -> None:
-    await sign_up(pool, keyring, redis_url)
+    await sign_up(pool, tenant_keys, keyring, redis_url)
     await admin.execute("UPDATE otp_challenges SET destination_digest = %s", (kept.decode(),))
     await admin.execute("UPDATE personal_data SET ciphertext = %s", (b"\0" + kept,))
     await redis.set("planted", kept)

@@ -1,7 +1,7 @@
 """Each person's values open under that person's key, in their own place, until it is destroyed."""
 
 import asyncio
-import os
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,8 +10,10 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.key_file import KeyFile
+from infrastructure.keyring import Keyring, KeyringUnusable, seal_under
 from infrastructure.people.personal_data import PostgresPersonalData
+from infrastructure.tenant_keys import TenantKeys
 
 TENANT = TenantId(uuid4())
 OTHER_TENANT = TenantId(uuid4())
@@ -20,8 +22,8 @@ OMAR = UserId(uuid4())
 
 
 @pytest.fixture
-def people(pool: Pool, keyring: Keyring) -> PostgresPersonalData:
-    return PostgresPersonalData(pool, keyring)
+def people(pool: Pool, tenant_keys: TenantKeys, keyring: Keyring) -> PostgresPersonalData:
+    return PostgresPersonalData(pool, tenant_keys, keyring)
 
 
 async def test_a_value_reads_back_and_a_later_one_replaces_it(
@@ -104,10 +106,12 @@ async def test_a_person_given_another_ones_key_and_value_does_not_open(
         await people.read(TENANT, SARA, "mobile")
 
 
-async def test_another_keyring_opens_nothing(people: PostgresPersonalData, pool: Pool) -> None:
+async def test_another_key_encryption_key_opens_nothing(
+    people: PostgresPersonalData, pool: Pool, keyring: Keyring, tmp_path: Path
+) -> None:
     await people.store(TENANT, SARA, "mobile", "+966500000001")
-    stranger = PostgresPersonalData(pool, Keyring(os.urandom(32)))
-    with pytest.raises(KeyringUnusable):
+    stranger = PostgresPersonalData(pool, TenantKeys(KeyFile(tmp_path / "other.key")), keyring)
+    with pytest.raises(KeyringUnusable, match=r"other\.key does not hold"):
         await stranger.read(TENANT, SARA, "mobile")
 
 
@@ -157,6 +161,42 @@ async def test_a_ciphertext_put_back_from_a_backup_stays_shut_after_the_destruct
         await people.read(TENANT, SARA, "mobile")
 
 
+async def test_a_person_moved_to_another_tenants_key_does_not_open(
+    people: PostgresPersonalData, admin: Connection
+) -> None:
+    await people.store(TENANT, SARA, "mobile", "+966500000001")
+    await people.store(OTHER_TENANT, OMAR, "mobile", "+966500000002")
+    await admin.execute(
+        "UPDATE tenant_keys SET wrapped_key = (SELECT wrapped_key FROM tenant_keys"
+        " WHERE tenant_id = %(other)s) WHERE tenant_id = %(tenant)s",
+        {"other": OTHER_TENANT, "tenant": TENANT},
+    )
+    with pytest.raises(KeyringUnusable, match=rf"tenant_keys\.wrapped_key/{TENANT}/1"):
+        await people.read(TENANT, SARA, "mobile")
+    assert await people.read(OTHER_TENANT, OMAR, "mobile") == "+966500000002"
+
+
+async def test_a_persons_key_from_before_tenants_had_keys_still_opens(
+    people: PostgresPersonalData, keyring: Keyring, admin: Connection
+) -> None:
+    key = bytes(range(32))
+    wrapped = keyring.seal(key, f"personal_keys.wrapped_key/{TENANT}/{SARA}/1")
+    place = f"personal_data.ciphertext/mobile/{TENANT}/{SARA}/1"
+    await admin.execute(
+        "INSERT INTO personal_keys (tenant_id, user_id, key_version, wrapped_key)"
+        " VALUES (%s, %s, 1, %s)",
+        (TENANT, SARA, wrapped),
+    )
+    await admin.execute(
+        "INSERT INTO personal_data (tenant_id, user_id, field, key_version, ciphertext)"
+        " VALUES (%s, %s, 'mobile', 1, %s)",
+        (TENANT, SARA, seal_under(key, b"+966500000001", place)),
+    )
+    await people.store(TENANT, SARA, "email", "sara@example.com")
+    assert await people.read(TENANT, SARA, "mobile") == "+966500000001"
+    assert await people.read(TENANT, SARA, "email") == "sara@example.com"
+
+
 class _DestroyedWhileStoring(PostgresPersonalData):
     """Erases the person at the worst moment: after the key was read, before the value lands."""
 
@@ -169,11 +209,16 @@ class _DestroyedWhileStoring(PostgresPersonalData):
 
 
 async def test_a_value_that_arrives_during_the_erasure_is_not_kept(
-    people: PostgresPersonalData, pool: Pool, keyring: Keyring, admin: Connection
+    people: PostgresPersonalData,
+    pool: Pool,
+    tenant_keys: TenantKeys,
+    keyring: Keyring,
+    admin: Connection,
 ) -> None:
     await people.store(TENANT, SARA, "mobile", "+966500000001")
+    erasing = _DestroyedWhileStoring(pool, tenant_keys, keyring)
     with pytest.raises(Conflict) as refused:
-        await _DestroyedWhileStoring(pool, keyring).store(TENANT, SARA, "email", "s@example.com")
+        await erasing.store(TENANT, SARA, "email", "s@example.com")
     assert refused.value.code == "personal_key_destroyed"
     left = await admin.execute("SELECT 1 FROM personal_data UNION SELECT 1 FROM personal_keys")
     assert await left.fetchall() == []

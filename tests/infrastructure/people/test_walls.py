@@ -12,8 +12,9 @@ TENANT_TABLES = {
     "otp_challenges",
     "personal_data",
     "personal_keys",
+    "tenant_keys",
 }
-TABLES = TENANT_TABLES | {"key_material"}
+TABLES = TENANT_TABLES | {"key_encryption_keys", "key_material"}
 
 
 async def test_the_owner_is_not_the_application_and_row_level_security_binds_both(
@@ -38,10 +39,12 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
     assert dict(await rows.fetchall()) == {
         "client_secrets": "DELETE INSERT SELECT",
         "enrollment_grants": "INSERT SELECT UPDATE",
+        "key_encryption_keys": "INSERT SELECT",
         "key_material": "INSERT SELECT",
         "otp_challenges": "DELETE INSERT SELECT",
         "personal_data": "INSERT SELECT UPDATE",
         "personal_keys": "DELETE INSERT SELECT",
+        "tenant_keys": "INSERT SELECT",
     }
 
 

@@ -15,7 +15,7 @@ from infrastructure.projections.batch import take_in
 from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.positions import Standing
 from infrastructure.projections.projector import Pace
-from infrastructure.projections.reads import TenantReads
+from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.rebuild import RebuildHalted, rebuild
 from infrastructure.projections.runner import ProjectionRunner
 from projections import devices, revoked_certificates, users
@@ -200,6 +200,12 @@ async def test_a_halt_outlives_the_process_and_several_may_halt(stage: Stage) ->
         assert await told(stage) == 7
 
 
+class SeenAll:
+    """A tail that no position is beyond."""
+
+    position = 2**63 - 1
+
+
 async def test_a_read_that_demands_a_position_is_refused_to_the_halted_tenant_alone(
     stage: Stage,
 ) -> None:
@@ -208,7 +214,7 @@ async def test_a_read_that_demands_a_position_is_refused_to_the_halted_tenant_al
     await register(stage, 100, 101, OTHER_TENANT)
     async with stage.runner(model) as runner:
         await halted_for(runner, model, TENANT)
-        reads = TenantReads(stage.app, runner)
+        reads = TenantReads(stage.app, runner, LogEnd(SeenAll(), stage.projector))
         assert await reads.wait(OTHER_TENANT, "devices", stage.last)
         assert await reads.wait(TENANT, "devices", 1)
         assert not await reads.wait(TENANT, "devices", 2)

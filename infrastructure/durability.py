@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 from psycopg.rows import TupleRow
 
 SERVER_VERSION_MIN: Final = 15
@@ -33,13 +33,11 @@ class UnsafePostgres(Exception):
 
 
 def assert_durable(connection: Connection[TupleRow]) -> None:
-    """Raises UnsafePostgres. For commands that work synchronously, such as `migrate`."""
-    _refuse(connection.execute(_SHOW, (list(REQUIRED),)).fetchall())
-
-
-async def assert_durable_async(connection: AsyncConnection[TupleRow]) -> None:
-    """Raises UnsafePostgres. For the start of a serving process."""
-    _refuse(await (await connection.execute(_SHOW, (list(REQUIRED),))).fetchall())
+    """Raises UnsafePostgres."""
+    rows = connection.execute(_SHOW, (list(REQUIRED),)).fetchall()
+    found_wrong = complaints(rows[0][0], {name: found for _, name, found in rows})
+    if found_wrong:
+        raise UnsafePostgres("; ".join(found_wrong))
 
 
 def complaints(version: int, settings: Mapping[str, str | None]) -> list[str]:
@@ -53,9 +51,3 @@ def complaints(version: int, settings: Mapping[str, str | None]) -> list[str]:
         if found is not None and found not in wanted:
             found_wrong.append(f"{name} is {found!r}, wanted {' or '.join(sorted(wanted))}")
     return found_wrong
-
-
-def _refuse(rows: list[TupleRow]) -> None:
-    found_wrong = complaints(rows[0][0], {name: found for _, name, found in rows})
-    if found_wrong:
-        raise UnsafePostgres("; ".join(found_wrong))

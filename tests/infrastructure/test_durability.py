@@ -3,22 +3,19 @@
 import psycopg
 import pytest
 
-from infrastructure.postgres_settings import (
+from infrastructure.durability import (
     REQUIRED,
     UnsafePostgres,
     assert_durable,
-    assert_durable_async,
     complaints,
 )
 
 SAFE = {name: min(values) for name, values in REQUIRED.items()}
 
 
-async def test_the_embedded_server_is_safe(database: str) -> None:
+def test_the_embedded_server_is_safe(database: str) -> None:
     with psycopg.connect(database) as connection:
         assert_durable(connection)
-    async with await psycopg.AsyncConnection.connect(database) as connection_async:
-        await assert_durable_async(connection_async)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +27,7 @@ async def test_the_embedded_server_is_safe(database: str) -> None:
         ("ignore_checksum_failure", "on"),
     ],
 )
-async def test_a_session_that_weakens_durability_is_refused(
+def test_a_session_that_weakens_durability_is_refused(
     postgres_dsn: str, setting: str, value: str
 ) -> None:
     statement = f"SET {setting} = {value}".encode()
@@ -39,10 +36,6 @@ async def test_a_session_that_weakens_durability_is_refused(
         connection.execute(statement)
         with pytest.raises(UnsafePostgres, match=expected):
             assert_durable(connection)
-    async with await psycopg.AsyncConnection.connect(postgres_dsn) as connection_async:
-        await connection_async.execute(statement)
-        with pytest.raises(UnsafePostgres, match=expected):
-            await assert_durable_async(connection_async)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The commands of `link-identity keys`: make, show and rotate the key-encryption key."""
+
+import asyncio
+
+import rich_click as click
+
+from infrastructure.edge.listeners import new_event_loop
+from infrastructure.key_file import KeyFile, make_key_file
+from infrastructure.key_rotation import Rotated, rotate
+from interfaces.cli.output import facts, json_option, notice
+from interfaces.cli.session import WrongArgument
+from interfaces.process import prepare
+from interfaces.servers import servers
+from interfaces.settings import Settings
+
+
+@click.group()
+def keys() -> None:
+    """Make and rotate the key that wraps all others (docs/privacy.md)."""
+
+
+@keys.command("make")
+@json_option
+def make(as_json: bool) -> None:
+    """Make the file that LINK_KEY_FILE names, for a new database."""
+    path = Settings.from_environment().key_file
+    if not make_key_file(path):
+        raise WrongArgument(f"{path} is there already; it is never overwritten")
+    facts({"key_file": str(path), "key_id": KeyFile(path).ids()[0]}, as_json=as_json)
+
+
+@keys.command("show")
+@json_option
+def show(as_json: bool) -> None:
+    """Show the ids of the keys in the key file, the one that wraps first; never a key."""
+    path = Settings.from_environment().key_file
+    held = KeyFile(path, make=False).ids()
+    facts(
+        {"key_file": str(path), "key_ids": list(held) if as_json else ", ".join(held)},
+        as_json=as_json,
+    )
+
+
+@keys.command("prepare")
+@json_option
+def prepare_key(as_json: bool) -> None:
+    """Put a new key first in the key file; `rotate --prepared` begins to use it."""
+    held = KeyFile(Settings.from_environment().key_file, make=False)
+    facts({"key_id": held.add()}, as_json=as_json)
+
+
+@keys.command("rotate")
+@click.option("--prepared", is_flag=True, help="Use the first key of the key file, make none.")
+@click.option("--keep-old", is_flag=True, help="Leave the old key in the key file.")
+@json_option
+def rotate_key(prepared: bool, keep_old: bool, as_json: bool) -> None:
+    """Wrap every tenant's key by a new key-encryption key while the platform serves.
+
+    Begun and cut off, it is finished by running it again.
+    """
+    settings = Settings.from_environment()
+    keeper = KeyFile(settings.key_file, make=False)
+
+    async def run(dsn: str) -> Rotated:
+        return await rotate(
+            dsn,
+            keeper,
+            prepared=prepared,
+            keep_old=keep_old,
+            progress=lambda done: None if as_json else notice(f"{done} keys wrapped anew"),
+        )
+
+    with servers(settings, notice) as found:
+        prepare(found)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            rotated = runner.run(run(found.dsn))
+    facts(
+        {
+            "key_id": rotated.key_id,
+            "rewrapped": rotated.rewrapped,
+            "destroyed": list(rotated.destroyed) if as_json else ", ".join(rotated.destroyed),
+        },
+        as_json=as_json,
+    )
