@@ -15,6 +15,7 @@ Permission = Literal[
     "users.read",
     "enrollments.read",
     "audit.read",
+    "tenant.read",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -26,6 +27,7 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "users:read": frozenset({"users.read"}),
     "enrollments:read": frozenset({"enrollments.read"}),
     "audit:read": frozenset({"audit.read"}),
+    "tenant:read": frozenset({"tenant.read"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 

@@ -80,7 +80,10 @@ class TakeOvers:
         assert person is not None, "who was identified exists"
         refusal = outcomes.refusal(asked.tenant, person)
         if refusal is not None:
-            return outcomes.refused(person.id, refusal, moment, asked_before=True)
+            refused = outcomes.refused(person.id, refusal, moment, asked_before=True)
+            return msgspec.structs.replace(
+                refused, user_version=person.version, tenant_version=asked.tenant.version
+            )
         if service is None or service.status != "active":
             return outcomes.not_asked(
                 "linked_service_unavailable", service, moment, asked_before=True

@@ -13,6 +13,8 @@ from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.explanation import Explanations
+from application.history import History
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
@@ -36,6 +38,7 @@ from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
 from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
+from infrastructure.event_log.history import PostgresLogHistory
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail, caught_up
@@ -268,6 +271,9 @@ class Platform:
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
             accesses=PersonalDataAccesses(log, ids),
+            history=History(log, PostgresLogHistory(self.app_pool, self.mapper), clock),
+            explanations=Explanations(log),
+            tenants=Tenants(log, ids),
             enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
             broker=Broker(
                 log,

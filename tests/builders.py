@@ -304,6 +304,8 @@ transaction_refused = Builder(
         void_needed=False,
         decided_at=NOW + timedelta(milliseconds=860),
         total_ms=860.0,
+        user_version=4,
+        tenant_version=2,
     )
 )
 transaction_failed_closed = Builder(

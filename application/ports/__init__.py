@@ -28,7 +28,15 @@ from application.ports.devices import (
     IssuedCertificate,
     Revocations,
 )
-from application.ports.log import Appended, CommitFailed, EventLog, StaleStream, Streams
+from application.ports.log import (
+    Appended,
+    Beginning,
+    CommitFailed,
+    EventLog,
+    LogHistory,
+    StaleStream,
+    Streams,
+)
 from application.ports.palms import (
     Candidates,
     PalmQueryForbidden,
@@ -68,6 +76,7 @@ __all__ = [
     "AuthorizeFailed",
     "AuthorizeFailure",
     "Authorized",
+    "Beginning",
     "Candidates",
     "CanonicalJSON",
     "CertificateAuthority",
@@ -89,6 +98,7 @@ __all__ = [
     "IssuedCertificate",
     "IssuedToken",
     "LinkedServiceGateway",
+    "LogHistory",
     "OtpAttempt",
     "OtpChallenge",
     "OtpChallenges",

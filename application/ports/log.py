@@ -1,12 +1,13 @@
 """The event log, and states that are read from it."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from domain.events import Origin, Recorded, StreamAppend
+from domain.events import DomainEvent, Origin, Recorded, StreamAppend
 from domain.ids import TenantId
 
 S = TypeVar("S")
@@ -44,6 +45,51 @@ class EventLog(Protocol):
 
         Raises StaleStream when an expected version is wrong, CommitFailed when the outcome
         could not be learnt within the writer's deadline.
+        """
+        ...
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in the log a stream began."""
+
+    position: int
+    stream_id: UUID
+
+
+class LogHistory(Protocol):
+    """The past: where the log stood when, and what one tenant's part of it held by then."""
+
+    async def end(self) -> int:
+        """The last position of the whole log; 0 when nothing has happened."""
+        ...
+
+    async def position_at(self, moment: datetime) -> int:
+        """The last position recorded at or before `moment`; 0 before the first."""
+        ...
+
+    async def begun(
+        self,
+        tenant_id: TenantId,
+        begins_with: type[DomainEvent],
+        *,
+        after: int | None,
+        up_to: int,
+        limit: int,
+    ) -> Sequence[Beginning]:
+        """Streams of one kind that had begun by `up_to`, at most `limit` of those beyond `after`.
+
+        Oldest first, but transactions newest first, as they are listed. The kinds are users,
+        devices, linked services and transactions; raises KeyError for another.
+        """
+        ...
+
+    async def events(
+        self, tenant_id: TenantId, *, after: int, up_to: int, limit: int
+    ) -> Sequence[Recorded]:
+        """A tenant's events beyond `after` and up to `up_to`, in order, at most `limit`.
+
+        What stands before an event that cannot be read is returned first; raises what reading
+        that event raises when it is the first.
         """
         ...
 

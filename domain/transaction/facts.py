@@ -155,7 +155,8 @@ class TransactionForbidden(DomainEvent, frozen=True, kw_only=True):
 class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
     """We know the person and may not serve them now.
 
-    `void_needed`: an attempt that died before may have asked the product for them.
+    `void_needed`: an attempt that died before may have asked the product for them. Where somebody
+    took over, `user_version` and `tenant_version` are what was read then, else 0.
     """
 
     NAME: ClassVar[str] = "transaction.refused"
@@ -164,6 +165,8 @@ class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
     decided_at: datetime
     total_ms: float
     void_needed: bool = False
+    user_version: int = 0
+    tenant_version: int = 0
 
 
 class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.routes import HTTPRoute
 
 from application.permissions import SCOPES
+from interfaces.http.as_of import NAME as AS_OF
+from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
 from interfaces.http.parameters import KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
 from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, Refusals, merged
@@ -169,6 +171,8 @@ def _complete_parameter(parameter: Document) -> None:
         schema["enum"] = [value for value in schema["enum"] if value is not None]
     if parameter["name"] == "min_position":
         schema["minimum"] = 0
+    if parameter["name"] == AS_OF:
+        schema["pattern"] = AS_OF_PATTERN
     if parameter["name"].lower() == KEY_HEADER:
         schema["pattern"] = KEY_PATTERN
     prefix = ID_PREFIXES.get(parameter["name"])

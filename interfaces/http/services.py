@@ -11,6 +11,8 @@ from application.clients import Clients
 from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.explanation import Explanations
+from application.history import History
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.personal_data_accesses import PersonalDataAccesses
@@ -24,6 +26,7 @@ from application.ports import (
     Streams,
 )
 from application.signups import SignUps
+from application.tenants import Tenants
 from domain.ids import TenantId
 from projections.read_model import Connection
 
@@ -66,6 +69,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollments: Enrollments
     broker: Broker
     accesses: PersonalDataAccesses
+    history: History
+    explanations: Explanations
+    tenants: Tenants
     access_tokens: AccessTokens
     public_keys: PublicKeys
     authority: CertificateAuthority

@@ -160,6 +160,8 @@ def steered(case: Any, session: Session) -> None:
     parameters: dict[str, Any] = case.path_parameters or {}
     parameters.update({name: session.ids[name] for name in parameters})
     body = cast("dict[str, Any]", case.body) if isinstance(case.body, dict) else {}
+    if case.query:
+        case.query.pop("as_of", None)  # Most moments that are drawn have not come yet.
     if "scan" in body:
         body["scan"] = scan(b"nobody")
     if "base_url" in body:

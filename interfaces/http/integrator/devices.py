@@ -18,6 +18,7 @@ from domain.device import (
     RevocationReason,
 )
 from domain.ids import DeviceId, wire
+from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
     Cursor,
@@ -181,7 +182,7 @@ async def register(
     tags=["Devices"],
     summary="List the fleet",
     permission="devices.read",
-    refusals=PAGE,
+    refusals=merged(PAGE, AS_OF),
 )
 async def index(
     integrator: Integrator,
@@ -190,14 +191,28 @@ async def index(
     limit: Limit = 50,
     min_position: MinPosition = None,
     status: FromQuery[DeviceStatus | None] = None,
-) -> DevicePage:
+    as_of: AsOf = None,
+) -> Response[DevicePage]:
     after = cursor(page)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await services.history.page(
+            integrator.tenant_id,
+            DeviceRegistered,
+            folding(view.reduce),
+            up_to=up_to,
+            after=after,
+            limit=limit,
+            keep=lambda row: status is None or row.status == status,
+        )
+        items = [_row(row) for row in past.states]
+        return Response(DevicePage(items=items, next=opaque(past.next)), headers=told(up_to))
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
             connection, integrator.tenant_id, status=status, after=after, limit=limit
         )
-    return DevicePage(items=[_row(row) for row in found.rows], next=opaque(found.next))
+    return Response(DevicePage(items=[_row(row) for row in found.rows], next=opaque(found.next)))
 
 
 @get(
@@ -206,12 +221,24 @@ async def index(
     tags=["Devices"],
     summary="One device, with its ETag",
     permission="devices.read",
-    refusals={404: (NOT_FOUND,)},
+    refusals=merged(AS_OF, {404: (NOT_FOUND,)}),
 )
 async def show(
-    device_id: FromPath[str], integrator: Integrator, services: Given
+    device_id: FromPath[str], integrator: Integrator, services: Given, as_of: AsOf = None
 ) -> Response[DeviceShown]:
     found = path_id(PREFIX, device_id, NOT_FOUND)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        row = await past_row(
+            services,
+            integrator.tenant_id,
+            found,
+            DeviceRegistered,
+            view.reduce,
+            up_to,
+            NOT_FOUND,
+        )
+        return Response(_row(row), headers={**etag(row.version), **told(up_to)})
     device = await services.devices.get(integrator.tenant_id, found)
     return Response(_shown(device), headers=etag(device.version))
 

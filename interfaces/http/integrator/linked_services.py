@@ -9,9 +9,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.principals import IntegratorPrincipal
+from domain.errors import NotFound
 from domain.fail_mode import FailMode
 from domain.ids import LinkedServiceId, wire
-from domain.linked_service import BreakerSettings, LinkedService, Path, Routing, StandIn
+from domain.linked_service import (
+    BreakerSettings,
+    LinkedService,
+    LinkedServiceRegistered,
+    Path,
+    Routing,
+    StandIn,
+)
+from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
     Cursor,
@@ -209,7 +218,7 @@ async def register(
     tags=["Linked services"],
     summary="List the tenant's products",
     permission="linked_services.read",
-    refusals=PAGE,
+    refusals=merged(PAGE, AS_OF),
 )
 async def index(
     integrator: Integrator,
@@ -217,13 +226,28 @@ async def index(
     page: Cursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
-) -> LinkedServicePage:
+    as_of: AsOf = None,
+) -> Response[LinkedServicePage]:
     after = cursor(page)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await services.history.page(
+            integrator.tenant_id,
+            LinkedServiceRegistered,
+            folding(view.reduce),
+            up_to=up_to,
+            after=after,
+            limit=limit,
+            keep=lambda row: row.status != "deleted",
+        )
+        items = [_shown(services, row, row.registered_at, row.changed_at) for row in past.states]
+        shown = LinkedServicePage(items=items, next=opaque(past.next))
+        return Response(shown, headers=told(up_to))
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
     items = [_shown(services, row, row.registered_at, row.changed_at) for row in found.rows]
-    return LinkedServicePage(items=items, next=opaque(found.next))
+    return Response(LinkedServicePage(items=items, next=opaque(found.next)))
 
 
 @get(
@@ -232,12 +256,29 @@ async def index(
     tags=["Linked services"],
     summary="One product, with its ETag",
     permission="linked_services.read",
-    refusals={404: (NOT_FOUND,)},
+    refusals=merged(AS_OF, {404: (NOT_FOUND,)}),
 )
 async def show(
-    service_id: FromPath[str], integrator: Integrator, services: Given
+    service_id: FromPath[str], integrator: Integrator, services: Given, as_of: AsOf = None
 ) -> Response[LinkedServiceShown]:
     found = path_id(PREFIX, service_id, NOT_FOUND)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        row = await past_row(
+            services,
+            integrator.tenant_id,
+            found,
+            LinkedServiceRegistered,
+            view.reduce,
+            up_to,
+            NOT_FOUND,
+        )
+        if row.status == "deleted":
+            raise NotFound(NOT_FOUND)
+        return Response(
+            _shown(services, row, row.registered_at, row.changed_at),
+            headers={**etag(row.version), **told(up_to)},
+        )
     service = await services.linked_services.get(integrator.tenant_id, found)
     return Response(_shown(services, service), headers=etag(service.version))
 

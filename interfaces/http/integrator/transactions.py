@@ -4,13 +4,17 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from application.explanation import Basis, Determinant, Source, What
 from application.principals import IntegratorPrincipal
 from domain.errors import NotFound
+from domain.folding import fold
 from domain.ids import DeviceId, TransactionId, UserId, wire
+from domain.transaction import TransactionReceived
+from interfaces.http.as_of import AS_OF, AsOf, folding, moment, told
 from interfaces.http.parameters import (
     Cursor,
     Limit,
@@ -65,6 +69,29 @@ class TransactionShown(msgspec.Struct, frozen=True, kw_only=True):
     position: int
 
 
+class DeterminedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that the decision rested on.
+
+    `href` shows the resource as it was read. `basis` is `recorded` when the transaction's own
+    events name the version that was read, `position` when it was found from their position.
+    """
+
+    what: What
+    event: str
+    resource_id: str
+    version: int
+    position: int
+    recorded_at: datetime
+    basis: Basis
+    href: str
+
+
+class TransactionExplained(TransactionShown, frozen=True, kw_only=True):
+    """One transaction with what it rests on."""
+
+    determined_by: list[DeterminedBy]
+
+
 class TransactionPage(msgspec.Struct, frozen=True, kw_only=True):
     items: list[TransactionShown]
     next: str | None
@@ -107,7 +134,7 @@ def _shown(row: view.TransactionRow) -> TransactionShown:
     tags=["Transactions"],
     summary="List transactions, newest first",
     permission="transactions.read",
-    refusals=PAGE,
+    refusals=merged(PAGE, AS_OF),
 )
 async def index(
     integrator: Integrator,
@@ -118,9 +145,27 @@ async def index(
     page: Cursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
-) -> TransactionPage:
+    as_of: AsOf = None,
+) -> Response[TransactionPage]:
     device, user = query_id("dev", device_id), query_id("usr", user_id)
     after = cursor(page)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await services.history.page(
+            integrator.tenant_id,
+            TransactionReceived,
+            folding(view.reduce),
+            up_to=up_to,
+            after=after,
+            limit=limit,
+            keep=lambda row: (
+                device in (None, row.device_id)
+                and user in (None, row.user_id)
+                and outcome in (None, row.outcome)
+            ),
+        )
+        items = [_shown(row) for row in past.states]
+        return Response(TransactionPage(items=items, next=opaque(past.next)), headers=told(up_to))
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
@@ -132,30 +177,72 @@ async def index(
             after=after,
             limit=limit,
         )
-    return TransactionPage(items=[_shown(row) for row in found.rows], next=opaque(found.next))
+    return Response(
+        TransactionPage(items=[_shown(row) for row in found.rows], next=opaque(found.next))
+    )
 
 
 @get(
     "/v1/transactions/{transaction_id:str}",
     operation_id="getTransaction",
     tags=["Transactions"],
-    summary="One transaction",
+    summary="One transaction, with the events that determined it",
     permission="transactions.read",
-    refusals=merged(FRESHNESS, {404: ("transaction_not_found",)}),
+    refusals=merged(FRESHNESS, AS_OF, {404: ("transaction_not_found",)}),
 )
 async def show(
     transaction_id: FromPath[str],
     integrator: Integrator,
     services: Given,
     min_position: MinPosition = None,
-) -> TransactionShown:
+    as_of: AsOf = None,
+) -> Response[TransactionExplained]:
     found = path_id(PREFIX, transaction_id, "transaction_not_found")
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        row = await view.by_id(connection, integrator.tenant_id, TransactionId(found))
+    tenant_id = integrator.tenant_id
+    up_to = await moment(services, as_of)
+    row: view.TransactionRow | None
+    if up_to is None:
+        await fresh(services.read_models, tenant_id, view.READ_MODEL.name, min_position)
+        async with services.read_models.scope(tenant_id) as connection:
+            row = await view.by_id(connection, tenant_id, TransactionId(found))
+        shown_to = row.last_position if row is not None else 0
+        past = await services.history.stream(tenant_id, found, TransactionReceived, shown_to)
+    else:
+        past = await services.history.stream(tenant_id, found, TransactionReceived, up_to)
+        row = fold(view.reduce, past)
     if row is None:
         raise NotFound("transaction_not_found")
-    return _shown(row)
+    determinants = await services.explanations.determined_by(tenant_id, past)
+    explained = TransactionExplained(
+        **msgspec.structs.asdict(_shown(row)),
+        determined_by=[_determined_by(each) for each in determinants],
+    )
+    return Response(explained, headers=told(up_to))
+
+
+RESOURCES: Final[dict[Source, tuple[str, str]]] = {
+    "device": ("dev", "/v1/devices/{id}"),
+    "tenant": ("ten", "/v1/tenant"),
+    "user": ("usr", "/v1/users/{id}"),
+    "enrollment": ("plm", "/v1/enrollments/{id}"),
+    "linked_service": ("lsvc", "/v1/linked-services/{id}"),
+}
+"""Where what a decision rested on is shown, and the prefix of its id."""
+
+
+def _determined_by(found: Determinant) -> DeterminedBy:
+    prefix, path = RESOURCES[found.source]
+    resource_id = wire(prefix, found.event.stream_id)
+    return DeterminedBy(
+        what=found.what,
+        event=found.event.event.NAME,
+        resource_id=resource_id,
+        version=found.event.version,
+        position=found.event.position,
+        recorded_at=found.event.recorded_at,
+        basis=found.basis,
+        href=f"{path.format(id=resource_id)}?as_of={found.read_as_of}",
+    )
 
 
 HANDLERS = (index, show)

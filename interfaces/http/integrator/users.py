@@ -4,16 +4,17 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from application.principals import IntegratorPrincipal
-from domain.enrollment import RemovalDelay, Template
+from domain.enrollment import EnrollmentStarted, RemovalDelay, Template
 from domain.errors import NotFound
 from domain.ids import PalmRef, UserId, wire
 from domain.palm import Hand
-from domain.user import KycStatus
+from domain.user import KycStatus, UserSignedUp
+from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.parameters import (
     Cursor,
     Limit,
@@ -143,7 +144,7 @@ def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
     tags=["Users"],
     summary="List the tenant's people",
     permission="users.read",
-    refusals=PAGE,
+    refusals=merged(PAGE, AS_OF),
 )
 async def index(
     integrator: Integrator,
@@ -151,8 +152,21 @@ async def index(
     page: Cursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
-) -> UserPage:
+    as_of: AsOf = None,
+) -> Response[UserPage]:
     after = cursor(page)
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await services.history.page(
+            integrator.tenant_id,
+            UserSignedUp,
+            folding(users_view.reduce),
+            up_to=up_to,
+            after=after,
+            limit=limit,
+        )
+        items = [_user(row) for row in past.states]
+        return Response(UserPage(items=items, next=opaque(past.next)), headers=told(up_to))
     await fresh(
         services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
     )
@@ -160,7 +174,7 @@ async def index(
         found = await users_view.by_tenant(
             connection, integrator.tenant_id, after=after, limit=limit
         )
-    return UserPage(items=[_user(row) for row in found.rows], next=opaque(found.next))
+    return Response(UserPage(items=[_user(row) for row in found.rows], next=opaque(found.next)))
 
 
 @get(
@@ -169,15 +183,28 @@ async def index(
     tags=["Users"],
     summary="One person",
     permission="users.read",
-    refusals=merged(FRESHNESS, {404: ("user_not_found",)}),
+    refusals=merged(FRESHNESS, AS_OF, {404: ("user_not_found",)}),
 )
 async def show(
     user_id: FromPath[str],
     integrator: Integrator,
     services: Given,
     min_position: MinPosition = None,
-) -> UserShown:
+    as_of: AsOf = None,
+) -> Response[UserShown]:
     found = path_id(USER, user_id, "user_not_found")
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await past_row(
+            services,
+            integrator.tenant_id,
+            found,
+            UserSignedUp,
+            users_view.reduce,
+            up_to,
+            "user_not_found",
+        )
+        return Response(_user(past), headers=told(up_to))
     await fresh(
         services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
     )
@@ -185,7 +212,7 @@ async def show(
         row = await users_view.by_id(connection, integrator.tenant_id, UserId(found))
     if row is None:
         raise NotFound("user_not_found")
-    return _user(row)
+    return Response(_user(row))
 
 
 @get(
@@ -227,15 +254,28 @@ async def enrollments(
     tags=["Enrollments"],
     summary="One palm enrolment",
     permission="enrollments.read",
-    refusals=merged(FRESHNESS, {404: ("enrollment_not_found",)}),
+    refusals=merged(FRESHNESS, AS_OF, {404: ("enrollment_not_found",)}),
 )
 async def enrollment(
     palm_ref: FromPath[str],
     integrator: Integrator,
     services: Given,
     min_position: MinPosition = None,
-) -> EnrollmentShown:
+    as_of: AsOf = None,
+) -> Response[EnrollmentShown]:
     found = path_id(PALM, palm_ref, "enrollment_not_found")
+    up_to = await moment(services, as_of)
+    if up_to is not None:
+        past = await past_row(
+            services,
+            integrator.tenant_id,
+            found,
+            EnrollmentStarted,
+            enrollments_view.reduce,
+            up_to,
+            "enrollment_not_found",
+        )
+        return Response(_enrollment(past), headers=told(up_to))
     await fresh(
         services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
     )
@@ -243,7 +283,7 @@ async def enrollment(
         row = await enrollments_view.by_id(connection, integrator.tenant_id, PalmRef(found))
     if row is None:
         raise NotFound("enrollment_not_found")
-    return _enrollment(row)
+    return Response(_enrollment(row))
 
 
 HANDLERS = (index, show, enrollments, enrollment)

@@ -1,0 +1,65 @@
+"""`/v1/tenant`: the caller's own tenant and the settings that decisions are taken under."""
+
+from typing import Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from application.principals import IntegratorPrincipal
+from domain import tenant as t
+from domain.errors import NotFound
+from domain.ids import wire
+from domain.tenant import TenantSettings
+from interfaces.http.as_of import AS_OF, AsOf, moment, told
+from interfaces.http.parameters import etag
+from interfaces.http.refusals import merged
+from interfaces.http.services import Services
+
+Given = NamedDependency[Services]
+Integrator = NamedDependency[IntegratorPrincipal]
+
+
+class TenantShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant. Its namespace at the palm vendor is nobody's business and not here."""
+
+    id: str
+    name: str
+    status: Literal["active"]
+    settings: TenantSettings
+    version: int
+
+
+@get(
+    "/v1/tenant",
+    operation_id="getTenant",
+    tags=["Tenant"],
+    summary="Your own tenant and its settings",
+    permission="tenant.read",
+    refusals=merged(AS_OF, {404: ("tenant_not_found",)}),
+)
+async def show(
+    integrator: Integrator, services: Given, as_of: AsOf = None
+) -> Response[TenantShown]:
+    up_to = await moment(services, as_of)
+    if up_to is None:
+        tenant = await services.tenants.get(integrator.tenant_id)
+    else:
+        past = await services.history.stream(
+            integrator.tenant_id, integrator.tenant_id, t.TenantCreated, up_to
+        )
+        found = t.rebuild(past)
+        if found is None:
+            raise NotFound("tenant_not_found")
+        tenant = found
+    shown = TenantShown(
+        id=wire("ten", tenant.id),
+        name=tenant.name,
+        status=tenant.status,
+        settings=tenant.settings,
+        version=tenant.version,
+    )
+    return Response(shown, headers={**etag(tenant.version), **told(up_to)})
+
+
+HANDLERS = (show,)
