@@ -156,7 +156,7 @@ class Platform:
         self.tenants = Tenants(self.streams, self.ids)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
-        measure_read_models(self.metrics, self.runner)
+        measure_read_models(self.metrics, self.runner, self.digests)
 
     async def follow(self) -> None:
         """Start the tail and wait until it is at the end: from then on states may be cached."""

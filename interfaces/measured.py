@@ -12,6 +12,7 @@ from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.metrics import Metrics
+from infrastructure.projections.digester import Digests
 from infrastructure.projections.runner import ProjectionRunner
 
 BATCH_EVENTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -48,16 +49,33 @@ def measure_pools(metrics: Metrics, pools: Mapping[str, Pool]) -> None:
     metrics.at_scrape("pools", read)
 
 
-def measure_read_models(metrics: Metrics, runner: ProjectionRunner) -> None:
+def measure_read_models(metrics: Metrics, runner: ProjectionRunner, digests: Digests) -> None:
     lag = metrics.gauge("link_read_model_lag_events", "Events not yet taken in.", ["read_model"])
+    lag_s = metrics.gauge(
+        "link_read_model_lag_seconds", "Age of the first event not taken in.", ["read_model"]
+    )
     halted = metrics.gauge(
-        "link_read_model_halted", "1 when it stands still at an event.", ["read_model"]
+        "link_read_model_halted", "1 when it stands still for everybody.", ["read_model"]
+    )
+    tenants = metrics.gauge(
+        "link_read_model_halted_tenants", "Tenants that it stands still for.", ["read_model"]
+    )
+    diverging = metrics.gauge(
+        "link_read_model_diverging_tenants",
+        "Tenants whose rows were not the log's when this process last compared them.",
+        ["read_model"],
     )
 
     async def read() -> None:
-        for status in await runner.status():
+        found = await runner.status()
+        for gauge in (lag, lag_s, halted, tenants):
+            gauge.clear()  # a rebuild that has ended is not shown for ever
+        for status in found:
             lag.labels(status.name).set(status.lag)
+            lag_s.labels(status.name).set(status.lag_s)
             halted.labels(status.name).set(status.halt is not None)
+            tenants.labels(status.name).set(len(status.tenants_halted))
+            diverging.labels(status.name).set(digests.diverging(status.name))
 
     metrics.at_scrape("read_models", read)
 

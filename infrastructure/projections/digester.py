@@ -66,6 +66,11 @@ class Digests:
         self._dsn = dsn
         self._log = log
         self._batch = batch
+        self._diverging: set[Shown] = set()
+
+    def diverging(self, name: str) -> int:
+        """For how many tenants the rows were not the log's when they were last compared here."""
+        return sum(shown == name for shown, _ in self._diverging)
 
     async def state(
         self, model: ReadModel, tenant_id: TenantId, *, compared: bool
@@ -113,6 +118,10 @@ class Digests:
                 reason=str(error),
             )
             return None
+        if found.differing is None:
+            self._diverging.discard((model.name, tenant_id))
+        else:
+            self._diverging.add((model.name, tenant_id))
         return diverged(found)
 
     async def _append(
