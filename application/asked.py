@@ -10,6 +10,7 @@ from application.recognition import DeviceMatch
 from domain import device as d
 from domain import tenant as t
 from domain.ids import TransactionId
+from domain.transaction import Fingerprint
 
 
 class TransactionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +32,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tenant: t.Tenant
     request: TransactionRequest
     id: TransactionId
-    fingerprint: str
+    fingerprint: Fingerprint
+    context_commitment: str
     context: bytes
     started: float
     deadline_s: float

@@ -7,7 +7,7 @@ import msgspec
 
 from application import outcomes
 from application.asked import Asked
-from application.authorization import digest, product_key_of
+from application.authorization import product_key_of
 from application.decisions import Decisions
 from application.linked_services import by_product_key
 from application.ports import Clock, IdSource, PalmQueryForbidden, PalmVendorFailed, Streams
@@ -49,9 +49,9 @@ class Attempts:
         received = x.TransactionReceived(
             device_id=asked.device.device_id,
             idempotency_key=asked.request.idempotency_key,
-            fingerprint=asked.fingerprint,
+            fingerprint=asked.fingerprint.salted,
             scan_sha256=scan.sha256,
-            context_hash=digest(asked.context),
+            context_hash=asked.context_commitment,
             deadline_ms=int(asked.deadline_s * 1000),
             attempt=x.attempt_of(past, self._clock.now()),
             certificate_fingerprint=asked.device.fingerprint,
@@ -63,6 +63,7 @@ class Attempts:
             quality=scan.quality,
             liveness=scan.liveness,
             captured_at=scan.captured_at,
+            commitments="tenant_salted",
         )
         check_picture(asked.tenant.settings.match_policy, scan.quality, scan.liveness)
         transaction = x.Transaction(

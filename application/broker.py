@@ -21,6 +21,7 @@ from application.ports import (
     CanonicalJSON,
     Clock,
     CommitFailed,
+    Commitments,
     EventLog,
     IdSource,
     StaleStream,
@@ -49,7 +50,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Running(msgspec.Struct, frozen=True, kw_only=True):
-    fingerprint: str
+    fingerprint: x.Fingerprint
     reply: "asyncio.Future[Reply]"
 
 
@@ -61,6 +62,7 @@ class Broker:
         attempts: Attempts,
         take_overs: TakeOvers,
         canonical: CanonicalJSON,
+        commitments: Commitments,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -69,6 +71,7 @@ class Broker:
         self._attempts = attempts
         self._take_overs = take_overs
         self._canonical = canonical
+        self._commitments = commitments
         self._clock = clock
         self._ids = ids
         self._running: dict[TransactionId, _Running] = {}
@@ -130,13 +133,19 @@ class Broker:
         if state.registered.bound_product is None:
             raise Forbidden("device_not_bound", "the device is bound to no product")
         context = self._canonical.canonical(request.context)
+        name = transaction_id(device.device_id, request.idempotency_key)
+        plain = _fingerprint(request, context)
+        commit = self._commitments.commit
         return Asked(
             device=device,
             state=state,
             tenant=tenant,
             request=request,
-            id=transaction_id(device.device_id, request.idempotency_key),
-            fingerprint=_fingerprint(request, context),
+            id=name,
+            fingerprint=x.Fingerprint(
+                await commit(device.tenant_id, name, "request", plain.encode()), plain
+            ),
+            context_commitment=await commit(device.tenant_id, name, "context", context),
             context=context,
             started=started,
             deadline_s=(request.deadline_ms or tenant.settings.default_deadline_ms) / 1000,

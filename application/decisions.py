@@ -11,7 +11,7 @@ import msgspec
 
 from application import outcomes
 from application.asked import Asked
-from application.authorization import Authorization, Question
+from application.authorization import Authorization, Question, digest
 from application.outcomes import Moment
 from application.ports import AuthorizeFailed, Clock, EventLog, IdSource
 from application.stand_in import StandIns
@@ -54,7 +54,7 @@ class Decisions:
             intent=intent,
             service=service,
             context=asked.context,
-            context_hash=transaction.received.context_hash,
+            context_hash=digest(asked.context),
         )
         began = self._clock.monotonic()
         remaining = asked.remaining_s(self._clock.monotonic()) - RELAY_RESERVE_S

@@ -20,12 +20,12 @@ from application.ports import (
     PalmRejected,
     PalmVendorFailed,
     Scan,
+    VendorFault,
 )
 from domain.ids import PalmRef
 from domain.matching import Candidate
 from infrastructure.outbound.client import Answer, OutboundFailed
 from infrastructure.strict_json import NotAnObject, read_object
-from infrastructure.terminal_text import clean
 
 OK: Final = 0
 QUERY_TYPE_FORBIDDEN: Final = 30008
@@ -34,7 +34,7 @@ LOW_QUALITY: Final = 40010
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
 CANDIDATES_MAX: Final = 64
-MESSAGE_CHARACTERS_MAX: Final = 200
+FAULTS: Final[Mapping[int, VendorFault]] = {50000: "internal_error"}
 HINTS: Final = frozenset({"blur", "coverage", "distance", "lighting", "rotation"})
 
 _TENANT_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -91,6 +91,8 @@ class _Delete(msgspec.Struct):
 
 
 class _Envelope(msgspec.Struct):
+    """`msg` is not read any further: the vendor may put anything there."""
+
     code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
     msg: str = ""
     data: Any = None
@@ -226,11 +228,11 @@ class XTelcomPalmVerifier:
 
 def _envelope(answer: Answer) -> _Envelope:
     if answer.status != 200:
-        raise PalmVendorFailed("palm_vendor_error", None, f"HTTP status {answer.status}")
+        raise PalmVendorFailed("palm_vendor_error", None, "http_status")
     try:
         return msgspec.convert(read_object(answer.body), _Envelope)
     except (NotAnObject, msgspec.ValidationError) as error:
-        raise PalmVendorFailed("palm_vendor_error", None, "malformed answer") from error
+        raise PalmVendorFailed("palm_vendor_error", None, "malformed_answer") from error
 
 
 def _data(envelope: _Envelope, shape: type[_T]) -> _T:
@@ -241,28 +243,28 @@ def _data(envelope: _Envelope, shape: type[_T]) -> _T:
 
 def _require_ok(envelope: _Envelope) -> None:
     if envelope.code != OK:
-        message = clean(envelope.msg, MESSAGE_CHARACTERS_MAX)
-        raise PalmVendorFailed("palm_vendor_error", envelope.code, message)
+        fault: VendorFault = FAULTS.get(envelope.code, "other_code")
+        raise PalmVendorFailed("palm_vendor_error", envelope.code, fault)
 
 
 def _read(envelope: _Envelope, shape: type[_T]) -> _T:
     try:
         return msgspec.convert(envelope.data, shape)
     except msgspec.ValidationError as error:
-        raise PalmVendorFailed("palm_vendor_error", envelope.code, "malformed answer") from error
+        raise PalmVendorFailed("palm_vendor_error", envelope.code, "malformed_answer") from error
 
 
 def _own(tenant_key: str, results: Sequence[_Result]) -> list[Candidate]:
     """The candidates of this tenant. An id twice, or one of ours that is no reference, is a lie."""
     if len({result.user_id for result in results}) != len(results):
-        raise PalmVendorFailed("palm_vendor_error", OK, "the same user id twice")
+        raise PalmVendorFailed("palm_vendor_error", OK, "duplicate_user_id")
     own: list[Candidate] = []
     for result in results:
         key, _, reference = result.user_id.partition(".")
         if key != tenant_key:
             continue
         if _PALM_REF.match(reference) is None:
-            raise PalmVendorFailed("palm_vendor_error", OK, "a user id that we did not give")
+            raise PalmVendorFailed("palm_vendor_error", OK, "unknown_user_id")
         palm_ref = PalmRef(UUID(hex=reference))
         own.append(Candidate(palm_ref=palm_ref, hand=result.hand, scores=result.scores))
     return own

@@ -48,9 +48,11 @@ from infrastructure.key_store import KeyStore
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
+from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
+from infrastructure.people.retention import Retention
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
@@ -165,11 +167,12 @@ class Platform:
         await caught_up(self.tail, await self.end.position())
 
     async def project(self) -> None:
-        """Keep the read models up to date in this process."""
+        """Keep the read models up to date in this process, and delete what has run out."""
         await self._stack.enter_async_context(self.runner)
         if self.settings.digest_interval_s:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
+        await self._stack.enter_async_context(Retention(self.app_pool, self.clock))
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
@@ -289,6 +292,7 @@ class Platform:
                 ),
                 TakeOvers(self.streams, decisions, clock, ids),
                 canonical,
+                TenantCommitments(self.app_pool, self.tenant_keys),
                 clock,
                 ids,
             ),

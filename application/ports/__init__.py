@@ -4,6 +4,7 @@ from application.ports.budgets import RateLimiter
 from application.ports.credentials import (
     AccessToken,
     AccessTokens,
+    Commitments,
     Digests,
     IssuedToken,
     PublicKeys,
@@ -44,6 +45,7 @@ from application.ports.palms import (
     PalmVendorFailed,
     PalmVerifier,
     Scan,
+    VendorFault,
 )
 from application.ports.people import (
     EnrollmentGrants,
@@ -83,6 +85,7 @@ __all__ = [
     "CertificateRequest",
     "Clock",
     "CommitFailed",
+    "Commitments",
     "Dead",
     "Delivered",
     "Delivery",
@@ -119,4 +122,5 @@ __all__ = [
     "Settlement",
     "StaleStream",
     "Streams",
+    "VendorFault",
 ]

@@ -61,6 +61,18 @@ class Digests(Protocol):
         ...
 
 
+class Commitments(Protocol):
+    """Digests of what may be guessed, that only the holder of a tenant's key can compute.
+
+    Each is salted for its subject, so that equal values of two subjects have nothing in common,
+    and one can be opened to an auditor by telling its salt without opening another.
+    """
+
+    async def commit(self, tenant_id: TenantId, subject: UUID, kind: str, value: bytes) -> str:
+        """SHA-256 over salt, `kind` and `value`, base64url without padding; always the same."""
+        ...
+
+
 class Secrets(Protocol):
     """Client secrets: kept as digests outside the log."""
 

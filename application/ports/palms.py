@@ -37,18 +37,38 @@ class PalmQueryForbidden(Exception):
     """Vendor code 30008: this kind of palm may not be queried."""
 
 
+VendorFault = Literal[
+    "",
+    "timeout",
+    "connect",
+    "blocked",
+    "protocol",
+    "too_large",
+    "http_status",
+    "malformed_answer",
+    "duplicate_user_id",
+    "unknown_user_id",
+    "internal_error",
+    "other_code",
+]
+"""What was wrong, in our words: the vendor's own could say anything, and events are for ever."""
+
+
 class PalmVendorFailed(Exception):
-    """The vendor answered something that is not an answer, or nothing at all."""
+    """The vendor answered something that is not an answer, or nothing at all.
+
+    `vendor_code` is the vendor's own, where it gave one.
+    """
 
     def __init__(
         self,
         reason: Literal["palm_vendor_error", "palm_vendor_timeout"],
         vendor_code: int | None = None,
-        vendor_message: str = "",
+        vendor_message: VendorFault = "",
     ) -> None:
         self.reason: Literal["palm_vendor_error", "palm_vendor_timeout"] = reason
         self.vendor_code = vendor_code
-        self.vendor_message = vendor_message
+        self.vendor_message: VendorFault = vendor_message
         super().__init__(f"{reason} {vendor_code} {vendor_message}")
 
 

@@ -24,6 +24,7 @@ from domain.transaction.facts import (
 )
 from domain.transaction.lifecycle import (
     VENDOR_RETRY,
+    Fingerprint,
     Transaction,
     attempt_of,
     check_same_request,
@@ -38,6 +39,7 @@ __all__ = [
     "Answer",
     "Decision",
     "FailClosedReason",
+    "Fingerprint",
     "NotRecognizedReason",
     "RefusedReason",
     "StandInReason",

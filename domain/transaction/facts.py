@@ -28,7 +28,11 @@ VendorFailure = Literal["palm_vendor_error", "palm_vendor_timeout"]
 
 
 class TransactionReceived(DomainEvent, frozen=True, kw_only=True):
-    """A device asked. The context stays with device and product; the log keeps its hash.
+    """A device asked. The context stays with device and product; the log keeps a commitment.
+
+    `fingerprint` is of the whole request and `context_hash` of the context. Where `commitments`
+    is `tenant_salted`, only who has the tenant's key can compute them; `sha256` stands in what
+    older releases wrote.
 
     `device_version` and `tenant_version` are those of the two streams that the binding, the
     certificate and the settings were read from; 0 where an older release did not say.
@@ -53,6 +57,7 @@ class TransactionReceived(DomainEvent, frozen=True, kw_only=True):
     quality: float | None = None
     liveness: float | None = None
     captured_at: datetime | None = None
+    commitments: Literal["sha256", "tenant_salted"] = "sha256"
 
 
 class TransactionIdentified(DomainEvent, frozen=True, kw_only=True):

@@ -61,9 +61,18 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         return "identified" if self.identified is not None else "received"
 
 
-def check_same_request(transaction: Transaction, fingerprint: str) -> None:
+class Fingerprint(msgspec.Struct, frozen=True):
+    """Of all that an answer may depend on: as a commitment, and plain for what is older."""
+
+    salted: str
+    plain: str
+
+
+def check_same_request(transaction: Transaction, fingerprint: Fingerprint) -> None:
     """Raises Invalid (`idempotency_key_reused`, 422) when the key was used for another request."""
-    if transaction.received.fingerprint != fingerprint:
+    received = transaction.received
+    salted = received.commitments == "tenant_salted"
+    if received.fingerprint != (fingerprint.salted if salted else fingerprint.plain):
         raise key_reused()
 
 

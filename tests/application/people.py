@@ -1,5 +1,6 @@
 """What is kept about people and clients, in memory and under the rules of the real tables."""
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -157,6 +158,14 @@ class Grants:
     ) -> bool:
         until = self.until.get((tenant_id, device_id, user_id))
         return until is not None and until > now
+
+
+class Commitments:
+    """Salted by the tenant and the subject alone: nobody keeps a secret here."""
+
+    async def commit(self, tenant_id: TenantId, subject: UUID, kind: str, value: bytes) -> str:
+        salt = tenant_id.bytes + subject.bytes
+        return hashlib.sha256(salt + kind.encode() + b"\0" + value).hexdigest()
 
 
 class ClientSecrets:

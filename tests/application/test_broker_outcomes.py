@@ -305,7 +305,7 @@ async def test_a_refusal_of_the_product_that_is_no_answer_reads_as_malformed_wit
 @pytest.mark.parametrize("reason", ["palm_vendor_error", "palm_vendor_timeout"])
 async def test_a_failed_vendor_is_503_and_decides_nothing(reason: Any) -> None:
     world = World()
-    world.palms.identify_raises = PalmVendorFailed(reason, 50000, "Milvus error")
+    world.palms.identify_raises = PalmVendorFailed(reason, 50000, "internal_error")
     with pytest.raises(Unavailable) as raised:
         await world.transact()
     assert (raised.value.code, raised.value.retry_after_s) == (reason, 1)
@@ -315,7 +315,7 @@ async def test_a_failed_vendor_is_503_and_decides_nothing(reason: Any) -> None:
     assert (failed.reason, failed.vendor_code, failed.vendor_message) == (
         reason,
         50000,
-        "Milvus error",
+        "internal_error",
     )
 
 

@@ -345,7 +345,7 @@ async def test_after_a_failed_vendor_the_same_key_begins_anew_at_once(delete_fai
     """What the vendor may have kept is taken back, as far as it listens, and nothing is ever given
     to it again under the same reference: a late answer to the taking back would meet it there."""
     world = granted()
-    world.palms.enroll_raises = PalmVendorFailed("palm_vendor_error", 50000, "Milvus error")
+    world.palms.enroll_raises = PalmVendorFailed("palm_vendor_error", 50000, "internal_error")
     if delete_fails:
         world.palms.delete_raises = PalmVendorFailed("palm_vendor_timeout")
     with pytest.raises(Unavailable, match="palm_vendor_error"):
@@ -355,7 +355,7 @@ async def test_after_a_failed_vendor_the_same_key_begins_anew_at_once(delete_fai
         e.EnrollmentFailed(
             reason="palm_vendor_error",
             vendor_code=50000,
-            vendor_message="Milvus error",
+            vendor_message="internal_error",
             template_left=True,
         ),
         e.EnrollmentTemplateRemovalDelayed(reason="palm_vendor_timeout")

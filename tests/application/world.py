@@ -64,7 +64,7 @@ from tests import builders
 from tests.application.counterparts import Palms, Product
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog
-from tests.application.people import Challenges, ClientSecrets, Grants, Sender, Vault
+from tests.application.people import Challenges, ClientSecrets, Commitments, Grants, Sender, Vault
 from tests.application.turns import Turns
 from tests.builders import DEVICE, PALM, ROUTING, SERVICE, USER
 from tests.spec import CORRELATION, TENANT
@@ -202,6 +202,7 @@ class World:
         self.limiter = InProcessRateLimiter(monotonic=self.clock.monotonic)
         self.digests = Keyring(bytes(range(32)))
         self.canonical = JcsCanonicalJSON()
+        self.commitments = Commitments()
         self._furnish()
         self.trace.clear()
 
@@ -269,7 +270,16 @@ class World:
         recognition = Recognition(log, self.palms, self.signatures, self.canonical, self.clock)
         attempts = Attempts(log, recognition, decisions, self.clock, self.ids)
         take_overs = TakeOvers(log, decisions, self.clock, self.ids)
-        return Broker(log, log, attempts, take_overs, self.canonical, self.clock, self.ids)
+        return Broker(
+            log,
+            log,
+            attempts,
+            take_overs,
+            self.canonical,
+            self.commitments,
+            self.clock,
+            self.ids,
+        )
 
     async def transact(
         self,

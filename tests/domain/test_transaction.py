@@ -13,6 +13,7 @@ from domain.folding import UnexpectedEvent
 from domain.transaction import (
     VENDOR_RETRY,
     Decision,
+    Fingerprint,
     Transaction,
     answer,
     attempt_of,
@@ -123,13 +124,21 @@ def test_only_one_attempt_runs_at_a_time(past: tuple[DomainEvent, ...]) -> None:
     given(rebuild, *past).when(attempt_of, NOW).then_refused(Conflict, "request_in_progress")
 
 
-def test_a_key_belongs_to_one_request() -> None:
-    given(rebuild, transaction_received(fingerprint="a")).when(
-        check_same_request, "a"
-    ).then_returns(None)
-    given(rebuild, transaction_received(fingerprint="a")).when(
-        check_same_request, "b"
-    ).then_refused(Invalid, "idempotency_key_reused")
+@pytest.mark.parametrize(
+    ("commitments", "same", "other"),
+    [
+        ("tenant_salted", Fingerprint("a", "-"), Fingerprint("b", "a")),
+        ("sha256", Fingerprint("-", "a"), Fingerprint("a", "b")),
+    ],
+)
+def test_a_key_belongs_to_one_request(
+    commitments: str, same: Fingerprint, other: Fingerprint
+) -> None:
+    past = transaction_received(fingerprint="a", commitments=commitments)
+    given(rebuild, past).when(check_same_request, same).then_returns(None)
+    given(rebuild, past).when(check_same_request, other).then_refused(
+        Invalid, "idempotency_key_reused"
+    )
 
 
 @pytest.mark.parametrize(

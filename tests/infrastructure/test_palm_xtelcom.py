@@ -142,15 +142,12 @@ async def test_code_30008_is_a_forbidden_query() -> None:
         await identify(saying({"code": 30008, "msg": "query type forbidden"}))
 
 
-async def test_code_50000_keeps_the_vendors_code_and_words() -> None:
-    error = await failure(saying({"code": 50000, "msg": "Milvus error"}))
-    assert (error.reason, error.vendor_code) == ("palm_vendor_error", 50000)
-    assert error.vendor_message == "Milvus error"
-
-
-async def test_the_vendors_words_are_bounded_and_cleaned() -> None:
-    error = await failure(saying({"code": 7, "msg": "\x1b[2J\u202e" + "x" * 5000}))
-    assert error.vendor_message == "[2J" + "x" * 197
+@pytest.mark.parametrize(("code", "fault"), [(50000, "internal_error"), (7, "other_code")])
+async def test_the_vendors_code_is_kept_and_its_words_are_not(code: int, fault: str) -> None:
+    error = await failure(saying({"code": code, "msg": "no palm of +966512345678"}))
+    assert (error.reason, error.vendor_code) == ("palm_vendor_error", code)
+    assert error.vendor_message == fault
+    assert "966" not in str(error)
 
 
 @pytest.mark.parametrize("data", [{"hints": ["blur", "<b>"]}, {"hints": ["blur"], "score": 1}])
@@ -223,7 +220,7 @@ async def test_an_answer_that_is_not_exactly_one_is_the_vendors_failure(answer: 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 401, 404, 500, 503])
 async def test_only_status_200_is_believed(status: int) -> None:
     error = await failure(saying(found(result(OWN)), status))
-    assert error.vendor_message == f"HTTP status {status}"
+    assert error.vendor_message == "http_status"
 
 
 @pytest.mark.parametrize(
@@ -319,8 +316,8 @@ async def test_a_deletion_that_failed_is_not_reported_as_done() -> None:
     ("calls", "reason"),
     [
         (saying({"code": 0, "msg": "ok"}), ""),
-        (saying({"code": 50000, "msg": "Milvus error"}), "Milvus error"),
-        (saying(b"", 503), "HTTP status 503"),
+        (saying({"code": 50000, "msg": "Milvus error"}), "internal_error"),
+        (saying(b"", 503), "http_status"),
         (Scripted(OutboundFailed("timeout", True, "x")), "palm_vendor_timeout"),
     ],
 )

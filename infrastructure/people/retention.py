@@ -1,0 +1,76 @@
+"""Deletes what is kept about people and needed no more: the worker's, every ten minutes.
+
+Values of sign-ups that never ended, one-time codes that ran out, and enrolment grants that ran
+out. Several workers may sweep at once; each row goes once.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Final, LiteralString, Self
+
+import msgspec
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from application.ports import Clock
+from infrastructure.database import Pool
+from infrastructure.people.otp_challenges import KEPT_AFTER_EXPIRY
+
+EVERY: Final = timedelta(minutes=10)
+UNFINISHED_AFTER: Final = timedelta(hours=1)
+"""Far longer than a sign-up's request: one that is still at it must not lose its value."""
+BATCH: Final = 500
+
+_SWEEP: Final[LiteralString] = "SELECT * FROM sweep_people(%s, %s, %s, %s)"
+
+_log = structlog.get_logger(__name__)
+
+
+class Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows of each kind have gone."""
+
+    signups: int
+    challenges: int
+    grants: int
+
+
+class Retention:
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    async def sweep(self) -> Swept:
+        """Delete all that has run out by now, in batches. Raises psycopg.Error, PoolTimeout."""
+        now = self._clock.now()
+        before = (now - UNFINISHED_AFTER, now - KEPT_AFTER_EXPIRY, now, BATCH)
+        total = (0, 0, 0)
+        while True:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(_SWEEP, before)).fetchone()
+            assert row is not None, "the function answers with one row"
+            total = (total[0] + row[0], total[1] + row[1], total[2] + row[2])
+            if max(row) < BATCH:
+                return Swept(signups=total[0], challenges=total[1], grants=total[2])
+
+    async def __aenter__(self) -> Self:
+        """Sweep from now on, every ten minutes; a failure is told and tried again."""
+        self._task = asyncio.create_task(self._run(), name="retention")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None, "entered"
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                swept = await self.sweep()
+            except (psycopg.Error, PoolTimeout) as error:
+                _log.error("sweep_failed", error=type(error).__name__)
+            else:
+                if swept != Swept(signups=0, challenges=0, grants=0):
+                    _log.info("swept", **msgspec.structs.asdict(swept))
+            await asyncio.sleep(EVERY.total_seconds())
