@@ -7,6 +7,7 @@ context closes a lane. Here a 4xx says that the product is alive, and nothing mo
 
 import base64
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal, Protocol, get_args
 from uuid import UUID
@@ -28,6 +29,9 @@ from infrastructure.terminal_text import clean
 
 ANSWER_BYTES_MAX: Final = 16 * 1024
 DISPLAY_CHARACTERS_MAX: Final = 120
+BREAKERS_MAX: Final = 10_000
+"""Beyond it the service that was not called for longest is forgotten, and counts as closed."""
+
 SLOW_SHARE: Final = 0.8
 """An answer that takes more than this share of its deadline is slow to the breaker."""
 
@@ -85,7 +89,7 @@ class HttpLinkedServiceGateway:
         self._client = client
         self._clock = clock
         self._on_breaker_change = on_breaker_change
-        self._breakers: dict[UUID, CircuitBreaker] = {}
+        self._breakers: OrderedDict[UUID, CircuitBreaker] = OrderedDict()
 
     def breaker_states(self) -> Mapping[State, int]:
         """How many of the services that this process has called are in each state."""
@@ -149,6 +153,10 @@ class HttpLinkedServiceGateway:
                     tenant_id, service_id, before, after, open_s
                 ),
             )
+            if len(self._breakers) > BREAKERS_MAX:
+                self._breakers.popitem(last=False)
+        else:
+            self._breakers.move_to_end(call.service_id)
         breaker.settings = call.breaker
         return breaker
 

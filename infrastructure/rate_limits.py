@@ -15,7 +15,7 @@ import structlog
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -34,7 +34,9 @@ log: Final = structlog.stdlib.get_logger(__name__)
 class InProcessRateLimiter:
     """`RateLimiter` for a single process, and the stand-in while Redis is away.
 
-    Memory is bounded: beyond 100,000 keys the windows that started first are forgotten.
+    Memory is bounded: beyond 100,000 keys of one budget those of its windows that started first
+    are forgotten. No budget loses windows to another, so that whoever can choose keys, such as
+    addresses, cannot wash away a budget that all share.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class InProcessRateLimiter:
     ) -> None:
         self._monotonic = monotonic
         self._windows_max = windows_max
-        self._windows: dict[tuple[str, str, int], _Window] = {}
+        self._budgets: dict[tuple[str, int], dict[str, _Window]] = {}
 
     async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
         """Count one and say whether it is within the budget; a refused hit is not counted."""
@@ -60,20 +62,17 @@ class InProcessRateLimiter:
 
     def _window(self, budget: str, key: str, per_s: int) -> "_Window":
         now = self._monotonic()
-        name = (budget, key, per_s)
-        window = self._windows.get(name)
+        windows = self._budgets.setdefault((budget, per_s), {})
+        window = windows.get(key)
         if window is None or now >= window.started_at + 2 * per_s:
-            self._windows.pop(name, None)
-            self._make_room()
-            window = self._windows[name] = _Window(now)
+            windows.pop(key, None)
+            while len(windows) >= self._windows_max:
+                del windows[next(iter(windows))]
+            window = windows[key] = _Window(now)
         elif now >= window.started_at + per_s:
             window.started_at += per_s
             window.previous, window.current = window.current, 0
         return window
-
-    def _make_room(self) -> None:
-        while len(self._windows) >= self._windows_max:
-            del self._windows[next(iter(self._windows))]
 
 
 class _Window:
@@ -142,6 +141,23 @@ class RedisRateLimiter:
         if within is None:
             return await self._stand_in.room(budget, key, limit=_half(limit), per_s=per_s)
         return within
+
+    async def warn_of_eviction(self) -> None:
+        """Say once in the log when this Redis would forget budgets under pressure.
+
+        It must not evict: the budget of all pairings is one key among those of every address.
+        A full Redis that refuses to write is as one that is away: each process then counts for
+        itself. A Redis that is away now, or does not tell, is not waited for.
+        """
+        try:
+            async with Redis(connection_pool=self._connections) as redis:
+                memory = await redis.info("memory")
+        except (RedisError, OSError) as error:
+            log.warning("redis_policy_unknown", error=type(error).__name__)
+            return
+        policy = str(memory.get("maxmemory_policy", "unknown"))
+        if memory.get("maxmemory", 0) and policy != "noeviction":
+            log.warning("redis_may_forget_budgets", policy=policy)
 
     async def close(self) -> None:
         """Close the connections; the limiter is of no use afterwards."""

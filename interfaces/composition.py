@@ -154,6 +154,7 @@ class Platform:
         self.authority = await self._authority(keys)
         self.token_keys = await self._signing_keys(keys, "access_token")
         self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
+        self.limiter = await self._limiter()
         self.services = self._compose()
         self.tenants = Tenants(self.streams, self.ids)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
@@ -203,13 +204,14 @@ class Platform:
         current = await keys.obtain(purpose, lambda: SigningKey.generate().to_pem())
         return SigningKeys(SigningKey.from_pem(current))
 
-    def _limiter(self) -> RateLimiter:
+    async def _limiter(self) -> RateLimiter:
         if self._given_limiter is not None:
             return self._given_limiter
         if self._redis_url is None:
             return InProcessRateLimiter()
         limiter = RedisRateLimiter(self._redis_url, self.keyring)
         self._stack.push_async_callback(limiter.close)
+        await limiter.warn_of_eviction()
         return limiter
 
     @property
@@ -227,7 +229,7 @@ class Platform:
 
     def _compose(self) -> Services:
         settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
-        limiter = self._limiter()
+        limiter = self.limiter
         outside = self._outside()
         measure_breakers(self.metrics, outside.products)
         canonical = JcsCanonicalJSON()

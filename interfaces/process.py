@@ -3,16 +3,15 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
-from psycopg import sql
 
 from infrastructure.durability import assert_durable
 from infrastructure.edge.listeners import Listener, device_protocol, serve
@@ -24,13 +23,14 @@ from interfaces.composition import Platform
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal
 from interfaces.measured import measure_listeners
+from interfaces.presence import Presence
 from interfaces.servers import RedisRequired, Servers
 from interfaces.settings import Settings
 
 Role = Literal["api", "edge", "worker"]
 ROLES: Final[tuple[Role, ...]] = ("api", "edge", "worker")
 DRAIN_S: Final = 10.0
-PRESENCE_LOCK: Final = 7_301_101
+FILES: Final = 65_536
 ALLOCATIONS_PER_COLLECTION: Final = 20_000
 
 
@@ -69,8 +69,12 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listeners: list[tuple[str, Listener]] = []
+    shared = servers.redis_url is not None
+    if not shared and set(roles) != set(ROLES):
+        raise RedisRequired("serve all roles in one process, or set LINK_REDIS_URL")
+    allow_many_files()
     async with (
-        _company(servers, roles),
+        Presence(servers.dsn, shared=shared) as presence,
         Platform(settings, servers.dsn, servers.redis_url) as platform,
     ):
         if "worker" in roles:
@@ -95,30 +99,17 @@ async def run(
                     ca_file=ca_file,
                 )
             )
-            await _until(stop, platform)
+            await _until(stop, platform, presence)
         finally:
             await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for _, listener in listeners))
 
 
-@asynccontextmanager
-async def _company(servers: Servers, roles: Sequence[Role]) -> AsyncGenerator[None]:
-    """Share the database with other processes only when budgets are shared through Redis.
-
-    A lock in the database says who is here: many with Redis, or a single one without.
-    """
-    shared = servers.redis_url is not None
-    if not shared and set(roles) != set(ROLES):
-        raise RedisRequired("serve all roles in one process, or set LINK_REDIS_URL")
-    take = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
-    async with await psycopg.AsyncConnection.connect(servers.dsn, autocommit=True) as connection:
-        query = sql.SQL("SELECT {}(%s)").format(sql.Identifier(take))
-        taken = await (await connection.execute(query, (PRESENCE_LOCK,))).fetchone()
-        if taken is None or not taken[0]:
-            raise RedisRequired(
-                "another process serves this database, and one of the two has no Redis:"
-                " give both the same LINK_REDIS_URL, or stop the other"
-            )
-        yield
+def allow_many_files() -> None:
+    """A connection is an open file, and the usual limit of 1,024 is less than a listener takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def spare_what_stays() -> None:
@@ -184,13 +175,24 @@ def write_ca(settings: Settings, platform: Platform) -> Path:
     return path
 
 
-async def _until(stop: asyncio.Event, platform: Platform) -> None:
-    """Wait to be stopped; a projector or a tail that dies of a bug takes the process with it."""
+async def _until(stop: asyncio.Event, platform: Platform, presence: Presence) -> None:
+    """Wait to be stopped; a projector or a tail that dies of a bug takes the process with it.
+
+    So does another process that took our place while the database was away (RedisRequired).
+    """
+    try:
+        await _watching(stop, platform, presence)
+    except BaseExceptionGroup as ended:
+        raise ended.exceptions[0] from None
+
+
+async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence) -> None:
     async with asyncio.TaskGroup() as watched:
         failing = [
             watched.create_task(platform.runner.until_failure()),
             watched.create_task(platform.tail.until_failure()),
             watched.create_task(platform.digester.until_failure()),
+            watched.create_task(presence.until_refused()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

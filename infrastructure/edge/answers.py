@@ -17,6 +17,9 @@ class AnswerTransport(asyncio.Transport):
         self._transport = transport
         self._cycle = cycle
         self._head: bytes | None = None
+        self.handed_over = False
+        """Whether the answer went to a connection that was still open then; not proof that
+        anybody read it."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hold the head back; pass on what comes before it (100 Continue) and after it.
@@ -28,6 +31,7 @@ class AnswerTransport(asyncio.Transport):
             self._head = bytes(data)
         elif self._head:
             head, self._head = self._head, b""
+            self.handed_over = not self._transport.is_closing()
             self._transport.write(b"".join((head, data)))
         else:
             self._transport.write(data)

@@ -47,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: int = 75
     head_bytes: int = 16 * 1024
     """Request line and headers; also the most that a client may send which is nothing yet."""
+    connections_max: int = 8192
+    """How many may be open at a time; whoever comes beyond is told to come again and let go."""
     discarded_bytes: int = 4 * 1024 * 1024
     """How much of a body is taken in after its answer has been given; then the connection goes.
 
@@ -69,7 +71,8 @@ class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with limits on time and size, and no forged client certificates.
 
     uvicorn limits how long a connection may idle between requests, and nothing else: a client
-    that sends a head byte by byte, or none at all, would stay for ever.
+    that sends a head byte by byte, or none at all, would stay for ever. The scope of a request
+    carries `extensions["answer"]`, whose `handed_over` says what became of its answer.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, transport))
         if self._state.draining:
             transport.close()
+        elif len(self.connections) > self._limits.connections_max:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "retry-after: 1\r\n")
         else:
             self._expect_within(self._limits.head_s)
 
@@ -145,7 +150,8 @@ class HttpProtocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before and self.scope["method"] != "HEAD":
-            self.cycle.transport = AnswerTransport(self.transport, self.cycle)
+            answer = self.cycle.transport = AnswerTransport(self.transport, self.cycle)
+            cast("Scope", self.scope).setdefault("extensions", {})["answer"] = answer
 
     def on_body(self, body: bytes) -> None:
         self._unclaimed_bytes = 0
@@ -181,7 +187,7 @@ class HttpProtocol(HttpToolsProtocol):
             return  # What is late is only the next request; the keep-alive limit is for that.
         self.transport.close()
 
-    def _refuse(self, status: HTTPStatus, code: str) -> None:
+    def _refuse(self, status: HTTPStatus, code: str, headers: str = "") -> None:
         """Answer for the listener itself (RFC 9457) and close; never into another's answer."""
         if not self._answering():
             problem = {"type": "about:blank", "status": status.value, "title": status.phrase}
@@ -189,7 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(
                 f"HTTP/1.1 {status.value} {status.phrase}\r\n"
                 "content-type: application/problem+json\r\n"
-                f"content-length: {len(body)}\r\n"
+                f"content-length: {len(body)}\r\n{headers}"
                 "connection: close\r\n\r\n".encode()
                 + body
             )

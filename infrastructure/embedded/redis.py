@@ -135,7 +135,7 @@ class EmbeddedRedis:
             "save": "",
             "appendonly": "no",
             "maxmemory": MEMORY,
-            "maxmemory-policy": "allkeys-lru",
+            "maxmemory-policy": "noeviction",
             "daemonize": "yes",
             "dir": str(self._home),
             "pidfile": str(self._home / "redis.pid"),

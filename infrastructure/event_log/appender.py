@@ -37,14 +37,19 @@ _OVERLOADED_RETRY_S: Final = 1
 class Submission:
     """What commits as a whole: its events, who waits for it, and the streams it touches."""
 
-    __slots__ = ("answer", "events", "origin", "streams")
+    __slots__ = ("answer", "events", "origin", "queued_at", "streams")
 
     def __init__(
-        self, origin: Origin, events: Sequence[EventRow], answer: "asyncio.Future[Appended]"
+        self,
+        origin: Origin,
+        events: Sequence[EventRow],
+        answer: "asyncio.Future[Appended]",
+        queued_at: float,
     ) -> None:
         self.origin = origin
         self.events = events
         self.answer = answer
+        self.queued_at = queued_at
         self.streams = {event[1] for event in events}
 
     def succeed(self, appended: Appended) -> None:
@@ -92,7 +97,8 @@ def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[W
 
 
 class GroupAppender:
-    """`deadline_s` bounds how long the fate of a batch may stay unknown.
+    """`deadline_s` bounds how long the fate of a batch may stay unknown, and how long a submission
+    may wait before it is sent: past that nobody waits for it any more, and it is refused.
 
     `on_commit` hears of every batch that the server answered: its events, and the seconds.
     """
@@ -133,15 +139,19 @@ class GroupAppender:
     async def append(self, origin: Origin, events: Sequence[EventRow]) -> Appended:
         """Commit `events` as one submission, durably.
 
-        Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when it
-        was not even queued. A caller that is cancelled while it waits leaves the outcome open.
+        Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when
+        nothing of it was sent. A caller that is cancelled while it waits leaves the outcome open.
         """
         if self._closing or self._writer is None:
             raise Unavailable("shutting_down")
         if self._waiting_events + len(events) > self._waiting_events_max:
-            raise Unavailable("overloaded", retry_after_s=_OVERLOADED_RETRY_S)
-        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Submission(origin, events, answer))
+            raise _overloaded()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._waiting and now - self._waiting[0].queued_at > self._deadline_s:
+            raise _overloaded()
+        answer: asyncio.Future[Appended] = loop.create_future()
+        self._waiting.append(Submission(origin, events, answer, now))
         self._waiting_events += len(events)
         self._wake.set()
         return await answer
@@ -167,6 +177,7 @@ class GroupAppender:
         deferred: list[Submission] = []
         touched: set[UUID] = set()
         events = scanned = 0
+        too_old = asyncio.get_running_loop().time() - self._deadline_s
         while self._waiting and scanned < 2 * self._batch_events_max:
             submission = self._waiting[0]
             if batch and events + len(submission.events) > self._batch_events_max:
@@ -175,6 +186,9 @@ class GroupAppender:
             scanned += 1
             if submission.answer.done():  # the caller was cancelled before anything was sent
                 self._waiting_events -= len(submission.events)
+            elif submission.queued_at < too_old:
+                self._waiting_events -= len(submission.events)
+                submission.fail(_overloaded())
             elif touched.isdisjoint(submission.streams):
                 batch.append(submission)
                 events += len(submission.events)
@@ -232,3 +246,7 @@ class GroupAppender:
             following = position + len(submission.events)
             submission.succeed(Appended(first_position=position, last_position=following - 1))
             position = following
+
+
+def _overloaded() -> Unavailable:
+    return Unavailable("overloaded", retry_after_s=_OVERLOADED_RETRY_S)

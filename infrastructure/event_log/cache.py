@@ -50,14 +50,20 @@ class Load:
 class StreamCache:
     """`EventLog` and `Streams` of `application.ports` in one, so that writes are read at once.
 
-    At most `streams_max` streams are kept, the least recently used go first. Construct it before
-    the tail starts: it subscribes.
+    At most `streams_max` streams are kept, and no more than have `events_max` events between
+    them, since a state grows with its stream; the least recently used go first. Construct it
+    before the tail starts: it subscribes.
     """
 
-    def __init__(self, log: Log, tail: Follower, *, streams_max: int = 10_000) -> None:
+    def __init__(
+        self, log: Log, tail: Follower, *, streams_max: int = 10_000, events_max: int = 100_000
+    ) -> None:
         self._log = log
         self._tail = tail
         self._streams_max = streams_max
+        self._events_max = events_max
+        self._events: dict[_Key, int] = {}
+        self._events_kept = 0
         self._kept: OrderedDict[_Key, dict[Callable[..., Any], Any]] = OrderedDict()
         self._loads: dict[_Key, list[Load]] = {}
         tail.subscribe(self._moved_on)
@@ -83,13 +89,14 @@ class StreamCache:
         load = Load()
         self._loads.setdefault(key, []).append(load)
         try:
-            state = rebuild(await self._log.load(tenant_id, stream_id))
+            events = await self._log.load(tenant_id, stream_id)
+            state = rebuild(events)
         finally:
             self._end(key, load)
         # The tail followed when the load began, so whatever the load did not see was either
         # delivered meanwhile (overtaken) or is still to come (and will drop the state).
         if fresh and self._may_keep(load):
-            self._keep(key, rebuild, state)
+            self._keep(key, rebuild, state, len(events))
         return state
 
     async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
@@ -107,7 +114,8 @@ class StreamCache:
     def forget(self, tenant_id: TenantId, stream_id: UUID) -> None:
         """The next `state` loads: the caller knows better, for instance after its own append."""
         key = (tenant_id.int, stream_id.int)
-        self._kept.pop(key, None)
+        if self._kept.pop(key, None) is not None:
+            self._events_kept -= self._events.pop(key)
         for load in self._loads.get(key, ()):
             load.overtaken = True
 
@@ -120,11 +128,14 @@ class StreamCache:
         for event in events:
             self.forget(event.tenant_id, event.stream_id)
 
-    def _keep(self, key: _Key, rebuild: Callable[..., Any], state: object) -> None:
+    def _keep(self, key: _Key, rebuild: Callable[..., Any], state: object, events: int) -> None:
         self._kept.setdefault(key, {})[rebuild] = state
         self._kept.move_to_end(key)
-        if len(self._kept) > self._streams_max:
-            self._kept.popitem(last=False)
+        self._events_kept += events - self._events.get(key, 0)
+        self._events[key] = events
+        while len(self._kept) > self._streams_max or self._events_kept > self._events_max:
+            oldest, _ = self._kept.popitem(last=False)
+            self._events_kept -= self._events.pop(oldest)
 
     def _end(self, key: _Key, load: Load) -> None:
         loads = self._loads[key]

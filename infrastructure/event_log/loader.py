@@ -18,6 +18,7 @@ from infrastructure.event_log.wire_arrays import UuidArray
 LOAD: Final = "SELECT * FROM load_streams(%b, %b)"
 
 _STREAMS_PER_QUERY: Final = 256
+_STREAMS_WAITING_MAX: Final = 16_384
 
 _Pair = tuple[TenantId, UUID]
 _Answer = asyncio.Future[Sequence[Recorded]]
@@ -26,10 +27,18 @@ _Answer = asyncio.Future[Sequence[Recorded]]
 class StreamLoader:
     """One connection for all loads of a process."""
 
-    def __init__(self, dsn: str, mapper: EventMapper, *, deadline_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        mapper: EventMapper,
+        *,
+        deadline_s: float = 5.0,
+        waiting_max: int = _STREAMS_WAITING_MAX,
+    ) -> None:
         self._session = Session(dsn, APP_ROLE)
         self._mapper = mapper
         self._deadline_s = deadline_s
+        self._waiting_max = waiting_max
         self._waiting: dict[_Pair, list[_Answer]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._closing = False
@@ -49,10 +58,13 @@ class StreamLoader:
         """All events of the stream that are committed when this is called, in order.
 
         Empty for another tenant's stream. Raises UnknownEvent, and Unavailable
-        (`event_log_unavailable`) when the database did not answer within the deadline.
+        (`event_log_unavailable`) when the database did not answer within the deadline, or
+        (`overloaded`) when too many wait already.
         """
         if self._closing:
             raise Unavailable("shutting_down")
+        if len(self._waiting) >= self._waiting_max:
+            raise Unavailable("overloaded", retry_after_s=1)
         answer: _Answer = asyncio.get_running_loop().create_future()
         self._waiting.setdefault((tenant_id, stream_id), []).append(answer)
         if self._reader is None or self._reader.done():
@@ -74,7 +86,12 @@ class StreamLoader:
                 )
                 self._answer(pairs, answers, rows)
             except ConnectionLost as error:
-                _fail(answers, Unavailable("event_log_unavailable", str(error)))
+                # Who waits behind would wait as long again for the same line.
+                waiting, self._waiting = self._waiting, {}
+                _fail(
+                    [*answers, *waiting.values()],
+                    Unavailable("event_log_unavailable", str(error), retry_after_s=1),
+                )
             except Exception as error:
                 _fail(answers, error)
             finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ALI = b"the palm of ali"
 MOBILE = "+966501234567"
+PATIENCE_S = 30
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - the listener tells nobody
+        await asyncio.sleep(0.01)
 
 
 async def test_a_known_palm_is_allowed_by_the_product_and_the_answer_says_so(house: House) -> None:
@@ -51,6 +58,35 @@ async def test_the_same_key_is_answered_byte_for_byte_and_charges_once(house: Ho
         "/v1/device/transactions", json={**body, "context": {"amount": "6.00"}}
     )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_an_answer_to_nobody_is_not_noted_as_relayed(fresh_house: House) -> None:
+    """The till hung up while the product thought: decided, and handed to no connection. The note
+    was made whatever had become of the answer."""
+    house = fresh_house
+    till = await house.device(await house.tenant())
+    await house.person(till, MOBILE, ALI)
+    asked, decide = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: dict[str, Any]) -> tuple[int, bytes]:
+        asked.set()
+        await decide.wait()
+        return 200, json.dumps(house.product.says).encode()
+
+    house.product.script = slow
+    connections = house.edge.connections
+    async with asyncio.timeout(PATIENCE_S):
+        body = transaction(ALI, deadline_ms=10_000)
+        request = asyncio.create_task(till.http.post("/v1/device/transactions", json=body))
+        await asked.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        await until(lambda: house.edge.connections < connections)
+    decide.set()
+    await house.edge.stop(drain_s=PATIENCE_S)
+    names = await house.events(till.tenant)
+    assert names[names.index("transaction.authorization_requested") + 1 :], "not decided"
+    assert "transaction.relayed" not in names
 
 
 async def test_fifty_requests_with_one_key_ask_the_product_once(house: House) -> None:

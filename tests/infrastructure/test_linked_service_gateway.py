@@ -13,12 +13,14 @@ import pytest
 from application.ports import AuthorizeCall, Authorized, AuthorizeFailed
 from domain.ids import DeviceId, TenantId
 from domain.linked_service import BreakerSettings
+from infrastructure import linked_service_gateway
 from infrastructure.clock import SystemClock
 from infrastructure.linked_service_gateway import (
     ANSWER_BYTES_MAX,
     BreakerChange,
     HttpLinkedServiceGateway,
 )
+from infrastructure.outbound.client import Answer, OutboundFailed
 from tests.infrastructure.outbound.clients import loopback_client
 from tests.infrastructure.outbound.scripted_server import Reply, response, scripted
 
@@ -403,3 +405,32 @@ async def test_a_message_is_cleaned_for_a_terminal(gateway: Gateway, sent: str, 
         answer = await gateway.authorize(server.url())
     assert answer.display_message == shown
     assert msgspec.json.encode(answer)
+
+
+async def test_services_that_were_not_called_for_long_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tenants make services, so their number is theirs to choose."""
+    monkeypatch.setattr(linked_service_gateway, "BREAKERS_MAX", 3)
+
+    class Away:
+        async def request(self, *_: object, **__: object) -> Answer:
+            raise OutboundFailed("connect", False, "no connection")
+
+    gateway = HttpLinkedServiceGateway(Away(), SystemClock())
+    once = BreakerSettings(consecutive_failures=1)
+    for number in (1, 2, 1, 3, 4):
+        call = AuthorizeCall(
+            tenant_id=TenantId(UUID(int=1)),
+            service_id=UUID(int=number),
+            device_id=DeviceId(UUID(int=1)),
+            url="https://product.example/authorize",
+            bearer="header.payload.signature",
+            body=b"{}",
+            idempotency_key="01JB4Z6R3M8Q5T7V9X0C2D4E6F",
+            deadline_s=1,
+            breaker=once,
+        )
+        with pytest.raises(AuthorizeFailed):
+            await gateway.authorize(call)
+    assert sum(gateway.breaker_states().values()) == 3

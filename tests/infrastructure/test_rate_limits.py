@@ -255,3 +255,41 @@ async def test_memory_is_bounded_by_forgetting_what_began_first() -> None:
         assert await allowed(limiter, 2, limit=1, key=key) == 1
     assert await allowed(limiter, 1, limit=1, key="fourth") == 0
     assert await allowed(limiter, 1, limit=1, key="first") == 1
+
+
+async def test_a_flood_of_keys_does_not_wash_away_a_budget_that_all_share() -> None:
+    """With one table for all, four addresses gave the platform its failures back."""
+    limiter = InProcessRateLimiter(windows_max=3)
+    assert await limiter.hit("failures", "platform", limit=1, per_s=60)
+    for address in ("first", "second", "third", "fourth"):
+        await limiter.hit("address", address, limit=1, per_s=60)
+    assert not await limiter.room("failures", "platform", limit=1, per_s=60)
+
+
+async def test_a_redis_that_would_forget_budgets_is_told_of(
+    redis: Redis, limiter: RedisRateLimiter
+) -> None:
+    before = await redis.config_get("maxmemory*")
+    try:
+        await redis.config_set("maxmemory", "64mb")
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        with capture_logs() as told:
+            await limiter.warn_of_eviction()
+        assert [(line["event"], line["policy"]) for line in told] == [
+            ("redis_may_forget_budgets", "allkeys-lru")
+        ]
+        await redis.config_set("maxmemory-policy", "noeviction")
+        with capture_logs() as told:
+            await limiter.warn_of_eviction()
+        assert told == []
+    finally:
+        for name in ("maxmemory", "maxmemory-policy"):
+            await redis.config_set(name, str(before[name]))
+
+
+async def test_a_redis_that_is_away_does_not_keep_anybody_from_starting() -> None:
+    limiter = RedisRateLimiter("redis://127.0.0.1:1/0", KEYRING)
+    with capture_logs() as told:
+        await limiter.warn_of_eviction()
+    assert [line["event"] for line in told] == ["redis_policy_unknown"]
+    await limiter.close()

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from domain.ids import wire
+from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.request_id import correlation_id
@@ -85,7 +86,7 @@ async def pair(
         data.code,
         data.csr,
         info,
-        address=request.client.host if request.client is not None else "unknown",
+        address=budget_address(request),
         correlation_id=correlation_id(request),
     )
     body = Paired(

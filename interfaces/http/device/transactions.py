@@ -1,7 +1,7 @@
 """`POST /v1/device/transactions`: the one call of a till or a gate (004 §10.3)."""
 
 import asyncio
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Protocol, cast
 
 import msgspec
 import structlog
@@ -90,15 +90,30 @@ async def transact(
         headers["idempotent-replayed"] = "true"
         headers["idempotent-first-at"] = reply.received_at.isoformat()
     else:
-        background = BackgroundTask(note_relayed, services.broker, device, reply)
+        extensions = cast("dict[str, Any]", request.scope["extensions"])
+        answer = cast("AnswerGiven", extensions["answer"])
+        background = BackgroundTask(note_relayed, services.broker, device, reply, answer)
     return Response(reply.answer, headers=headers, background=background)
 
 
-async def note_relayed(broker: Broker, device: DevicePrincipal, reply: Reply) -> None:
+class AnswerGiven(Protocol):
+    """What the listener knows of an answer."""
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it went to a connection that was still open."""
+        ...
+
+
+async def note_relayed(
+    broker: Broker, device: DevicePrincipal, reply: Reply, answer: AnswerGiven
+) -> None:
     """After the answer has left: what cannot be noted now is no reason to fail anything.
 
     Nobody waits for a note, so all those of a beat share a commit instead of asking for their own.
     """
+    if not answer.handed_over:
+        return  # The peer hung up before.
     now = asyncio.get_running_loop().time()
     await asyncio.sleep(NOTES_EVERY_S - now % NOTES_EVERY_S)
     try:

@@ -12,6 +12,7 @@ from litestar.openapi import ResponseSpec
 
 from domain import tenant as t
 from domain.errors import Invalid, Unauthenticated
+from interfaces.http.caller_address import budget_address
 from interfaces.http.services import Services
 
 FAILURES_PER_ADDRESS: Final = 30
@@ -68,7 +69,7 @@ class TokenForm(msgspec.Struct, frozen=True, kw_only=True):
     request_max_body_size=8192,
 )
 async def token(request: Request[Any, Any, Any], services: Given) -> Response[Token]:
-    address = request.client.host if request.client is not None else "unknown"
+    address = budget_address(request)
     budget = {"limit": FAILURES_PER_ADDRESS, "per_s": 60}
     if not await services.limiter.room("token.failures", address, **budget):
         return _refused(429, "slow_down", "too many failures", {"retry-after": "60"})

@@ -49,7 +49,7 @@ class Application:
             "path": path,
             "client": scope["client"],
             "scheme": scope["scheme"],
-            "extensions": scope.get("extensions"),
+            "extensions": {"tls": scope["extensions"].get("tls")},
             "headers": [[name.decode(), value.decode()] for name, value in scope["headers"]],
             "body_bytes": len(body),
         }

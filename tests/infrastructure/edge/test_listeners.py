@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from infrastructure.edge.listeners import Listener, ListenerFailed, new_event_loop, serve
-from infrastructure.edge.protocol import Message, Receive, Scope, Send
+from infrastructure.edge.protocol import Limits, Message, Receive, Scope, Send
 from tests.infrastructure.edge.serving import Application, RunningEdge
 
 
@@ -111,6 +111,31 @@ async def test_a_port_is_known_only_while_listening() -> None:
     await listener.stop()
     with pytest.raises(ListenerFailed, match="not listening"):
         _ = listener.port
+
+
+async def test_connections_beyond_the_limit_are_told_to_come_again() -> None:
+    """Without the limit whoever opens enough of them leaves none for anybody else."""
+    listener = await serve(
+        Application(),
+        host="127.0.0.1",
+        port=0,
+        ssl_context=None,
+        limits=Limits(connections_max=1),
+    )
+    url = f"http://127.0.0.1:{listener.port}/"
+    async with httpx.AsyncClient() as first, httpx.AsyncClient() as second:
+        assert (await first.get(url)).status_code == 200
+        answer = await second.get(url)
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        assert (await first.get(url)).status_code == 200
+        await first.aclose()
+        for _ in range(100):
+            if (await second.get(url)).status_code == 200:
+                break
+        else:
+            pytest.fail("the place of a connection that ended is not given to the next")
+    await listener.stop()
 
 
 async def test_signals_stay_with_the_caller() -> None:

@@ -1,14 +1,18 @@
 """A submission is accepted or refused by itself, whatever shares its batch."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
-from application.ports import Appended, StaleStream
+from application.ports import Appended, CommitFailed, StaleStream
 from domain.errors import Unavailable
 from domain.events import StreamAppend
 from domain.ids import TenantId
+from infrastructure.event_log.loader import StreamLoader
 from infrastructure.event_log.log import PAYLOAD_BYTES_MAX, PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 from tests.infrastructure.event_log.notes import (
@@ -22,6 +26,14 @@ from tests.infrastructure.event_log.notes import (
     texts,
 )
 from tests.infrastructure.event_log.test_mapper import Stranger
+
+
+@asynccontextmanager
+async def locked_events(dsn: str) -> AsyncGenerator[None]:
+    """Nobody reads or writes events for as long as the block runs."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 async def test_what_is_appended_is_loaded_in_order_with_its_envelope(
@@ -324,3 +336,60 @@ async def test_an_unreadable_stream_does_not_take_its_neighbours_along(database:
     finally:
         await writer.close()
         await reader.close()
+
+
+async def test_nobody_is_sent_after_having_waited_for_the_deadline(database: str) -> None:
+    """Three on one stream go one after the other, and the table is locked: what waits for its turn
+    longer than anybody would wait for it is refused, and certainly not stored. Before, each in the
+    queue waited a deadline of its own on top of all those before it."""
+    log = await PostgresEventLog.open(database, MAPPER, deadline_s=0.5)
+    stream = uuid4()
+    try:
+        async with locked_events(database):
+            results = await asyncio.gather(
+                *(log.append(origin(), [notes(stream, version, "x")]) for version in range(3)),
+                return_exceptions=True,
+            )
+        assert isinstance(results[0], CommitFailed | Unavailable)
+        assert isinstance(results[2], Unavailable)
+        assert results[2].code == "overloaded"
+    finally:
+        await log.close()
+
+
+async def test_loads_that_wait_are_bounded(database: str) -> None:
+    loader = StreamLoader(database, MAPPER, deadline_s=60, waiting_max=2)
+    await loader.open()
+    try:
+        async with locked_events(database):
+            running = asyncio.create_task(loader.load(A, uuid4()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            waiting = [asyncio.create_task(loader.load(A, uuid4())) for _ in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable, match="overloaded"):
+                await loader.load(A, uuid4())
+        assert [list(found) for found in await asyncio.gather(running, *waiting)] == [[], [], []]
+    finally:
+        await loader.close()
+
+
+async def test_who_waits_behind_a_line_that_is_gone_is_told_with_the_others(database: str) -> None:
+    """Or the last of a queue would wait a deadline for each query before its own."""
+    loader = StreamLoader(database, MAPPER, deadline_s=0.5)
+    await loader.open()
+    try:
+        async with locked_events(database):
+            running = asyncio.create_task(loader.load(A, uuid4()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            behind = asyncio.create_task(loader.load(A, uuid4()))
+            with pytest.raises(Unavailable, match="event_log_unavailable"):
+                await running
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert behind.done()
+            with pytest.raises(Unavailable, match="event_log_unavailable"):
+                await behind
+    finally:
+        await loader.close()

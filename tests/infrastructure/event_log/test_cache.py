@@ -193,6 +193,22 @@ async def test_the_least_recently_used_goes_first(fake_log: FakeLog, tail: FakeT
     assert fake_log.loads == 4
 
 
+async def test_long_streams_take_the_place_of_many(fake_log: FakeLog, tail: FakeTail) -> None:
+    """A state grows with its stream, so the number of streams alone bounds nothing."""
+    cache = StreamCache(fake_log, tail, events_max=5)
+    long, short = uuid4(), uuid4()
+    for text in ("one", "two", "three", "four"):
+        fake_log.commit(text, long)
+    fake_log.commit("one", short)
+    for stream, loads in ((short, 1), (long, 2), (short, 2), (long, 2)):
+        await cache.state(A, stream, texts)
+        assert fake_log.loads == loads
+    tail.deliver(fake_log.commit("two", short))
+    for stream, loads in ((short, 3), (short, 3), (long, 4)):
+        await cache.state(A, stream, texts)
+        assert fake_log.loads == loads
+
+
 async def test_a_load_that_fails_is_not_kept(tail: FakeTail) -> None:
     class Broken(FakeLog):
         async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
