@@ -68,14 +68,16 @@ async def execute(
             return Done(stream_version=len(past), events=(), position=earlier[-1].position)
         if not events:
             return Done(stream_version=len(past), events=events, position=None)
+        # The stream's own events stand last: their position is the one that is answered, and the
+        # caller may ask for the proof of it.
         appends = [
+            *(await beside() if beside is not None else ()),
             StreamAppend(
                 tenant_id=tenant_id,
                 stream_id=stream_id,
                 expected_version=len(past),
                 events=events,
             ),
-            *(await beside() if beside is not None else ()),
         ]
         appended = await log.append(origin, appends)
         if appended.replayed:

@@ -13,6 +13,7 @@ from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
 from application.linked_services import LinkedServices
@@ -74,6 +75,7 @@ from interfaces.measured import (
 )
 from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
+from interfaces.transparency import transparency
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
 
@@ -155,6 +157,15 @@ class Platform:
         self.token_keys = await self._signing_keys(keys, "access_token")
         self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
         self.limiter = await self._limiter()
+        self.transparency = await transparency(
+            self.settings,
+            self.dsn,
+            self.app_pool,
+            self.projector_pool,
+            keys,
+            self._stack.push_async_callback,
+        )
+        self.tail.subscribe(self.transparency.keeper.heard)
         self.services = self._compose()
         self.tenants = Tenants(self.streams, self.ids)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
@@ -168,8 +179,9 @@ class Platform:
         await caught_up(self.tail, await self.end.position())
 
     async def project(self) -> None:
-        """Keep the read models up to date in this process, and delete what has run out."""
+        """Keep read models and transparency log up to date here, and delete what has run out."""
         await self._stack.enter_async_context(self.runner)
+        await self._stack.enter_async_context(self.transparency.keeper)
         if self.settings.digest_interval_s:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
@@ -305,6 +317,8 @@ class Platform:
             authority=self.authority,
             limiter=limiter,
             read_models=reads,
+            transparency_logs=self.transparency.logs,
+            event_proofs=EventProofs(self.transparency.logs, clock),
             readiness=TailReadiness(self.tail, ProjectionHealth(self.app_pool)),
             ids=ids,
             clock=clock,

@@ -193,6 +193,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.tail.until_failure()),
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
+            watched.create_task(platform.transparency.keeper.until_failure()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

@@ -15,10 +15,12 @@ import msgspec
 from interfaces.environment import Environment
 from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
 from interfaces.otp_channel import OtpChannel, SmsSettings, SmtpSettings, read_otp_channel
+from interfaces.witness_settings import WitnessSettings, read_witnesses
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}\Z")
+_LOG_ORIGIN: Final = re.compile(r"[a-z0-9.:-]{1,100}(/[A-Za-z0-9._~-]{1,50}){0,2}\Z")
 _PALM_VENDOR_IN_DEVELOPMENT: Final = "http://127.0.0.1:9400"
 
 
@@ -49,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     digest_interval_s: int
     log_level: LogLevel
+    log_origin: str | None
+    witnesses: tuple[WitnessSettings, ...]
+    witnesses_required: int
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -91,6 +96,7 @@ def read(env: Environment) -> Settings:
     internal_port = _internal_port(env, development=development)
     otp_channel, smtp, sms = read_otp_channel(env, development=development)
     issuer = _issuer(env, public_port, development=development)
+    witnesses, witnesses_required = read_witnesses(env, development=development)
     return Settings(
         data_dir=data_dir,
         key_file=Path(key_file) if key_file else data_dir / "keys" / "master.key",
@@ -126,6 +132,13 @@ def read(env: Environment) -> Settings:
         ),
         digest_interval_s=env.integer("LINK_DIGEST_INTERVAL_S", 900, least=0, most=86_400),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        log_origin=env.optional(
+            "LINK_LOG_ORIGIN",
+            wanted="a host name, with a path if you like: id.example.com/audit",
+            check=_matches(_LOG_ORIGIN),
+        ),
+        witnesses=witnesses,
+        witnesses_required=witnesses_required,
     )
 
 

@@ -42,7 +42,8 @@ class TransparencyLogs(Protocol):
         ...
 
     async def leaf_index(self, log_id: TenantId, event_id: str) -> int | None:
-        """Where an event stands: `event_id` is its position, or `<stream>:<version>`."""
+        """Where an event stands or will stand, whether it is signed yet or not: `event_id` is its
+        position, or `<stream>:<version>`."""
         ...
 
     async def proof(self, log_id: TenantId, index: int, *, final: bool = False) -> str | None:

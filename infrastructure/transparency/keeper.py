@@ -64,7 +64,7 @@ class Pace:
 
 
 class LogKeeper:
-    """`run` never returns by itself; cancel it. `heard` is a subscriber for the log's tail."""
+    """Keeps the log for as long as it is open. `heard` is a subscriber for the log's tail."""
 
     def __init__(
         self,
@@ -81,6 +81,21 @@ class LogKeeper:
         self._unsigned: set[TenantId] | None = None
         self._signed_at = 0.0
         self._platform_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "LogKeeper":
+        self._task = asyncio.create_task(self.run(), name="transparency log")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until_failure(self) -> None:
+        """Return only by raising what ended it: a damaged log, or a bug."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
 
     def heard(self, events: Sequence[Recorded]) -> None:
         """There are new events."""
@@ -89,6 +104,7 @@ class LogKeeper:
 
     async def run(self) -> None:
         """Stand by, keep the log when it is our turn, and come back when the connection is lost.
+        Never returns by itself; cancel it.
 
         Raises LogGap and TreeDamaged: then the log itself is damaged, and nothing is signed.
         """

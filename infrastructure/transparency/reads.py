@@ -47,17 +47,19 @@ _OF_STREAM: Final[LiteralString] = """
     SELECT position FROM public.events
     WHERE tenant_id = %s AND stream_id = %s AND stream_version = %s"""
 
-# The last tile of level 0 that begins at or before the event, and how far into it the event is.
+# Counted from the last tile of level 0 that begins at or before the event, or from the first event.
 _INDEX: Final[LiteralString] = """
-    SELECT tile.tile_index * 256 + (
+    SELECT coalesce(tile.tile_index, 0) * 256 + (
         SELECT count(*) FROM public.events before
-        WHERE before.tenant_id = %(log)s AND before.position >= tile.first_position
-            AND before.position < %(position)s)
-    FROM public.transparency_tiles tile
-    WHERE tile.log_id = %(log)s AND tile.level = 0 AND tile.first_position <= %(position)s
-        AND EXISTS (SELECT FROM public.events own
-            WHERE own.tenant_id = %(log)s AND own.position = %(position)s)
-    ORDER BY tile.first_position DESC LIMIT 1"""
+        WHERE before.tenant_id = %(log)s AND before.position < %(position)s
+            AND before.position >= coalesce(tile.first_position, 0))
+    FROM public.events own
+    LEFT JOIN LATERAL (
+        SELECT tile_index, first_position FROM public.transparency_tiles
+        WHERE log_id = %(log)s AND level = 0 AND first_position <= %(position)s
+        ORDER BY first_position DESC LIMIT 1
+    ) AS tile ON true
+    WHERE own.tenant_id = %(log)s AND own.position = %(position)s"""
 
 _STREAM_EVENT: Final = re.compile(r"(?:[a-z]{1,8}_)?([0-9a-f-]{32,36}):([0-9]{1,19})", re.ASCII)
 

@@ -19,6 +19,7 @@ from infrastructure.migrate import MigrationRefused
 from infrastructure.platform_ca import PlatformCAUnusable
 from infrastructure.projections.tables import ReadModelChanged
 from infrastructure.signing_keys import SigningKeyUnusable
+from infrastructure.transparency.origin import OriginChanged
 from interfaces.cli.output import notice
 from interfaces.cli.session import WrongArgument
 from interfaces.environment import SettingsInvalid
@@ -36,6 +37,7 @@ CANNOT_RUN = (
     ServerUnusable,
     KeyringUnusable,
     MigrationRefused,
+    OriginChanged,
     UnsafePostgres,
     RedisRequired,
     ListenerFailed,

@@ -6,7 +6,7 @@ import msgspec
 import rich_click as click
 
 from application.permissions import SCOPES
-from domain.ids import TenantId, wire
+from domain.ids import PLATFORM, TenantId, wire
 from interfaces.cli.output import facts, json_option
 from interfaces.cli.session import WrongArgument, caller, tenant_of, with_platform
 from interfaces.composition import Platform
@@ -68,11 +68,16 @@ def clients() -> None:
 )
 @json_option
 def create_client(tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Register a backend called NAME for TENANT. The secret is shown once, here."""
+    """Register a backend called NAME for TENANT. The secret is shown once, here.
+
+    TENANT ten_00000000000000000000000000000000 is the platform itself, whose backends see its own
+    audit and the tree over all tenants' checkpoints.
+    """
 
     async def command(platform: Platform) -> dict[str, Any]:
         tenant_id = tenant_of(tenant)
-        await platform.tenants.get(tenant_id)
+        if tenant_id != PLATFORM:
+            await platform.tenants.get(tenant_id)
         registered = await platform.services.clients.register(
             caller(tenant_id), name, frozenset(scopes or SCOPES)
         )

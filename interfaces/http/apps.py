@@ -19,6 +19,7 @@ from interfaces.http.integrator import (
     tenant,
     token,
     transactions,
+    transparency,
     users,
 )
 from interfaces.http.services import Services
@@ -35,6 +36,7 @@ PUBLIC: Final = (
     *users.HANDLERS,
     *accesses.HANDLERS,
     *audit.HANDLERS,
+    *transparency.HANDLERS,
     *pairing.HANDLERS,
 )
 

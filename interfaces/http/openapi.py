@@ -46,6 +46,8 @@ ID_PREFIXES: Final = {
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 
+TILE_PATTERN: Final = r"^(entries|[0-9]{1,2})/(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$"
+
 SCHEMA_REF: Final = "#/components/schemas/{name}"
 
 Document = dict[str, Any]
@@ -169,10 +171,13 @@ def _complete_parameter(parameter: Document) -> None:
         (schema["type"],) = (name for name in schema["type"] if name != "null")
     if "enum" in schema:
         schema["enum"] = [value for value in schema["enum"] if value is not None]
-    if parameter["name"] == "min_position":
+    if parameter["name"] in ("min_position", "index"):
         schema["minimum"] = 0
     if parameter["name"] == AS_OF:
         schema["pattern"] = AS_OF_PATTERN
+    if parameter["name"] == "tile_path":
+        schema["pattern"] = TILE_PATTERN
+        parameter["example"] = "entries/x001/234.p/17"
     if parameter["name"].lower() == KEY_HEADER:
         schema["pattern"] = KEY_PATTERN
     prefix = ID_PREFIXES.get(parameter["name"])

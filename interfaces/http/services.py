@@ -11,6 +11,7 @@ from application.clients import Clients
 from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
 from application.linked_services import LinkedServices
@@ -25,6 +26,7 @@ from application.ports import (
     RateLimiter,
     Streams,
 )
+from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
 from application.tenants import Tenants
 from domain.ids import TenantId
@@ -77,6 +79,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     authority: CertificateAuthority
     limiter: RateLimiter
     read_models: ReadModels
+    transparency_logs: TransparencyLogs
+    event_proofs: EventProofs
     readiness: Readiness
     ids: IdSource
     clock: Clock

@@ -63,7 +63,7 @@ async def test_a_service_is_registered_together_with_its_key() -> None:
     world.trace.clear()
     service, done = await register(world)
     assert (service.product_key, service.routing, service.status) == ("parking", PARKING, "active")
-    assert world.trace == ["committed linked_service.registered", "committed claim.taken"]
+    assert world.trace == ["committed claim.taken", "committed linked_service.registered"]
     assert done.position == len(world.log.read_now())
     assert world.egress.asked == ["https://parking.example"]
     found = await by_product_key(world.log, TENANT, "parking")
@@ -213,7 +213,7 @@ async def test_a_deleted_service_is_gone_and_its_key_free() -> None:
     world = World()
     world.trace.clear()
     await world.linked_services().delete(BACKEND, SERVICE, 1)
-    assert world.trace == ["committed linked_service.deleted", "committed claim.released"]
+    assert world.trace == ["committed claim.released", "committed linked_service.deleted"]
     assert await by_product_key(world.log, TENANT, "wallet") is None
     service, _ = await register(world, "wallet")
     assert service.id != SERVICE

@@ -40,7 +40,9 @@ class Operation(msgspec.Struct, frozen=True):
         return found
 
     def matches(self, path: str) -> bool:
-        template = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(self.path))
+        # Only a tile's path goes on over several segments.
+        template = re.escape(self.path).replace(r"\{tile_path\}", ".+")
+        template = re.sub(r"\\\{\w+\\\}", "[^/]+", template)
         return re.fullmatch(template, path) is not None
 
 

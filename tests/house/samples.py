@@ -33,6 +33,7 @@ class Stage(msgspec.Struct, frozen=True):
             "transaction_id": f"txn_{uuid4().hex}",
             "user_id": f"usr_{uuid4().hex}",
             "palm_ref": f"plm_{uuid4().hex}",
+            "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
 

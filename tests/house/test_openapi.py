@@ -234,6 +234,7 @@ async def session_of(at: Stage, folder: Path) -> Session:
     }
     enrollments = await api.get("/v1/enrollments", params={"min_position": await house.end()})
     listed = await api.get("/v1/transactions")
+    ids["tile_path"] = "entries/000.p/1"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
     ids["transaction_id"] = (listed.json()["items"] or [{"id": "txn_" + "0" * 32}])[0]["id"]
     ca = house.platform.settings.data_dir / "pki" / "server-ca.pem"

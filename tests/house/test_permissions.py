@@ -18,7 +18,7 @@ from tests.house.world import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ANYBODY = {"getJWKS", "getCABundle", "live", "ready", "issueToken", "pairDevice"}
+ANYBODY = {"getJWKS", "getCABundle", "live", "ready", "issueToken", "pairDevice", "getLogKeys"}
 
 
 def routes() -> dict[str, HTTPRouteHandler]:

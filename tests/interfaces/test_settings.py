@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from domain.transparency.note import COSIGNATURE_V1, VerifierKey
 from interfaces.environment import Environment, SettingsInvalid
 from interfaces.settings import Settings, read
 
@@ -195,3 +196,42 @@ def test_the_compose_file_sets_no_variable_that_does_not_exist() -> None:
     named = set(re.findall(r"LINK_\w+", (EXAMPLE.parent / "docker-compose.yml").read_text()))
     assert named
     assert named <= set(env.known)
+
+
+WITNESS = VerifierKey("witness.example/w1", bytes(32), COSIGNATURE_V1).vkey()
+OTHER = VerifierKey("witness.example/w2", bytes(31) + b"\1", COSIGNATURE_V1).vkey()
+
+
+def test_witnesses_and_how_many_must_cosign() -> None:
+    assert Settings.from_environment({}).witnesses == ()
+    assert Settings.from_environment({}).witnesses_required == 0
+    two = f"{WITNESS} http://127.0.0.1:9500, {OTHER} https://w.example/two"
+    settings = Settings.from_environment({"LINK_WITNESSES": two})
+    assert [witness.key.vkey() for witness in settings.witnesses] == [WITNESS, OTHER]
+    assert settings.witnesses[1].url == "https://w.example/two"
+    assert settings.witnesses_required == 2
+    one = {"LINK_WITNESSES": two, "LINK_WITNESSES_REQUIRED": "1"}
+    assert Settings.from_environment(one).witnesses_required == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"LINK_WITNESSES": WITNESS},
+        {"LINK_WITNESSES": f"{WITNESS} ftp://w.example"},
+        {"LINK_WITNESSES": f"{WITNESS} https://w.example/"},
+        {"LINK_WITNESSES": f"{VerifierKey('w', bytes(32)).vkey()} https://w.example"},
+        {"LINK_WITNESSES": f"{WITNESS[:-2]}BB https://w.example"},
+        {"LINK_WITNESSES": f"{WITNESS} https://a.example, {WITNESS} https://b.example"},
+        {"LINK_WITNESSES": f"{WITNESS} https://a.example", "LINK_WITNESSES_REQUIRED": "0"},
+        {"LINK_WITNESSES": f"{WITNESS} https://a.example", "LINK_WITNESSES_REQUIRED": "2"},
+        {"LINK_WITNESSES_REQUIRED": "1"},
+        PRODUCTION | {"LINK_WITNESSES": f"{WITNESS} http://w.example"},
+        {"LINK_LOG_ORIGIN": "https://id.example.com"},
+        {"LINK_LOG_ORIGIN": "id.example.com/"},
+        {"LINK_LOG_ORIGIN": "id example"},
+    ],
+)
+def test_witnesses_and_origins_that_make_no_sense(given: dict[str, str]) -> None:
+    with pytest.raises(SettingsInvalid, match=r"LINK_(WITNESSES|LOG_ORIGIN)"):
+        Settings.from_environment(given)

@@ -12,6 +12,7 @@ from litestar.openapi import ResponseSpec
 
 from domain import tenant as t
 from domain.errors import Invalid, Unauthenticated
+from domain.ids import PLATFORM
 from interfaces.http.caller_address import budget_address
 from interfaces.http.services import Services
 
@@ -86,9 +87,10 @@ async def token(request: Request[Any, Any, Any], services: Given) -> Response[To
     except Invalid as error:
         return _refused(400, error.code, error.detail or "")
     tenant = await services.streams.state(grant.tenant_id, grant.tenant_id, t.rebuild)
-    assert tenant is not None, "a client belongs to a tenant"
+    assert tenant is not None or grant.tenant_id == PLATFORM, "a client belongs to a tenant"
+    settings = t.TenantSettings() if tenant is None else tenant.settings
     issued = services.access_tokens.issue(
-        grant.tenant_id, grant.client_id, grant.scopes, tenant.settings.access_token_s
+        grant.tenant_id, grant.client_id, grant.scopes, settings.access_token_s
     )
     body = Token(
         access_token=issued.access_token,
