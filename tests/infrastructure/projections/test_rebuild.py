@@ -155,3 +155,46 @@ async def test_tables_of_another_form_under_the_same_version_stop_the_start(stag
 async def test_many_processes_may_make_the_tables_at_once(stage: Stage) -> None:
     await asyncio.gather(*(tables.ensure(stage.dsn, [tally()]) for _ in range(4)))
     assert await told(stage) == 0
+
+
+async def test_a_swap_gives_way_to_whoever_reads_for_long(stage: Stage) -> None:
+    """It waits for a second and lets go, or everybody who comes later would wait behind it."""
+    await register(stage, 0, 3)
+    async with stage.runner(tally()) as runner:
+        assert await runner.wait(stage.last, "tally", PATIENCE_S)
+        async with await tables.connect(stage.dsn, tables.LIVE) as reading:
+            async with reading.transaction():
+                await reading.execute("SELECT * FROM tally")
+                rebuilding = asyncio.create_task(runner.rebuild("tally"))
+                # The live read model stands behind the swap's lock, and comes past it each time.
+                for number in range(3, 6):
+                    await register(stage, number, number + 1)
+                    assert await runner.wait(stage.last, "tally", PATIENCE_S)
+                    await asyncio.sleep(0.5)
+                assert not rebuilding.done()
+            assert await rebuilding >= stage.last
+        assert await told(stage) == 6
+        assert (await status_of(runner, tally())).position == stage.last
+
+
+async def test_a_rebuild_that_was_killed_is_begun_anew(stage: Stage) -> None:
+    await register(stage, 0, 30)
+    await stage.show(tally())
+    half_way = asyncio.Event()
+
+    async def slow(connection: Connection, events: Sequence[Recorded]) -> None:
+        await count(connection, events)
+        if events[-1].position >= 10:
+            half_way.set()
+            await asyncio.Event().wait()
+
+    killed = asyncio.create_task(rebuild(stage.dsn, tally(slow), stage.log, batch=5))
+    await asyncio.wait_for(half_way.wait(), PATIENCE_S)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    async with stage.runner(tally()) as runner:
+        left = {status.name: status.position for status in await runner.status()}
+        assert left == {"tally": 30, "tally (rebuild)": 5}
+        assert await runner.rebuild("tally") == stage.last
+        assert [status.name for status in await runner.status()] == ["tally"]
+        assert await told(stage) == 30
