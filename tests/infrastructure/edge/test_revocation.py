@@ -49,7 +49,7 @@ def test_another_device_does_not_notice(
 def test_an_open_connection_is_aborted_at_once(
     edge: RunningEdge, device: Device, device_context: ssl.SSLContext
 ) -> None:
-    connection = HTTPSConnection("127.0.0.1", edge.device_port, context=device_context, timeout=1)
+    connection = HTTPSConnection("127.0.0.1", edge.device_port, context=device_context, timeout=10)
     connection.request("GET", "/")
     connection.getresponse().read()
     edge.call(edge.revocations.revoked, [device.fingerprint])

@@ -117,7 +117,7 @@ async def test_killed_backends_lose_nothing_under_load(
 async def test_an_outage_longer_than_the_deadline_is_said_and_then_over(
     proxy: FaultProxy,
 ) -> None:
-    log = await PostgresEventLog.open(proxy.dsn, MAPPER, deadline_s=0.2)
+    log = await PostgresEventLog.open(proxy.dsn, MAPPER, deadline_s=1.5)
     try:
         asked, stream = origin(), uuid4()
         proxy.refuse()
@@ -135,7 +135,7 @@ async def test_an_outage_longer_than_the_deadline_is_said_and_then_over(
 
 async def test_a_server_that_hangs_is_given_up_at_the_deadline(database: str) -> None:
     """Somebody holds the append lock and does not let go."""
-    log = await PostgresEventLog.open(database, MAPPER, deadline_s=0.2)
+    log = await PostgresEventLog.open(database, MAPPER, deadline_s=1.5)
     try:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("SELECT pg_advisory_xact_lock(7310580)")
