@@ -149,9 +149,26 @@ class PalmIntake:
         palm_ref, past, _ = await load(low)
         return palm_ref, past
 
+    async def give_up(self, caller: Caller, enrollment: e.Enrollment) -> None:
+        """End an enrolment that has started and not ended, whoever is still at it.
+
+        Whoever is finds out when it wants to complete it, and has its template destroyed.
+        """
+        ended = e.EnrollmentFailed(reason="abandoned", template_left=True)
+        command_id = self._ids.uuid()
+
+        async def once() -> None:
+            held = e.rebuild(await self._log.load(enrollment.tenant_id, enrollment.id))
+            if held is None or held.status != "started":
+                return
+            appends = await self._ending(held.tenant_id, held.id, held.version, held.started, ended)
+            await self._log.append(caller.origin(command_id), appends)
+
+        await retrying(once)
+
     async def _free_hand(self, intake: _Intake) -> None:
         """Raises Conflict unless the hand is free, or was left behind by a crash."""
-        past = await self._log.load(intake.tenant.id, _hand_claim(intake.tenant.id, intake.started))
+        past = await self._log.load(intake.tenant.id, hand_claim(intake.tenant.id, intake.started))
         claim = k.rebuild(past)
         if claim is None or claim.owner is None:
             return
@@ -162,10 +179,7 @@ class PalmIntake:
         age = self._clock.now() - past[-1].recorded_at
         if held.status != "started" or age < ABANDONED_AFTER:
             raise Conflict("palm_already_enrolled")
-        abandoned = msgspec.structs.replace(
-            intake, palm_ref=held.id, version=held.version, started=held.started
-        )
-        await self._end(abandoned, e.EnrollmentFailed(reason="abandoned", template_left=True))
+        await self.give_up(intake.caller, held)
 
     async def _refuse_duplicate(self, intake: _Intake) -> None:
         """Raises Conflict (`duplicate_palm`) for somebody else's palm, before the vendor keeps it
@@ -194,7 +208,7 @@ class PalmIntake:
         command_id = self._ids.uuid()
 
         async def once() -> None:
-            stream = _hand_claim(intake.tenant.id, intake.started)
+            stream = hand_claim(intake.tenant.id, intake.started)
             claim = k.rebuild(await self._log.load(intake.tenant.id, stream))
             if claim is not None and claim.owner == intake.palm_ref:
                 raise _in_progress()
@@ -303,7 +317,7 @@ class PalmIntake:
         ended: e.EnrollmentRejected | e.EnrollmentFailed,
     ) -> list[StreamAppend]:
         """The end of an enrolment that has started, and the hand that it claimed set free."""
-        stream = _hand_claim(tenant_id, started)
+        stream = hand_claim(tenant_id, started)
         claim = k.rebuild(await self._log.load(tenant_id, stream))
         assert claim is not None, "an enrolment that started claimed its hand"
         released = k.ClaimReleased(kind=k.PALM_HAND)
@@ -336,7 +350,8 @@ def _in_progress() -> Conflict:
     return Conflict("request_in_progress", retry_after_s=int(LEASE.total_seconds()))
 
 
-def _hand_claim(tenant_id: TenantId, started: e.EnrollmentStarted) -> UUID:
+def hand_claim(tenant_id: TenantId, started: e.EnrollmentStarted) -> UUID:
+    """The stream that says which enrolment has this hand of this person."""
     return claim_id(tenant_id, k.PALM_HAND, f"{started.user_id}:{started.hand}")
 
 

@@ -171,7 +171,8 @@ class Recognition:
         owned: list[tuple[UserId, Candidate]] = []
         for candidate in answered.found:
             enrolled = await self._streams.state(tenant.id, candidate.palm_ref, e.rebuild)
-            if enrolled is None or enrolled.status != "completed":
+            # A palm that is being taken away from its person is nobody's.
+            if enrolled is None or enrolled.template != "kept":
                 continue
             owned.append((enrolled.started.user_id, candidate))
         return owned
@@ -201,7 +202,7 @@ class Recognition:
             enrolled = await self._streams.state(user.tenant_id, palm_ref, e.rebuild)
             if (
                 enrolled is not None
-                and enrolled.status == "completed"
+                and enrolled.template == "kept"
                 and enrolled.started.device_id == device.id
             ):
                 return palm_ref

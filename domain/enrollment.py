@@ -15,7 +15,7 @@ import msgspec
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import DeviceId, PalmRef, TenantId, UserId
-from domain.palm import Hand
+from domain.palm import Hand, PalmRemovalReason
 
 RemovalDelay = Literal["palm_vendor_error", "palm_vendor_timeout", "not_supported"]
 """Why a template is still at the vendor: it failed, was silent, or has no such call."""
@@ -76,6 +76,13 @@ class EnrollmentTemplateArrivedLate(DomainEvent, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "enrollment.template_arrived_late"
 
 
+class EnrollmentTemplateRemovalStarted(DomainEvent, frozen=True, kw_only=True):
+    """A palm that worked is taken away from its person: its template has to go."""
+
+    NAME: ClassVar[str] = "enrollment.template_removal_started"
+    reason: PalmRemovalReason
+
+
 class EnrollmentTemplateRemovalDelayed(DomainEvent, frozen=True, kw_only=True):
     """The vendor still keeps a template that has to go. Said again only when the reason changes."""
 
@@ -96,6 +103,7 @@ EnrollmentEvent = (
     | EnrollmentRejected
     | EnrollmentFailed
     | EnrollmentTemplateArrivedLate
+    | EnrollmentTemplateRemovalStarted
     | EnrollmentTemplateRemovalDelayed
     | EnrollmentTemplateRemoved
 )
@@ -120,6 +128,15 @@ def template_arrived_late(enrollment: Enrollment) -> list[EnrollmentEvent]:
     """Somebody gave the palm to the vendor and found the enrolment ended afterwards."""
     late = enrollment.template in ("none", "removed")
     return [EnrollmentTemplateArrivedLate()] if late else []
+
+
+def start_template_removal(
+    enrollment: Enrollment, reason: PalmRemovalReason
+) -> list[EnrollmentEvent]:
+    """The palm works no more."""
+    if enrollment.template != "kept":
+        return []
+    return [EnrollmentTemplateRemovalStarted(reason=reason)]
 
 
 def delay_template_removal(enrollment: Enrollment, reason: RemovalDelay) -> list[EnrollmentEvent]:
@@ -163,6 +180,8 @@ def evolve(enrollment: Enrollment | None, recorded: Recorded) -> Enrollment:
         case EnrollmentFailed():
             return replace(enrollment, status="failed", template=_after(event))
         case EnrollmentTemplateArrivedLate():
+            return replace(enrollment, template="removing")
+        case EnrollmentTemplateRemovalStarted():
             return replace(enrollment, template="removing")
         case EnrollmentTemplateRemovalDelayed():
             return replace(enrollment, delayed_by=event.reason)

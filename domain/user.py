@@ -10,11 +10,11 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from domain.errors import Conflict, Invalid
+from domain.errors import Conflict, Invalid, NotFound
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import ConsentId, DeviceId, PalmRef, TenantId, UserId
-from domain.palm import Hand
+from domain.palm import Hand, PalmRemovalReason
 
 ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
 KycStatus = Literal["none", "verified"]
@@ -73,6 +73,21 @@ class UserPalmAdded(DomainEvent, frozen=True, kw_only=True):
     hand: Hand
 
 
+class UserPalmRemovalStarted(DomainEvent, frozen=True, kw_only=True):
+    """A palm is this person's no more: nobody is recognised by it from now on."""
+
+    NAME: ClassVar[str] = "user.palm_removal_started"
+    palm_ref: PalmRef
+    reason: PalmRemovalReason
+
+
+class UserPalmRemoved(DomainEvent, frozen=True, kw_only=True):
+    """The vendor has destroyed the template of a palm that was this person's."""
+
+    NAME: ClassVar[str] = "user.palm_removed"
+    palm_ref: PalmRef
+
+
 UserEvent = (
     UserSignedUp
     | UserConsentGranted
@@ -80,6 +95,8 @@ UserEvent = (
     | UserSuspended
     | UserResumed
     | UserPalmAdded
+    | UserPalmRemovalStarted
+    | UserPalmRemoved
 )
 
 
@@ -90,12 +107,15 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
+    """`palms` are those that work; `leaving` those whose template the vendor still has."""
+
     id: UserId
     tenant_id: TenantId
     version: int
     status: Literal["active", "suspended"]
     consents: Mapping[str, Consent]
     palms: Mapping[PalmRef, Hand]
+    leaving: Mapping[PalmRef, Hand] = {}
     kyc_status: KycStatus = "none"
 
     def consent_status(self, consent_type: str, current_version: str) -> ConsentStatus:
@@ -142,6 +162,19 @@ def add_palm(user: User, palm_ref: PalmRef, hand: Hand) -> list[UserEvent]:
     return [] if palm_ref in user.palms else [UserPalmAdded(palm_ref=palm_ref, hand=hand)]
 
 
+def start_palm_removal(user: User, palm_ref: PalmRef, reason: PalmRemovalReason) -> list[UserEvent]:
+    """Raises NotFound (`palm_not_found`) for a palm that is not, or no longer, the person's."""
+    if palm_ref in user.leaving:
+        return []
+    if palm_ref not in user.palms:
+        raise NotFound("palm_not_found")
+    return [UserPalmRemovalStarted(palm_ref=palm_ref, reason=reason)]
+
+
+def finish_palm_removal(user: User, palm_ref: PalmRef) -> list[UserEvent]:
+    return [UserPalmRemoved(palm_ref=palm_ref)] if palm_ref in user.leaving else []
+
+
 def evolve(user: User | None, recorded: Recorded) -> User:
     if isinstance(recorded.event, UserSignedUp):
         return User(
@@ -169,8 +202,20 @@ def evolve(user: User | None, recorded: Recorded) -> User:
             return replace(user, status="active")
         case UserPalmAdded() as event:
             return replace(user, palms={**user.palms, event.palm_ref: event.hand})
+        case UserPalmRemovalStarted() as event:
+            return replace(
+                user,
+                palms=_without(user.palms, event.palm_ref),
+                leaving={**user.leaving, event.palm_ref: user.palms[event.palm_ref]},
+            )
+        case UserPalmRemoved() as event:
+            return replace(user, leaving=_without(user.leaving, event.palm_ref))
         case other:
             raise UnexpectedEvent(other)
+
+
+def _without(palms: Mapping[PalmRef, Hand], gone: PalmRef) -> Mapping[PalmRef, Hand]:
+    return {palm_ref: hand for palm_ref, hand in palms.items() if palm_ref != gone}
 
 
 def rebuild(past: Iterable[Recorded]) -> User | None:

@@ -20,6 +20,7 @@ from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
+from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, RateLimiter
 from application.recognition import Recognition
@@ -59,6 +60,7 @@ from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
 from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
+from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.reads import BoundDevices, LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
@@ -292,6 +294,7 @@ class Platform:
             explanations=Explanations(log),
             tenants=Tenants(log, ids),
             enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
+            palm_removals=PalmRemovals(log, intake, EnrollmentsOfPerson(reads, self.end), ids),
             broker=Broker(
                 log,
                 self.streams,

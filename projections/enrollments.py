@@ -13,6 +13,7 @@ from domain.enrollment import (
     EnrollmentStarted,
     EnrollmentTemplateArrivedLate,
     EnrollmentTemplateRemovalDelayed,
+    EnrollmentTemplateRemovalStarted,
     EnrollmentTemplateRemoved,
     RemovalDelay,
     Template,
@@ -127,6 +128,8 @@ def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
             )
         case EnrollmentTemplateArrivedLate():
             return replace(row, template="removing", template_removed_at=None)
+        case EnrollmentTemplateRemovalStarted():
+            return replace(row, template="removing")
         case EnrollmentTemplateRemovalDelayed():
             return replace(row, removal_delayed_by=event.reason)
         case EnrollmentTemplateRemoved():

@@ -18,6 +18,7 @@ from domain.enrollment import (
     EnrollmentStarted,
     EnrollmentTemplateArrivedLate,
     EnrollmentTemplateRemovalDelayed,
+    EnrollmentTemplateRemovalStarted,
     EnrollmentTemplateRemoved,
 )
 from domain.events import DomainEvent
@@ -51,6 +52,8 @@ from domain.user import (
     UserConsentGranted,
     UserConsentWithdrawn,
     UserPalmAdded,
+    UserPalmRemovalStarted,
+    UserPalmRemoved,
     UserResumed,
     UserSignedUp,
     UserSuspended,
@@ -114,6 +117,8 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     UserSuspended: Published("user", "user_suspended", "user.suspended", "warning"),
     UserResumed: Published("user", "user_resumed", "user.resumed"),
     UserPalmAdded: Published("user", "user_palm_added"),
+    UserPalmRemovalStarted: Published("user", "user_palm_removal_started", None, "warning"),
+    UserPalmRemoved: Published("user", "user_palm_removed", "enrollment.deleted"),
     EnrollmentStarted: Published("enrollment", "enrollment_started"),
     EnrollmentCompleted: Published("enrollment", "enrollment_complete", "enrollment.complete"),
     EnrollmentRejected: Published("enrollment", "enrollment_rejected", None, "warning"),
@@ -123,6 +128,9 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ),
     EnrollmentTemplateRemovalDelayed: Published(
         "enrollment", "enrollment_template_removal_delayed", None, "warning"
+    ),
+    EnrollmentTemplateRemovalStarted: Published(
+        "enrollment", "enrollment_template_removal_started"
     ),
     EnrollmentTemplateRemoved: Published("enrollment", "enrollment_template_removed"),
     TransactionReceived: Published("transaction", "device_transaction_received"),

@@ -20,6 +20,8 @@ from domain.user import (
     UserConsentWithdrawn,
     UserEvent,
     UserPalmAdded,
+    UserPalmRemovalStarted,
+    UserPalmRemoved,
     UserResumed,
     UserSignedUp,
     UserSuspended,
@@ -114,13 +116,18 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
             return replace(row, status="active")
         case UserPalmAdded():
             return replace(row, palms={**row.palms, event.palm_ref: event.hand})
+        case UserPalmRemovalStarted():
+            left = {ref: hand for ref, hand in row.palms.items() if ref != event.palm_ref}
+            return replace(row, palms=left)
+        case UserPalmRemoved():
+            return row
         case other:
             raise UnexpectedEvent(other)
 
 
 READ_MODEL: Final = ReadModel(
     name="users",
-    version=1,
+    version=2,
     tables=("users",),
     ddl=DDL,
     listens_to=get_args(UserEvent),

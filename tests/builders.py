@@ -174,6 +174,8 @@ user_consent_withdrawn = Builder(user.UserConsentWithdrawn(consent_type=user.PAL
 user_suspended = Builder(user.UserSuspended(reason="under_review"))
 user_resumed = Builder(user.UserResumed())
 user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
+user_palm_removal_started = Builder(user.UserPalmRemovalStarted(palm_ref=PALM, reason="requested"))
+user_palm_removed = Builder(user.UserPalmRemoved(palm_ref=PALM))
 
 enrollment_started = Builder(
     enrollment.EnrollmentStarted(
@@ -192,6 +194,9 @@ enrollment_rejected = Builder(
     enrollment.EnrollmentRejected(reason="low_quality", hints=("too_far", "too_dark"))
 )
 enrollment_template_arrived_late = Builder(enrollment.EnrollmentTemplateArrivedLate())
+enrollment_template_removal_started = Builder(
+    enrollment.EnrollmentTemplateRemovalStarted(reason="requested")
+)
 enrollment_template_removal_delayed = Builder(
     enrollment.EnrollmentTemplateRemovalDelayed(reason="palm_vendor_timeout")
 )

@@ -44,6 +44,7 @@ from application.ports.palms import (
     PalmRejected,
     PalmVendorFailed,
     PalmVerifier,
+    PersonPalms,
     Scan,
     VendorFault,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "PalmRejected",
     "PalmVendorFailed",
     "PalmVerifier",
+    "PersonPalms",
     "PersonalData",
     "PhoneNumbers",
     "PublicKeys",

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from domain.ids import PalmRef
+from domain.ids import PalmRef, TenantId, UserId
 from domain.matching import Candidate
 
 
@@ -105,5 +105,16 @@ class PalmVerifier(Protocol):
         """Destroy the template under our reference; asking again is safe.
 
         `absent` when the vendor says that it has none, `not_supported` when it cannot delete.
+        """
+        ...
+
+
+class PersonPalms(Protocol):
+    """Where to look for what the vendor has of a person."""
+
+    async def of_person(self, tenant_id: TenantId, user_id: UserId) -> Sequence[PalmRef]:
+        """Every enrolment that was ever started for the person, as of the end of the log.
+
+        Raises Unavailable (`position_not_reached`) when that is not known at the moment.
         """
         ...

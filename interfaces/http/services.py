@@ -16,6 +16,7 @@ from application.explanation import Explanations
 from application.history import History
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
+from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import (
     AccessTokens,
@@ -69,6 +70,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sign_ups: SignUps
     consents: Consents
     enrollments: Enrollments
+    palm_removals: PalmRemovals
     broker: Broker
     accesses: PersonalDataAccesses
     history: History

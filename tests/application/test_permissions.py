@@ -29,8 +29,10 @@ OPENS: dict[str, set[Permission]] = {
     "devices:write": {"devices.read", "devices.write"},
     "transactions:read": {"transactions.read"},
     "users:read": {"users.read"},
+    "palms:write": {"palms.write"},
     "enrollments:read": {"enrollments.read"},
     "audit:read": {"audit.read"},
+    "tenant:read": {"tenant.read"},
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {

@@ -27,6 +27,7 @@ from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
+from application.palm_removals import PalmRemovals
 from application.ports import (
     CertificateRequest,
     EventLog,
@@ -39,9 +40,11 @@ from application.recognition import DeviceMatch, Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
+from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
 from domain import claim as k
+from domain import enrollment as e
 from domain import linked_service as ls
 from domain import tenant as t
 from domain.errors import Invalid, Malformed
@@ -62,6 +65,7 @@ from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
 from tests import builders
 from tests.application.counterparts import Palms, Product
+from tests.application.deliveries import Deliveries
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog
 from tests.application.people import Challenges, ClientSecrets, Commitments, Grants, Sender, Vault
@@ -161,6 +165,22 @@ class Egress:
         self.asked.append(url)
         if url in self.forbidden:
             raise Invalid("url_forbidden")
+
+
+class EnrollmentsOfPerson:
+    """Every enrolment of a person, read from the log itself."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        self._log = log
+
+    async def of_person(self, tenant_id: TenantId, user_id: UserId) -> Sequence[PalmRef]:
+        return [
+            PalmRef(each.stream_id)
+            for each in self._log.read_now()
+            if each.tenant_id == tenant_id
+            and isinstance(each.event, e.EnrollmentStarted)
+            and each.event.user_id == user_id
+        ]
 
 
 class BoundDevices:
@@ -333,6 +353,17 @@ class World:
 
     def templates(self) -> Templates:
         return Templates(self.log, self.palms, self.ids)
+
+    def workers(self) -> Deliveries:
+        """The workers that have templates destroyed."""
+        return Deliveries(self.log, TemplateRemoval(self.log, self.templates()))
+
+    def sweepers(self) -> Deliveries:
+        """The workers that give up what was abandoned."""
+        return Deliveries(self.log, AbandonedEnrollments(self.log, self.palm_intake(), self.clock))
+
+    def palm_removals(self) -> PalmRemovals:
+        return PalmRemovals(self.log, self.palm_intake(), EnrollmentsOfPerson(self.log), self.ids)
 
     def palm_intake(self) -> PalmIntake:
         return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)

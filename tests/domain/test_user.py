@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Conflict, Invalid
+from domain.errors import Conflict, Invalid, NotFound
 from domain.events import DomainEvent
 from domain.folding import UnexpectedEvent
 from domain.ids import PalmRef
@@ -13,10 +13,12 @@ from domain.user import (
     ConsentStatus,
     User,
     add_palm,
+    finish_palm_removal,
     grant_consent,
     rebuild,
     resume,
     sign_up,
+    start_palm_removal,
     suspend,
     withdraw_consent,
 )
@@ -26,6 +28,8 @@ from tests.builders import (
     user_consent_granted,
     user_consent_withdrawn,
     user_palm_added,
+    user_palm_removal_started,
+    user_palm_removed,
     user_resumed,
     user_signed_up,
     user_suspended,
@@ -160,3 +164,25 @@ def test_a_person_remembers_what_happened_to_them() -> None:
 def test_a_stream_of_something_else_is_no_person(stray: tuple[DomainEvent, ...]) -> None:
     with pytest.raises(UnexpectedEvent):
         rebuild(recorded(*stray))
+
+
+WITH_A_PALM = (*SIGNED_UP, user_palm_added())
+LEAVING = (*WITH_A_PALM, user_palm_removal_started())
+
+
+def test_a_palm_is_taken_away_once_and_leaves_until_it_has_gone() -> None:
+    start = given(rebuild, *WITH_A_PALM).when(start_palm_removal, PALM, "requested")
+    start.then(user_palm_removal_started())
+    given(rebuild, *LEAVING).when(start_palm_removal, PALM, "erasure").then_nothing()
+    user = user_after(*LEAVING)
+    assert (dict(user.palms), dict(user.leaving)) == ({}, {PALM: "right"})
+    given(rebuild, *LEAVING).when(finish_palm_removal, PALM).then(user_palm_removed())
+    user = user_after(*LEAVING, user_palm_removed())
+    assert (dict(user.palms), dict(user.leaving)) == ({}, {})
+    given(rebuild, *LEAVING, user_palm_removed()).when(finish_palm_removal, PALM).then_nothing()
+
+
+def test_a_palm_that_is_not_the_persons_is_not_taken_away() -> None:
+    for past in (SIGNED_UP, (*LEAVING, user_palm_removed())):
+        with pytest.raises(NotFound, match="palm_not_found"):
+            start_palm_removal(user_after(*past), PALM, "requested")

@@ -127,7 +127,7 @@ async def test_a_foreign_id_in_a_path_is_answered_like_an_unknown_one(house: Hou
             told(
                 await ours.tenant.api.request(
                     operation.method,
-                    operation.path.format(**{name: wire_id}),
+                    operation.path.format(**{**ours.ids, name: wire_id}),
                     content=content,
                     headers={**JSON, "if-match": '"1"'} if content else {},
                 )
@@ -151,7 +151,9 @@ async def test_an_id_of_another_kind_is_answered_like_an_unknown_one(house: Hous
             told(
                 await ours.tenant.api.request(
                     operation.method,
-                    operation.path.format(**{name: f"{ID_PREFIXES[name]}_{digits[kind]}"}),
+                    operation.path.format(
+                        **{**ours.ids, name: f"{ID_PREFIXES[name]}_{digits[kind]}"}
+                    ),
                     content=content,
                     headers={**JSON, "if-match": '"1"'} if content else {},
                 )

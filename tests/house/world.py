@@ -64,6 +64,7 @@ class Vendor:
         self.script: Callable[[str], Awaitable[tuple[int, bytes]]] | None = None
         self.queries = 0
         self.adds = 0
+        self.deletes = True
         self.scores = [0.95, 0.95, 0.95, 0.95]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -81,8 +82,11 @@ class Vendor:
             self.enrolled[asked["user_id"]] = asked["rgb"]
             answer = {"code": 0, "msg": "ok", "data": {"palm_id": uuid4().hex}}
         elif path == "/KZ/delete":
-            self.enrolled.pop(asked["user_id"], None)
-            answer = {"code": 0, "msg": "ok"}
+            if not self.deletes:
+                await reply(send, 404, b"{}")
+                return
+            held = self.enrolled.pop(asked["user_id"], None)
+            answer = {"code": 0, "msg": "ok", "data": {"deleted": held is not None}}
         else:
             results = [
                 {"user_id": user_id, "hand": "left", "scores": self.scores}
