@@ -22,7 +22,7 @@ from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
 from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
-from application.ports import Clock, RateLimiter
+from application.ports import Clock, DeliveryKind, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
@@ -37,6 +37,8 @@ from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
+from infrastructure.delivery.engine import DeliveryEngine
+from infrastructure.delivery.records import PostgresDeliveryRecords
 from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
@@ -154,6 +156,8 @@ class Platform:
             self.runner.runs_here,
             interval_s=self.settings.digest_interval_s,
         )
+        self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
+        self.tail.subscribe(self.deliveries.heard)
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
         self.token_keys = await self._signing_keys(keys, "access_token")
@@ -188,6 +192,14 @@ class Platform:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
         await self._stack.enter_async_context(Retention(self.app_pool, self.clock))
+
+    async def deliver(self) -> None:
+        """Have this process deliver what must reach other systems."""
+        await self._stack.enter_async_context(self.deliveries)
+
+    def _deliveries(self) -> Sequence[DeliveryKind]:
+        """Every kind of delivery there is."""
+        return ()
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
@@ -322,6 +334,7 @@ class Platform:
             read_models=reads,
             transparency_logs=self.transparency.logs,
             event_proofs=EventProofs(self.transparency.logs, clock),
+            deliveries=PostgresDeliveryRecords(self.app_pool),
             readiness=TailReadiness(self.tail, ProjectionHealth(self.app_pool)),
             ids=ids,
             clock=clock,

@@ -79,6 +79,7 @@ async def run(
     ):
         if "worker" in roles:
             await platform.project()
+            await platform.deliver()
         await platform.follow()
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
@@ -194,6 +195,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),
+            watched.create_task(platform.deliveries.until_failure()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

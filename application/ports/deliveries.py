@@ -41,7 +41,7 @@ What a killed worker leaves behind is tried again when its lease is over, with t
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID, uuid5
 
 import msgspec
@@ -167,6 +167,75 @@ class DeliveryKind(Protocol):
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Record what came of it. What it raises counts as RetryLater; see the module."""
+        ...
+
+
+class DeliveryTry(msgspec.Struct, frozen=True, kw_only=True):
+    """One try. `outcome` is None while it runs, and for ever when its worker died."""
+
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: Literal["delivered", "retry", "dead"] | None
+    reason: str | None
+    status: int | None
+
+
+class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery as its tenant sees it; `tries` are the newest, oldest first.
+
+    `due_at` is when a pending one is tried next.
+    """
+
+    id: UUID
+    kind: str
+    destination: UUID
+    event: EventRef
+    state: Literal["pending", "delivered", "dead"]
+    reason: str | None
+    attempts: int
+    owed_at: datetime
+    due_at: datetime
+    finished_at: datetime | None
+    tries: Sequence[DeliveryTry] = ()
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries of a destination to try again: those that are over and fit all of this.
+
+    `since` and `until` bound when the event was recorded (the second is not included).
+    """
+
+    event_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    failed_only: bool = False
+
+
+class DeliveryRecords(Protocol):
+    """What a tenant may see and ask of its deliveries."""
+
+    async def about(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[DeliveryRecord]:
+        """Every delivery, of any kind, that the events of a stream owe; in the log's order."""
+        ...
+
+    async def at(
+        self,
+        tenant_id: TenantId,
+        kind: str,
+        destination: UUID,
+        *,
+        state: Literal["pending", "delivered", "dead"] | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> Sequence[DeliveryRecord]:
+        """A destination's deliveries, newest first; `before` is a position of the log."""
+        ...
+
+    async def replay(
+        self, tenant_id: TenantId, kind: str, destination: UUID, which: Replayed
+    ) -> int:
+        """Have deliveries tried again, and how many; a bounded number of the oldest at once."""
         ...
 
 

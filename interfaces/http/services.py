@@ -22,6 +22,7 @@ from application.ports import (
     AccessTokens,
     CertificateAuthority,
     Clock,
+    DeliveryRecords,
     IdSource,
     PublicKeys,
     RateLimiter,
@@ -83,6 +84,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     read_models: ReadModels
     transparency_logs: TransparencyLogs
     event_proofs: EventProofs
+    deliveries: DeliveryRecords
     readiness: Readiness
     ids: IdSource
     clock: Clock

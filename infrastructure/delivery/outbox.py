@@ -1,0 +1,249 @@
+"""The outbox as the workers see it: take a lease, renew it, say how it went.
+
+Leases are held on the database's clock. The number of a try is the fence: whoever finishes a
+delivery shows it, and is refused once somebody else has tried, or the tenant has had the
+delivery tried again.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from application.ports import Attempted, Dead, Delivered, Delivery, EventRef, RetryLater
+from infrastructure.database import Pool
+
+LOOKED_AT_MAX: Final = 500
+
+# Deliveries behind an older one of their lane, and those of a destination that wants to be left
+# alone, are passed over. The conditions stand twice: what the first look found may have been
+# taken by the time it is locked, and only conditions beside the lock are looked at again.
+_CLAIM: Final[LiteralString] = """
+    WITH due AS (
+        SELECT d.id, row_number() OVER (PARTITION BY d.destination ORDER BY d.due_at) AS nth,
+               d.destination
+        FROM (
+            SELECT c.id, c.destination, c.due_at FROM deliveries c
+            WHERE c.kind = %(kind)s AND c.state = 'pending' AND c.due_at <= now()
+              AND (c.lease_until IS NULL OR c.lease_until < now())
+              AND c.destination <> ALL (%(full)s)
+              AND NOT EXISTS (
+                  SELECT FROM deliveries older
+                  WHERE older.kind = c.kind AND older.lane = c.lane
+                    AND older.state = 'pending' AND older.position < c.position)
+              AND NOT EXISTS (
+                  SELECT FROM delivery_destinations held
+                  WHERE held.kind = c.kind AND held.destination = c.destination
+                    AND held.hold_until > now())
+            ORDER BY c.due_at
+            LIMIT %(looked_at)s
+        ) AS d
+    ), chosen AS (
+        SELECT d.id
+        FROM due
+        JOIN deliveries d ON d.id = due.id
+        LEFT JOIN unnest(%(busy)s::uuid[], %(used)s::int[]) AS b (destination, used)
+            ON b.destination = due.destination
+        WHERE due.nth <= %(per_destination)s - coalesce(b.used, 0)
+          AND d.state = 'pending' AND d.due_at <= now()
+          AND (d.lease_until IS NULL OR d.lease_until < now())
+        ORDER BY d.due_at
+        LIMIT %(limit)s
+        FOR UPDATE OF d SKIP LOCKED
+    ), taken AS (
+        UPDATE deliveries d
+        SET attempts = d.attempts + 1, tries = d.tries + 1,
+            lease_until = now() + make_interval(secs => %(lease_s)s)
+        FROM chosen WHERE d.id = chosen.id
+        RETURNING d.*
+    ), begun AS (
+        INSERT INTO delivery_attempts (delivery_id, attempt, tenant_id)
+        SELECT id, attempts, tenant_id FROM taken
+    )
+    SELECT t.id, t.kind, t.tenant_id, t.destination, t.lane, t.event_id, t.event, t.stream_id,
+           t.stream_version, t.position, t.recorded_at, t.attempts, t.owed_at, s.failing_since,
+           t.tries, extract(epoch FROM now() - t.trying_since)::float8
+    FROM taken t
+    LEFT JOIN delivery_destinations s ON s.kind = t.kind AND s.destination = t.destination
+    ORDER BY t.position
+"""
+_RENEW: Final[LiteralString] = """
+    UPDATE deliveries SET lease_until = now() + make_interval(secs => %(lease_s)s)
+    WHERE id = %(id)s AND attempts = %(attempt)s AND state = 'pending'
+      AND lease_until IS NOT NULL
+"""
+_FINISH: Final[LiteralString] = """
+    WITH fenced AS (
+        UPDATE deliveries
+        SET state = %(state)s, reason = %(reason)s, lease_until = NULL,
+            due_at = now() + make_interval(secs => %(wait_s)s),
+            finished_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
+        WHERE id = %(id)s AND attempts = %(attempt)s AND state = 'pending'
+          AND lease_until IS NOT NULL
+        RETURNING id
+    )
+    UPDATE delivery_attempts
+    SET finished_at = now(), outcome = %(outcome)s, reason = %(reason)s, status = %(status)s
+    WHERE delivery_id = %(id)s AND attempt = %(attempt)s AND EXISTS (SELECT FROM fenced)
+"""
+_SUCCEEDS: Final[LiteralString] = """
+    UPDATE delivery_destinations SET failing_since = NULL
+    WHERE kind = %(kind)s AND destination = %(destination)s AND failing_since IS NOT NULL
+"""
+_FAILS: Final[LiteralString] = """
+    INSERT INTO delivery_destinations AS d (kind, destination, tenant_id, failing_since, hold_until)
+    VALUES (%(kind)s, %(destination)s, %(tenant_id)s, now(),
+            now() + make_interval(secs => %(hold_s)s))
+    ON CONFLICT (kind, destination) DO UPDATE
+    SET failing_since = coalesce(d.failing_since, excluded.failing_since),
+        hold_until = greatest(d.hold_until, excluded.hold_until)
+"""
+_PRUNE: Final[LiteralString] = """
+    DELETE FROM deliveries WHERE id IN (
+        SELECT id FROM deliveries
+        WHERE state <> 'pending' AND finished_at < now() - make_interval(secs => %s)
+        LIMIT 5000)
+"""
+_STANDINGS: Final[LiteralString] = """
+    SELECT p.kind, p.position, p.halted_at_position, p.halted_error, p.halted_at,
+           (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'pending'),
+           (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'dead'),
+           (SELECT extract(epoch FROM now() - min(d.trying_since))::float8
+            FROM deliveries d WHERE d.kind = p.kind AND d.state = 'pending')
+    FROM delivery_positions p ORDER BY p.kind
+"""
+
+
+class Leased(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that this worker may try now. `tries` and `trying_for_s` begin anew with a
+    replay; the delivery's own `attempt` does not."""
+
+    delivery: Delivery
+    tries: int
+    trying_for_s: float
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a kind stands: how far the log was read for it, and what is still to be delivered.
+
+    `oldest_s` is the age of the oldest pending delivery, None when there is none.
+    """
+
+    kind: str
+    position: int
+    halted_at_position: int | None
+    halted_error: str | None
+    halted_at: datetime | None
+    pending: int
+    dead: int
+    oldest_s: float | None
+
+
+class Outbox:
+    """`pool` is of link_projector: a worker delivers for every tenant. Raises psycopg.Error."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def claim(
+        self,
+        kind: str,
+        *,
+        limit: int,
+        per_destination: int,
+        busy: Mapping[UUID, int],
+        lease_s: float,
+    ) -> Sequence[Leased]:
+        """Take up to `limit` deliveries that are due, each the oldest of its lane.
+
+        `busy` says how many this process has in flight at which destination.
+        """
+        given = {
+            "kind": kind,
+            "limit": limit,
+            "per_destination": per_destination,
+            "busy": list(busy),
+            "used": list(busy.values()),
+            "full": [where for where, used in busy.items() if used >= per_destination],
+            "lease_s": lease_s,
+            "looked_at": LOOKED_AT_MAX,
+        }
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_CLAIM, given)
+            return [_leased(row) for row in await cursor.fetchall()]
+
+    async def renew(self, delivery: Delivery, lease_s: float) -> bool:
+        """Whether it is still ours; then for `lease_s` more."""
+        given = {"id": delivery.id, "attempt": delivery.attempt, "lease_s": lease_s}
+        async with self._pool.connection() as connection:
+            return (await connection.execute(_RENEW, given)).rowcount == 1
+
+    async def finish(self, delivery: Delivery, attempted: Attempted, wait_s: float = 0.0) -> bool:
+        """Say how the try went. False when it was no longer ours to say: then nothing changed.
+
+        After RetryLater it is due again in `wait_s`.
+        """
+        given: dict[str, Any] = {
+            "id": delivery.id,
+            "attempt": delivery.attempt,
+            "kind": delivery.kind,
+            "tenant_id": delivery.tenant_id,
+            "destination": delivery.destination,
+            "status": attempted.status,
+            "reason": None,
+            "wait_s": wait_s,
+            "hold_s": None,
+        }
+        match attempted:
+            case Delivered():
+                given |= {"state": "delivered", "outcome": "delivered"}
+            case RetryLater():
+                given |= {"state": "pending", "outcome": "retry", "reason": attempted.reason}
+                if attempted.after_s is not None:
+                    given["hold_s"] = wait_s
+            case Dead():
+                given |= {"state": "dead", "outcome": "dead", "reason": attempted.reason}
+        async with self._pool.connection() as connection, connection.transaction():
+            if (await connection.execute(_FINISH, given)).rowcount != 1:
+                return False
+            succeeded = isinstance(attempted, Delivered)
+            await connection.execute(_SUCCEEDS if succeeded else _FAILS, given)
+            return True
+
+    async def prune(self, older_than_s: float) -> int:
+        """Forget a bounded number of deliveries that were over so long ago; how many."""
+        async with self._pool.connection() as connection:
+            return (await connection.execute(_PRUNE, (older_than_s,))).rowcount
+
+    async def standings(self) -> Sequence[Standing]:
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_STANDINGS)).fetchall()
+        names = Standing.__struct_fields__
+        return [Standing(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _leased(row: Sequence[Any]) -> Leased:
+    return Leased(
+        delivery=Delivery(
+            id=row[0],
+            kind=row[1],
+            tenant_id=row[2],
+            destination=row[3],
+            lane=row[4],
+            event=EventRef(
+                id=row[5],
+                name=row[6],
+                stream_id=row[7],
+                stream_version=row[8],
+                position=row[9],
+                recorded_at=row[10],
+            ),
+            attempt=row[11],
+            owed_at=row[12],
+            failing_since=row[13],
+        ),
+        tries=row[14],
+        trying_for_s=row[15],
+    )
