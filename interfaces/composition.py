@@ -49,6 +49,7 @@ from infrastructure.event_log.tail import Tail, caught_up
 from infrastructure.ids import RandomIds
 from infrastructure.key_file import KeyFile
 from infrastructure.key_store import KeyStore
+from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.client_secrets import PostgresClientSecrets
@@ -69,10 +70,13 @@ from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from interfaces.counterparts import Counterparts, counterparts, inbox
+from interfaces.http.admission import TenantPlaces
 from interfaces.http.services import Services
 from interfaces.measured import (
     Appends,
+    MeasuredTraffic,
     measure_breakers,
+    measure_lateness,
     measure_pools,
     measure_read_models,
     measure_tail,
@@ -118,6 +122,9 @@ class Platform:
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
         self.metrics = Metrics()
+        self.traffic = MeasuredTraffic(self.metrics)
+        self.places = TenantPlaces(settings.requests_max)
+        self.lateness = LoopLateness()
 
     async def __aenter__(self) -> "Platform":
         """Connect, make keys that do not exist yet, follow the log. Closes what it opened."""
@@ -176,6 +183,9 @@ class Platform:
         self.tenants = Tenants(self.streams, self.ids)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
+        measure_lateness(self.metrics, self.lateness)
+        self.lateness.start()
+        self._stack.push_async_callback(self.lateness.close)
         measure_read_models(self.metrics, self.runner, self.digests)
 
     async def follow(self) -> None:
@@ -336,6 +346,8 @@ class Platform:
             event_proofs=EventProofs(self.transparency.logs, clock),
             deliveries=PostgresDeliveryRecords(self.app_pool),
             readiness=TailReadiness(self.tail, ProjectionHealth(self.app_pool)),
+            traffic=self.traffic,
+            places=self.places,
             ids=ids,
             clock=clock,
         )

@@ -7,10 +7,13 @@ read when somebody asks is read here.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from prometheus_client import Counter, Histogram
+
 from infrastructure.database import Pool
 from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
+from infrastructure.loop_lateness import LoopLateness
 from infrastructure.metrics import Metrics
 from infrastructure.projections.digester import Digests
 from infrastructure.projections.runner import ProjectionRunner
@@ -32,6 +35,48 @@ class Appends:
     def __call__(self, events: int, seconds: float) -> None:
         self._events.observe(events)
         self._seconds.observe(seconds)
+
+
+class MeasuredTraffic:
+    """Told of every answer: a few dictionary look-ups and additions each."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._requests = metrics.counter(
+            "link_requests", "Requests answered.", ["operation", "status"]
+        )
+        self._seconds = metrics.histogram(
+            "link_request_seconds", "From a request's head to its answer's.", ["operation"]
+        )
+        self._refusals = metrics.counter("link_refusals", "Requests refused.", ["code"])
+        self._away = metrics.counter(
+            "link_requests_turned_away", "Requests that were not begun.", ["why"]
+        )
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, operation: str, status: int, code: str | None, seconds: float) -> None:
+        known = self._known.get((operation, status))
+        if known is None:
+            known = self._known[operation, status] = (
+                self._requests.labels(operation, status),
+                self._seconds.labels(operation),
+            )
+        known[0].inc()
+        known[1].observe(seconds)
+        if code is not None:
+            self._refusals.labels(code).inc()
+
+    def turned_away(self, why: str) -> None:
+        self._away.labels(why).inc()
+
+
+def measure_lateness(metrics: Metrics, lateness: LoopLateness) -> None:
+    late = metrics.gauge("link_event_loop_late_seconds", "How late the loop was, of late.", ["how"])
+
+    async def read() -> None:
+        late.labels("sustained").set(lateness.sustained_s)
+        late.labels("worst").set(lateness.worst_s)
+
+    metrics.at_scrape("lateness", read)
 
 
 def measure_pools(metrics: Metrics, pools: Mapping[str, Pool]) -> None:

@@ -20,6 +20,7 @@ from infrastructure.edge.tls import DeviceTls, public_context
 from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
 from interfaces.composition import Platform
+from interfaces.http.admission import Admission
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal
 from interfaces.measured import measure_listeners
@@ -123,12 +124,23 @@ def spare_what_stays() -> None:
     gc.set_threshold(ALLOCATIONS_PER_COLLECTION, 20, 50)
 
 
+def admitting(platform: Platform, app: ASGIApp) -> Admission:
+    """What stands in front of a listener's application."""
+    return Admission(
+        app,
+        requests_max=platform.settings.requests_max,
+        places=platform.places,
+        lateness=platform.lateness,
+        traffic=platform.traffic,
+    )
+
+
 async def listen_public(platform: Platform, apps: Apps) -> Listener:
     """Everything but devices: TLS with our certificate, no client certificate."""
     settings = platform.settings
     chain, key = platform.authority.issue_server(_hosts(settings.public_host, settings.issuer))
     return await serve(
-        cast("ASGIApp", apps.public),
+        admitting(platform, cast("ASGIApp", apps.public)),
         host=settings.public_host,
         port=settings.public_port,
         ssl_context=public_context(certificate_chain_pem=chain, private_key_pem=key),
@@ -146,7 +158,7 @@ async def listen_devices(platform: Platform, apps: Apps) -> Listener:
         revocations=platform.revocations,
     )
     return await serve(
-        cast("ASGIApp", apps.device),
+        admitting(platform, cast("ASGIApp", apps.device)),
         host=settings.device_host,
         port=settings.device_port,
         ssl_context=tls.listening,

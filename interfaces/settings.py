@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device_url: str
     internal_host: str
     internal_port: int
+    requests_max: int
     palm_vendor_url: str
     palm_vendor_key: str | None
     otp_channel: OtpChannel
@@ -118,6 +119,7 @@ def read(env: Environment) -> Settings:
         device_port=device_port,
         internal_host=internal_host,
         internal_port=internal_port,
+        requests_max=env.integer("LINK_REQUESTS_MAX", 1024, least=4, most=65535),
         palm_vendor_url=_palm_vendor_url(env, development=development),
         palm_vendor_key=env.optional("LINK_PALM_VENDOR_KEY", secret=True),
         otp_channel=otp_channel,

@@ -1,14 +1,18 @@
 """The two applications: what anybody may reach, and what only a device certificate opens."""
 
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Message, Scope
 
 from interfaces.http import authentication, problems, request_id, wellknown
 from interfaces.http import openapi as docs
+from interfaces.http.admission import BEGAN
 from interfaces.http.device import pairing, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
@@ -67,6 +71,30 @@ def build(services: Services, *, public: tuple[HTTPRouteHandler, ...] = PUBLIC) 
     )
 
 
+def attending(services: Services) -> Callable[[Message, Scope], Awaitable[None]]:
+    """Tells of every answer as it begins, and gives its tenant's place back as it ends: what runs
+    after an answer counts for neither."""
+    traffic, places = services.traffic, services.places
+
+    async def attend(message: Message, scope: Scope) -> None:
+        state: dict[str, Any] = scope["state"]
+        if message["type"] == "http.response.body":
+            if not message["more_body"]:
+                places.leave(state)
+            return
+        if message["type"] != "http.response.start" or BEGAN not in state:
+            return
+        route = scope.get("route_handler")
+        traffic.answered(
+            str(getattr(route, "operation_id", None) or "none"),
+            message["status"],
+            state.get(problems.REFUSED),
+            time.perf_counter() - state[BEGAN],
+        )
+
+    return attend
+
+
 def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar:
     for handler in handlers:
         authentication.check_guarded(str(handler.operation_id), handler.opt)
@@ -78,10 +106,14 @@ def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar
             "device": Provide(authentication.device, sync_to_thread=False),
         },
         before_request=authentication.door(
-            services.access_tokens, services.streams, services.trust_domain, services.clock
+            services.access_tokens,
+            services.streams,
+            services.places,
+            services.trust_domain,
+            services.clock,
         ),
         exception_handlers=problems.HANDLERS,
-        before_send=[request_id.tell],
+        before_send=[request_id.tell, attending(services)],
         openapi_config=docs.config(),
         request_max_body_size=SMALL_BODY,
         logging_config=None,

@@ -26,6 +26,7 @@ from domain import oauth_client as c
 from domain import tenant as t
 from domain.errors import Forbidden, Unauthenticated
 from domain.spiffe import read_device_uri
+from interfaces.http.admission import TenantPlaces
 from interfaces.http.parameters import check_query
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
@@ -53,25 +54,31 @@ def check_guarded(operation_id: str, opt: Mapping[str, Any]) -> None:
 
 
 def door(
-    access_tokens: AccessTokens, streams: Streams, trust_domain: str, clock: Clock
+    access_tokens: AccessTokens,
+    streams: Streams,
+    places: TenantPlaces,
+    trust_domain: str,
+    clock: Clock,
 ) -> Callable[[AnyRequest], Awaitable[None]]:
     """What runs before every handler: let in whom the route is for, and remember who it is.
 
+    Whoever is known takes one of the tenant's places. Raises TooMany (`tenant_at_capacity`).
     What was sent is looked at afterwards, the query first.
     """
 
     async def admit(request: AnyRequest) -> None:
         opt: Mapping[str, Any] = request.route_handler.opt
+        principal: DevicePrincipal | IntegratorPrincipal | None = None
         if "device_operation" in opt:
             operation = cast("DeviceOperation", opt["device_operation"])
-            request.scope["state"][_PRINCIPAL] = await _device(
-                request, streams, trust_domain, operation, clock
-            )
+            principal = await _device(request, streams, trust_domain, operation, clock)
         elif "permission" in opt:
             permission = cast("Permission", opt["permission"])
-            request.scope["state"][_PRINCIPAL] = await _integrator(
-                request, access_tokens, streams, permission
-            )
+            principal = await _integrator(request, access_tokens, streams, permission)
+        if principal is not None:
+            state: dict[str, Any] = request.scope["state"]
+            state[_PRINCIPAL] = principal
+            places.enter(principal.tenant_id, state)
         check_query(request.scope["query_string"])
 
     return admit

@@ -5,16 +5,13 @@ belongs behind the operator's own walls. A bare ASGI application, so that it ans
 event loop does.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from interfaces.http.problems import MEDIA_TYPE, TITLES
+from interfaces.http.bare_answers import ASGIApp, Scope, Send, give, give_problem
 from interfaces.http.services import Readiness
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-ASGIApp = Callable[[MutableMapping[str, Any], Any, Send], Awaitable[None]]
 
 JSON: Final = "application/json"
 
@@ -51,35 +48,14 @@ def internal(readiness: Readiness, metrics: Measurements, metrics_type: str) -> 
         "/metrics": measured,
     }
 
-    async def app(scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:
+    async def app(scope: Scope, receive: Any, send: Send) -> None:
         del receive
         page = pages.get(str(scope["path"]))
-        headers: list[tuple[bytes, bytes]] = []
         if page is None:
-            answer = _problem(404, "not_found")
+            await give_problem(send, 404, "not_found")
         elif scope["method"] not in ("GET", "HEAD"):
-            answer = _problem(405, "method_not_allowed")
-            headers.append((b"allow", b"GET, HEAD"))
+            await give_problem(send, 405, "method_not_allowed", [(b"allow", b"GET, HEAD")])
         else:
-            answer = await page()
-        status, media_type, body = answer
-        headers += [
-            (b"content-type", media_type.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            await give(send, *await page(), headers=[(b"cache-control", b"no-store")])
 
     return app
-
-
-def _problem(status: int, code: str) -> Answer:
-    document = {
-        "type": f"urn:link-identity:problem:{code}",
-        "title": TITLES[status],
-        "status": status,
-        "code": code,
-        "error": code,
-    }
-    return status, MEDIA_TYPE, msgspec.json.encode(document)

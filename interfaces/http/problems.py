@@ -14,6 +14,9 @@ from interfaces.http.request_id import request_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+REFUSED: Final = "link_refused"
+"""Where a request's state says by which code it was refused."""
+
 _log = structlog.get_logger(__name__)
 
 _LIMIT_EXCEEDED: Final = "54"
@@ -92,6 +95,7 @@ def problem(
     extra: dict[str, object] | None = None,
 ) -> Response[dict[str, Any]]:
     """One problem document."""
+    request.scope["state"][REFUSED] = code
     document = Problem(
         type=f"urn:link-identity:problem:{code}",
         title=TITLES.get(status, "Refused"),

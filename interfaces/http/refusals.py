@@ -28,10 +28,12 @@ UNAVAILABLE: Final[Refusals] = {
 INTEGRATOR: Final[Refusals] = {
     401: ("token_missing", "token_invalid", "token_expired"),
     403: ("insufficient_scope",),
+    429: ("tenant_at_capacity",),
 }
 DEVICE: Final[Refusals] = {
     401: ("client_certificate_required", "device_unknown"),
     403: ("device_revoked", "device_type_not_allowed"),
+    429: ("tenant_at_capacity",),
 }
 
 

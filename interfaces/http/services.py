@@ -32,6 +32,7 @@ from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
 from application.tenants import Tenants
 from domain.ids import TenantId
+from interfaces.http.admission import TenantPlaces, Traffic
 from projections.read_model import Connection
 
 
@@ -86,5 +87,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     event_proofs: EventProofs
     deliveries: DeliveryRecords
     readiness: Readiness
+    traffic: Traffic
+    places: TenantPlaces
     ids: IdSource
     clock: Clock

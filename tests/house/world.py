@@ -5,7 +5,7 @@ import base64
 import json
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -398,6 +398,7 @@ async def opened(
     product: Product | None = None,
     redis_url: str | None = None,
     platform: type[Platform] = Platform,
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[House]:
     """A platform with both listeners on ports of the system's choice."""
     vendor, product = vendor or Vendor(), product or Product()
@@ -406,7 +407,11 @@ async def opened(
         vendor_url = await stack.enter_async_context(plain(vendor))
         product_url = await stack.enter_async_context(plain(product))
         settings = Settings.from_environment(
-            {"LINK_DATA_DIR": str(data_dir), "LINK_PALM_VENDOR_URL": vendor_url}
+            {
+                "LINK_DATA_DIR": str(data_dir),
+                "LINK_PALM_VENDOR_URL": vendor_url,
+                **(environ or {}),
+            }
         )
         settings = msgspec.structs.replace(settings, public_port=0, device_port=0)
         process = await stack.enter_async_context(
