@@ -13,6 +13,7 @@ from benchmarks.broker import broker, broker_slow
 from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
 from benchmarks.projections import projections
+from benchmarks.verification import verification
 from interfaces.cli.session import configure_logging
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
@@ -21,6 +22,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "broker-slow": broker_slow,
     "edge": edge,
     "projections": projections,
+    "verify": verification,
 }
 
 
@@ -34,9 +36,15 @@ def main() -> None:
     parser.add_argument(
         "--in-flight", type=int, default=Options().in_flight, help="at once in broker-slow"
     )
+    parser.add_argument("--leaves", type=int, default=Options().leaves, help="of verify's log")
     given = parser.parse_args()
     configure_logging("warning")
-    options = Options(seconds=given.seconds, rounds=given.rounds, in_flight=given.in_flight)
+    options = Options(
+        seconds=given.seconds,
+        rounds=given.rounds,
+        in_flight=given.in_flight,
+        leaves=given.leaves,
+    )
     figures: list[Figure] = []
     for name in given.what or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)

@@ -34,11 +34,12 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` is how long each side of each round is measured, `in_flight` how many requests
-    there are at once in `broker-slow`."""
+    there are at once in `broker-slow`, `leaves` how long the log of `verify` is."""
 
     seconds: float = 5.0
     rounds: int = 3
     in_flight: int = 400
+    leaves: int = 1_000_000
 
 
 class Benchmark(Protocol):

@@ -161,7 +161,7 @@ async def _side_by_side(
                 aclosing(shown.rows(live.connection, tenant_id)) as ours,
                 aclosing(said.rows(own.connection, tenant_id)) as logs,
             ):
-                equal, differing = await _first_difference(model, shown, ours, logs)
+                equal, differing = await first_difference(model, shown, ours, logs)
             rows += equal
             if differing is not None:
                 break
@@ -175,7 +175,7 @@ async def _side_by_side(
     )
 
 
-async def _first_difference(
+async def first_difference(
     model: ReadModel,
     table: Table,
     shown: AsyncIterator[CanonicalRow],

@@ -1,4 +1,7 @@
-"""`link-identity log`: read the event log, and check that nobody changed it."""
+"""`link-identity log`: read the event log, and check that nobody changed it.
+
+What an auditor does with a copy of it stands in `auditing`.
+"""
 
 import asyncio
 import sys
@@ -10,14 +13,20 @@ import rich_click as click
 from domain.events import Recorded
 from domain.ids import PLATFORM, wire
 from infrastructure.event_log.blocks import BadBlock, verify_blocks
+from interfaces.cli.auditing import export_log, prove_event, verify_log
 from interfaces.cli.output import facts, json_option, line
+from interfaces.cli.replaying import replay_log
 from interfaces.cli.session import tenant_of, with_platform
 from interfaces.composition import Platform
 
 
 @click.group()
 def log() -> None:
-    """Look at the event log."""
+    """Look at the event log, take a copy of it, and prove what is in it."""
+
+
+for audited in (export_log, verify_log, replay_log, prove_event):
+    log.add_command(audited)
 
 
 @log.command("tail")

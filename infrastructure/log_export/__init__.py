@@ -1,0 +1,1 @@
+"""A tenant's log as a directory of files: written, verified, replayed and proved from offline."""
