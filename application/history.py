@@ -51,6 +51,10 @@ class History:
             raise Malformed("as_of_in_future", f"the log ends at {end}")
         return as_of
 
+    async def end(self) -> int:
+        """The last position of the log."""
+        return await self._past.end()
+
     async def stream(
         self,
         tenant_id: TenantId,

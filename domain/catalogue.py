@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, get_args
 
 from domain import (
+    audit,
     claim,
     device,
     enrollment,
@@ -32,7 +33,10 @@ _UNIONS: Final = (
     transaction.TransactionEvent,
     projection.ProjectionEvent,
 )
-_ALONE: Final = (personal_data.PersonalDataAccessed,)
+_ALONE: Final = (
+    personal_data.PersonalDataAccessed,
+    audit.AuditRead,
+)
 """Events of aggregates to which nothing else ever happens."""
 
 EVENTS: Final[Mapping[str, type[DomainEvent]]] = {

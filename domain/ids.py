@@ -4,6 +4,7 @@ Inside the house an id is a UUID. On the wire it wears a prefix (`dev_0198…`),
 pasted id says what it is; `wire` and `parse` are the only two places that know the form.
 """
 
+from datetime import datetime
 from typing import Final, NewType
 from uuid import UUID, uuid5
 
@@ -53,6 +54,11 @@ def claim_id(tenant_id: TenantId, kind: str, value: str) -> ClaimId:
 def projection_id(tenant_id: TenantId, read_model: str) -> ProjectionId:
     """The stream in which a read model states what it shows of a tenant."""
     return ProjectionId(uuid5(tenant_id, f"projection:{read_model}"))
+
+
+def audit_reading_id(tenant_id: TenantId, actor: str, kind: str, minute: datetime) -> UUID:
+    """The stream of one client's reading of the audit in one minute."""
+    return uuid5(tenant_id, f"audit_reading:{actor}:{kind}:{int(minute.timestamp())}")
 
 
 def pairing_code_id(code_digest: str) -> PairingCodeId:

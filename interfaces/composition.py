@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from application.attempt import Attempts
+from application.audit_readings import AuditReadings
 from application.authorization import Authorization
 from application.broker import Broker
 from application.clients import Clients
@@ -61,6 +62,7 @@ from infrastructure.people.retention import Retention
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
+from infrastructure.projections.audit_feed import AuditFeed
 from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
@@ -153,6 +155,9 @@ class Platform:
         self.tail.subscribe(self._note_revocations)
         self.runner = ProjectionRunner(self.dsn, self.log, self.projector_pool)
         self.tail.subscribe(self.runner.heard)
+        self.past = PostgresLogHistory(self.app_pool, self.mapper)
+        self.audit_feed = AuditFeed(self.log, self.past)
+        self.tail.subscribe(self.audit_feed.heard)
         self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
         self.tenant_keys = TenantKeys(self.key_file)
         self.digests = Digests(self.dsn, self.log)
@@ -312,7 +317,9 @@ class Platform:
             ),
             consents=Consents(log, self.streams, grants, clock, ids),
             accesses=PersonalDataAccesses(log, ids),
-            history=History(log, PostgresLogHistory(self.app_pool, self.mapper), clock),
+            audit_readings=AuditReadings(log, clock, ids),
+            audit_feed=self.audit_feed,
+            history=History(log, self.past, clock),
             explanations=Explanations(log),
             tenants=Tenants(log, ids),
             enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),

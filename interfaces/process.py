@@ -103,6 +103,7 @@ async def run(
             )
             await _until(stop, platform, presence)
         finally:
+            platform.audit_feed.close()
             await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for _, listener in listeners))
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 
+from domain.audit import AuditRead
 from domain.catalogue import EVENTS
 from domain.events import Recorded
 from domain.ids import TenantId
@@ -111,10 +112,13 @@ def line(recorded: Recorded) -> AuditRow | None:
 
 
 def _subject(recorded: Recorded) -> UUID:
-    """Whom or what the line is about: the stream's id, but for an access the person."""
+    """Whom or what the line is about: the stream's id, but for an access the person, and for a
+    reading the tenant whose audit it is."""
     match recorded.event:
         case PersonalDataAccessed() as event:
             return event.user_id
+        case AuditRead():
+            return recorded.tenant_id
         case _:
             return recorded.stream_id
 

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from domain.audit import AuditRead
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.device import DevicePaired, DevicePairingCodeIssued, DeviceRegistered, DeviceRevoked
 from domain.enrollment import (
@@ -72,6 +73,7 @@ SubjectKind = Literal[
     "transaction",
     "personal_data",
     "projection",
+    "audit",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -149,6 +151,7 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     # What the read models show is stated for auditors of the log; it is no news to the tenant.
     ProjectionDigested: Published("projection", None),
     ProjectionDiverged: Published("projection", "read_model_diverged", None, "critical"),
+    AuditRead: Published("audit", "audit_read"),
 }
 
 

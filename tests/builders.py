@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from domain import (
+    audit,
     claim,
     device,
     enrollment,
@@ -374,3 +375,4 @@ projection_diverged = Builder(
         row_position=17,
     )
 )
+audit_read = Builder(audit.AuditRead(kind="search", minute=NOW))

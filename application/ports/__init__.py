@@ -39,6 +39,7 @@ from application.ports.log import (
     CommitFailed,
     EventLog,
     LogHistory,
+    LogPage,
     StaleStream,
     Streams,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "IssuedToken",
     "LinkedServiceGateway",
     "LogHistory",
+    "LogPage",
     "OtpAttempt",
     "OtpChallenge",
     "OtpChallenges",

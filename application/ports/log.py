@@ -56,6 +56,13 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     stream_id: UUID
 
 
+class LogPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of one tenant in order. `read_to`: there are no others up to that position."""
+
+    events: Sequence[Recorded]
+    read_to: int
+
+
 class LogHistory(Protocol):
     """The past: where the log stood when, and what one tenant's part of it held by then."""
 
@@ -83,13 +90,12 @@ class LogHistory(Protocol):
         """
         ...
 
-    async def events(
-        self, tenant_id: TenantId, *, after: int, up_to: int, limit: int
-    ) -> Sequence[Recorded]:
+    async def events(self, tenant_id: TenantId, *, after: int, up_to: int, limit: int) -> LogPage:
         """A tenant's events beyond `after` and up to `up_to`, in order, at most `limit`.
 
-        What stands before an event that cannot be read is returned first; raises what reading
-        that event raises when it is the first.
+        `up_to` must be a position that the log has reached. What stands before an event that
+        cannot be read is returned first; raises what reading that event raises when it is the
+        first.
         """
         ...
 

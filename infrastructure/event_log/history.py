@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, LiteralString
 
-from application.ports import Beginning
+from application.ports import Beginning, LogPage
 from domain.device import DeviceRegistered
 from domain.events import DomainEvent, Recorded
 from domain.ids import TenantId
@@ -98,9 +98,7 @@ class PostgresLogHistory:
             rows = await (await connection.execute(_BEGUN[begins_with], parameters)).fetchall()
         return [Beginning(position=position, stream_id=stream_id) for position, stream_id in rows]
 
-    async def events(
-        self, tenant_id: TenantId, *, after: int, up_to: int, limit: int
-    ) -> Sequence[Recorded]:
+    async def events(self, tenant_id: TenantId, *, after: int, up_to: int, limit: int) -> LogPage:
         parameters = {"tenant_id": tenant_id, "after": after, "up_to": up_to, "limit": limit}
         async with tenant_scope(self._pool, tenant_id) as connection:
             rows = await (await connection.execute(_EVENTS, parameters)).fetchall()
@@ -111,5 +109,6 @@ class PostgresLogHistory:
             except UnknownEvent:
                 if not events:
                     raise
-                break
-        return events
+                return LogPage(events=events, read_to=events[-1].position)
+        full = len(rows) == limit
+        return LogPage(events=events, read_to=events[-1].position if full else up_to)

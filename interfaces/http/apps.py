@@ -18,6 +18,7 @@ from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
     audit,
+    audit_stream,
     devices,
     linked_services,
     palms,
@@ -43,6 +44,7 @@ PUBLIC: Final = (
     *accesses.HANDLERS,
     *audit.HANDLERS,
     *transparency.HANDLERS,
+    *audit_stream.HANDLERS,
     *pairing.HANDLERS,
 )
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
@@ -15,14 +14,12 @@ from domain.ids import TenantId
 from interfaces.http.positions import HEADER
 from interfaces.http.refusals import Refusals
 from interfaces.http.services import Services
+from interfaces.http.times import TIME, when
 
 R = TypeVar("R")
 
 NAME: Final = "as_of"
-PATTERN: Final = (
-    r"^([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
-    r"(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$"
-)
+PATTERN: Final = f"^([0-9]{{1,18}}|{TIME})$"
 AsOf = Annotated[
     str | None,
     QueryParameter(
@@ -35,7 +32,7 @@ AsOf = Annotated[
 
 AS_OF: Final[Refusals] = {400: ("invalid_request", "as_of_invalid", "as_of_in_future")}
 
-_MOMENT: Final = re.compile(PATTERN[1:-1], re.ASCII)
+_POSITION: Final = re.compile("[0-9]{1,18}", re.ASCII)
 
 
 async def moment(services: Services, as_of: str | None) -> int | None:
@@ -45,15 +42,14 @@ async def moment(services: Services, as_of: str | None) -> int | None:
     """
     if as_of is None:
         return None
-    if _MOMENT.fullmatch(as_of) is None:
-        raise Malformed("as_of_invalid", "a log position, or an RFC 3339 time with its offset")
-    if as_of.isdigit():
+    if _POSITION.fullmatch(as_of) is not None:
         return await services.history.position(int(as_of))
     try:
-        when = datetime.fromisoformat(as_of.upper()).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise Malformed("as_of_invalid", "there is no such time") from error
-    return await services.history.position(when)
+        time = when(as_of)
+    except Malformed as error:
+        raise Malformed("as_of_invalid", "a log position, or an RFC 3339 time") from error
+    assert time is not None, "a text was given"
+    return await services.history.position(time)
 
 
 async def past_row(

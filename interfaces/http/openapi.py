@@ -19,6 +19,8 @@ from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
 from interfaces.http.parameters import KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
 from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, Refusals, merged
+from interfaces.http.times import NAMES as TIMES
+from interfaces.http.times import PATTERN as TIME_PATTERN
 
 TITLE: Final = "Link Identity Platform"
 VERSION: Final = "0.1.0"
@@ -173,6 +175,8 @@ def _complete_parameter(parameter: Document) -> None:
         schema["enum"] = [value for value in schema["enum"] if value is not None]
     if parameter["name"] in ("min_position", "index"):
         schema["minimum"] = 0
+    if parameter["name"] in TIMES:
+        schema["pattern"] = TIME_PATTERN
     if parameter["name"] == AS_OF:
         schema["pattern"] = AS_OF_PATTERN
     if parameter["name"] == "tile_path":

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from application.audit_readings import AuditReadings
 from application.broker import Broker
 from application.clients import Clients
 from application.consents import Consents
@@ -33,6 +34,7 @@ from application.signups import SignUps
 from application.tenants import Tenants
 from domain.ids import TenantId
 from interfaces.http.admission import TenantPlaces, Traffic
+from projections.audit import AuditRow
 from projections.read_model import Connection
 
 
@@ -58,6 +60,48 @@ class Readiness(Protocol):
         ...
 
 
+class AuditEar(Protocol):
+    """Hears how far one tenant's audit has grown."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether whoever listens should end: the process is going to."""
+        ...
+
+    async def beyond(self, position: int, within_s: float) -> None:
+        """Return when there is something to read beyond `position`, or after `within_s`."""
+        ...
+
+    def leave(self) -> None: ...
+
+
+class AuditPage(Protocol):
+    """Lines that follow on a position; `read_to`: up to there everything has been told."""
+
+    @property
+    def lines(self) -> Sequence[AuditRow]: ...
+
+    @property
+    def read_to(self) -> int: ...
+
+    @property
+    def more(self) -> bool: ...
+
+
+class AuditFeed(Protocol):
+    """The audit in the order of the log, without a gap."""
+
+    def listening(self, tenant_id: TenantId) -> int:
+        """How many readers of this tenant are open in this process."""
+        ...
+
+    def listen(self, tenant_id: TenantId) -> AuditEar:
+        """An ear that counts as a reader until it leaves, or until nobody holds it any more."""
+        ...
+
+    async def page(self, tenant_id: TenantId, after: int) -> AuditPage: ...
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a handler may be given."""
 
@@ -75,6 +119,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     palm_removals: PalmRemovals
     broker: Broker
     accesses: PersonalDataAccesses
+    audit_readings: AuditReadings
+    audit_feed: AuditFeed
     history: History
     explanations: Explanations
     tenants: Tenants

@@ -68,6 +68,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "open": (b.transaction_received(), *ASKED, b.transaction_failed_open()),
     "access": (b.personal_data_accessed(),),
     "projection": (b.projection_digested(), b.projection_diverged()),
+    "reading": (b.audit_read(),),
     "vendor": (
         b.transaction_received(),
         b.transaction_vendor_failed(),

@@ -62,7 +62,7 @@ def _shown(row: view.AccessRow) -> AccessShown:
     tags=["Users"],
     summary="Who was shown this person's data, newest first",
     permission="users.read",
-    refusals=merged(PAGE, {404: ("user_not_found",)}),
+    refusals=merged(PAGE, {404: ("user_not_found",), 503: ("commit_failed",)}),
 )
 async def index(
     user_id: FromPath[str],
@@ -76,6 +76,7 @@ async def index(
     after = cursor(page)
     if await services.streams.state(integrator.tenant_id, found, _user) is None:
         raise NotFound("user_not_found")
+    await services.audit_readings.note(integrator, "accesses")
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         shown = await view.by_user(

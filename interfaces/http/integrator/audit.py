@@ -12,8 +12,9 @@ from litestar.params import QueryParameter
 
 from application.principals import IntegratorPrincipal
 from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, fresh, opaque
-from interfaces.http.refusals import PAGE
+from interfaces.http.refusals import PAGE, merged
 from interfaces.http.services import Services
+from interfaces.http.times import Since, Until, when
 from projections import audit as view
 from projections.published import Severity
 
@@ -58,13 +59,29 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+def shown(row: view.AuditRow) -> dict[str, Any]:
+    """The fields of a line as it is told."""
+    return {
+        "position": row.position,
+        "recorded_at": row.recorded_at,
+        "action": row.action,
+        "severity": row.severity,
+        "actor": row.actor,
+        "subject_kind": row.subject_kind,
+        "subject_id": row.subject_id.hex,
+        "correlation_id": str(row.correlation_id),
+        "event": row.event,
+        "facts": row.facts,
+    }
+
+
 @get(
     "/v1/audit",
     operation_id="searchAudit",
     tags=["Audit"],
     summary="Search the audit, newest first",
     permission="audit.read",
-    refusals=PAGE,
+    refusals=merged(PAGE, {400: ("time_invalid",), 503: ("commit_failed",)}),
 )
 async def index(
     integrator: Integrator,
@@ -73,11 +90,15 @@ async def index(
     actor: ActorFilter = None,
     subject: SubjectFilter = None,
     correlation_id: CorrelationFilter = None,
+    since: Since = None,
+    until: Until = None,
     page: Cursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
 ) -> AuditPage:
     after = cursor(page)
+    bounds = when(since), when(until)
+    await services.audit_readings.note(integrator, "search")
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(
@@ -87,24 +108,12 @@ async def index(
             actor=actor,
             subject_id=UUID(subject.rpartition("_")[2]) if subject is not None else None,
             correlation_id=correlation_id,
+            since=bounds[0],
+            until=bounds[1],
             after=after,
             limit=limit,
         )
-    items = [
-        AuditLine(
-            position=row.position,
-            recorded_at=row.recorded_at,
-            action=row.action,
-            severity=row.severity,
-            actor=row.actor,
-            subject_kind=row.subject_kind,
-            subject_id=row.subject_id.hex,
-            correlation_id=str(row.correlation_id),
-            event=row.event,
-            facts=row.facts,
-        )
-        for row in found.rows
-    ]
+    items = [AuditLine(**shown(row)) for row in found.rows]
     return AuditPage(items=items, next=opaque(found.next))
 
 
