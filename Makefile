@@ -65,7 +65,8 @@ fmt: $(DEV) ## Format the code and mend what can be mended by rule
 
 .PHONY: bench
 bench: $(DEV) ## Measure us against baselines; WHAT=append for one figure, JSON=1 for scripts
-	@$(PY) -m benchmarks $(WHAT) $(call on,JSON,--json)
+	@$(PY) -m benchmarks $(WHAT) $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(call on,JSON,--json)
 
 .PHONY: chaos
 chaos: $(DEV) ## Kill it under load and check what is promised; KILLS=300, JSON=1, SEED=7, PLANTED=none

@@ -12,6 +12,7 @@ from benchmarks.append import append
 from benchmarks.broker import broker, broker_slow
 from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
+from benchmarks.growth import growth
 from benchmarks.projections import projections
 from benchmarks.verification import verification
 from interfaces.cli.session import configure_logging
@@ -23,6 +24,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "edge": edge,
     "projections": projections,
     "verify": verification,
+    "growth": growth,
 }
 
 
@@ -37,6 +39,9 @@ def main() -> None:
         "--in-flight", type=int, default=Options().in_flight, help="at once in broker-slow"
     )
     parser.add_argument("--leaves", type=int, default=Options().leaves, help="of verify's log")
+    parser.add_argument(
+        "--events", type=int, default=None, help="length of the log in projections and growth"
+    )
     given = parser.parse_args()
     configure_logging("warning")
     options = Options(
@@ -44,6 +49,7 @@ def main() -> None:
         rounds=given.rounds,
         in_flight=given.in_flight,
         leaves=given.leaves,
+        events=given.events,
     )
     figures: list[Figure] = []
     for name in given.what or BENCHMARKS:

@@ -34,12 +34,14 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` is how long each side of each round is measured, `in_flight` how many requests
-    there are at once in `broker-slow`, `leaves` how long the log of `verify` is."""
+    there are at once in `broker-slow`, `leaves` how long the log of `verify` is, `events` that of
+    `projections` and `growth` (without it, as long as fits the seconds)."""
 
     seconds: float = 5.0
     rounds: int = 3
     in_flight: int = 400
     leaves: int = 1_000_000
+    events: int | None = None
 
 
 class Benchmark(Protocol):

@@ -34,10 +34,14 @@ class Ground:
             if template is not None:
                 make += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
             connection.execute(make)
-        dsn = make_conninfo(self._server.dsn(), dbname=name)
+        dsn = self.dsn(name)
         if migrated:
             migrate(dsn)
         return dsn
+
+    def dsn(self, name: str) -> str:
+        """Of a database that was made here."""
+        return make_conninfo(self._server.dsn(), dbname=name)
 
     def drop(self, name: str) -> None:
         """Remove a database that nobody is connected to any more."""

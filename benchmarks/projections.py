@@ -1,49 +1,49 @@
-"""Catching up with the log: read models in batches against one commit for every event."""
+"""Catching up with the log: our runner against the event-sourcing library's, for the same rows."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+import benchmarks.library_projections as library
 from benchmarks.figures import Figure, Machine, Options, Run, figure
 from benchmarks.ground import Ground, ground
 from benchmarks.history import history
 from domain.catalogue import EVENTS, UPCASTERS
-from domain.events import Recorded
 from infrastructure.clock import SystemClock
-from infrastructure.database import PROJECTOR_ROLE, Connection, pool
+from infrastructure.database import PROJECTOR_ROLE, pool
 from infrastructure.edge.listeners import new_event_loop
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.ids import RandomIds
-from infrastructure.projections.batch import TakeIn, take_in
-from infrastructure.projections.positions import Standing
 from infrastructure.projections.runner import ProjectionRunner
 from interfaces.process import spare_what_stays
 from projections.catalogue import READ_MODELS
-from projections.read_model import ReadModel
 
 EVENTS_PER_SECOND: Final = 4_000
 """How long a history is, for each second that was asked for: 20,000 events in five."""
 
 SHORTER: Final = 10
-"""The baseline catches up with a history that is so many times shorter."""
+BASELINE_EVENTS_MAX: Final = 5_000
+"""The baseline catches up with a history that is so many times shorter, and has no more events:
+it takes each by itself, so its rate does not depend on how many there are."""
 
 AT_ONCE: Final = 100
-PATIENCE_S: Final = 300.0
+PATIENCE_S: Final = 3600.0
 
 
 def projections(options: Options) -> Figure:
     """All read models from nothing to the end of a mixed history, side by side as they run."""
     machine = Machine()
-    events = max(500, int(EVENTS_PER_SECOND * options.seconds))
+    events = options.events or max(500, int(EVENTS_PER_SECOND * options.seconds))
+    fewer = min(max(200, events // SHORTER), BASELINE_EVENTS_MAX)
     with ground() as place:
-        long, short = _written(place, "long", events), _written(place, "short", events // SHORTER)
+        long, short = written(place, "long", events), written(place, "short", fewer)
         runs = [
             Run(
-                ours=_caught_up(place, "long", long, take_in),
-                baseline=_caught_up(place, "short", short, one_commit_per_event),
+                ours=_copied(place, "long", lambda dsn: _caught_up(dsn, long)),
+                baseline=_copied(place, "short", lambda dsn: library.caught_up(dsn, short)),
             )
             for _ in range(options.rounds)
         ]
@@ -51,16 +51,7 @@ def projections(options: Options) -> Figure:
     return figure("projections", "events/s", runs, machine, others)
 
 
-async def one_commit_per_event(
-    connection: Connection, model: ReadModel, before: Standing, events: Sequence[Recorded]
-) -> Standing:
-    """The baseline: events are still read in pages, and each is taken in by itself."""
-    for recorded in events:
-        before = await take_in(connection, model, before, [recorded])
-    return before
-
-
-def _written(place: Ground, name: str, events: int) -> int:
+def written(place: Ground, name: str, events: int) -> int:
     """Make a database with so many events or a few more; how many there are."""
     dsn = place.database(name, migrated=True)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -81,21 +72,27 @@ async def _write(dsn: str, events: int) -> int:
     return last
 
 
-def _caught_up(place: Ground, template: str, end: int, take: TakeIn) -> float:
-    """Events per second until the last read model has seen them all."""
+def _copied(place: Ground, template: str, measure: Callable[[str], float]) -> float:
+    """What is measured on a copy of a database, which is gone afterwards."""
     dsn = place.database("catching_up", template=template)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        seconds = runner.run(_catch_up(dsn, end, take))
+    found = measure(dsn)
     place.drop("catching_up")
-    return end / seconds
+    return found
 
 
-async def _catch_up(dsn: str, end: int, take: TakeIn) -> float:
+def _caught_up(dsn: str, end: int) -> float:
+    """Events per second until the last read model has seen them all."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return end / runner.run(catch_up(dsn, end))
+
+
+async def catch_up(dsn: str, end: int) -> float:
+    """Seconds until every read model has come from nothing to `end`."""
     log = await PostgresEventLog.open(dsn, EventMapper(EVENTS, UPCASTERS))
     positions = pool(dsn, PROJECTOR_ROLE)
     try:
         await positions.open(wait=True)
-        runner = ProjectionRunner(dsn, log, positions, take=take)
+        runner = ProjectionRunner(dsn, log, positions)
         spare_what_stays()
         began = time.perf_counter()
         async with runner:

@@ -23,6 +23,7 @@ OTHERS: dict[str, set[str]] = {
     "edge": {"revoked"},
     "projections": {"events", "read_models"},
     "verify": {"leaves", "megabytes"},
+    "growth": {"events", "loads", "pages"},
 }
 
 

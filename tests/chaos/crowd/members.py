@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -32,6 +33,13 @@ from projections.read_model import ReadModel
 AT_ONCE: Final = 20
 FOR_EVER: Final = 10**12
 
+LAG_MAX: Final = 20_000
+LAG_ASKED_S: Final = 0.5
+_LAG: Final = """
+    SELECT coalesce((SELECT max(position) FROM events), 0) - min(position)
+    FROM projection_positions WHERE name NOT LIKE '% (rebuild)'
+"""
+
 Body = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -43,10 +51,19 @@ def run(body: Body) -> None:
 
 
 async def write(dsn: str, delay: float) -> None:
-    """Tell a history of tenants of its own for ever, with pauses of `delay` seconds in the mean."""
+    """Tell a history of tenants of its own for ever, with pauses of `delay` seconds in the mean.
+
+    Waits while some read model is far behind: a log that grows faster than anybody can read it
+    would be a test of patience.
+    """
     log = await _log(dsn)
     told = history(RandomIds(SystemClock()), FOR_EVER)
+    asked_at = 0.0
     while True:
+        if time.monotonic() > asked_at + LAG_ASKED_S:
+            while await _lag(dsn) > LAG_MAX:  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(LAG_ASKED_S)
+            asked_at = time.monotonic()
         submissions = list(islice(told, random.randint(1, AT_ONCE)))  # noqa: S311
         try:
             await asyncio.gather(*(log.append(*each) for each in submissions))
@@ -140,6 +157,14 @@ async def rebuild_and_skip(dsn: str, model: ReadModel) -> None:
     """In a process of its own: it replaces a function of the product's."""
     positions.replace = skipping(positions.replace)
     await rebuild_one(dsn, model)
+
+
+async def _lag(dsn: str) -> int:
+    """By how many positions the read model is behind that is furthest behind."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        found = await (await connection.execute(_LAG)).fetchone()
+    lag: int = found[0] if found is not None else 0
+    return lag
 
 
 async def _log(dsn: str) -> PostgresEventLog:
