@@ -80,15 +80,22 @@ class Recognition:
         self._clock = clock
 
     async def by_vendor(
-        self, tenant: Tenant, scan: Scan, deadline_s: float
+        self, tenant: Tenant, scan: Scan, deadline_s: float, *, only: UserId | None = None
     ) -> Recognised | NotRecognised:
-        """1:N in the tenant's own namespace. Raises PalmQueryForbidden and PalmVendorFailed."""
+        """1:N in the tenant's own namespace; 1:1, with the palms of `only` alone, where named.
+
+        Raises PalmQueryForbidden and PalmVendorFailed.
+        """
         started = self._clock.monotonic()
         answered = await self._palms.identify(
             tenant.tenant_key, scan, k=CANDIDATES_SOUGHT, deadline_s=deadline_s
         )
         identify_ms = _ms(self._clock.monotonic() - started)
-        owned = await self._palms_of_people(tenant, answered)
+        owned = [
+            (owner, palm)
+            for owner, palm in await self._palms_of_people(tenant, answered)
+            if only is None or owner == only
+        ]
         policy = tenant.settings.match_policy
         owners = one_palm_each(policy, owned, answered.thresholds)
         match = judge(policy, list(owners.values()), answered.thresholds)

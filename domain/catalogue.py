@@ -6,6 +6,7 @@ from typing import Final, get_args
 from domain import (
     audit,
     claim,
+    comparison,
     device,
     enrollment,
     linked_service,
@@ -30,6 +31,7 @@ _UNIONS: Final = (
     pairing_code.PairingCodeEvent,
     user.UserEvent,
     enrollment.EnrollmentEvent,
+    comparison.ComparisonEvent,
     transaction.TransactionEvent,
     projection.ProjectionEvent,
 )

@@ -20,6 +20,8 @@ ClaimId = NewType("ClaimId", UUID)
 PalmRef = NewType("PalmRef", UUID)
 ConsentId = NewType("ConsentId", UUID)
 ChallengeId = NewType("ChallengeId", UUID)
+VerificationId = NewType("VerificationId", UUID)
+IdentificationId = NewType("IdentificationId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))

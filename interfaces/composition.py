@@ -10,6 +10,7 @@ from application.audit_readings import AuditReadings
 from application.authorization import Authorization
 from application.broker import Broker
 from application.clients import Clients
+from application.comparisons import Comparisons
 from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
@@ -278,6 +279,9 @@ class Platform:
         grants = PostgresEnrollmentGrants(self.app_pool)
         templates = Templates(log, outside.palms, ids)
         intake = PalmIntake(log, outside.palms, templates, clock, ids)
+        recognition = Recognition(
+            self.streams, outside.palms, CertificateSignatures(), canonical, clock
+        )
         codes = PairingCodes(self.keyring)
         decisions = Decisions(
             log,
@@ -323,15 +327,14 @@ class Platform:
             explanations=Explanations(log),
             tenants=Tenants(log, ids),
             enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
+            comparisons=Comparisons(log, self.streams, recognition, clock, ids),
             palm_removals=PalmRemovals(log, intake, EnrollmentsOfPerson(reads, self.end), ids),
             broker=Broker(
                 log,
                 self.streams,
                 Attempts(
                     self.streams,
-                    Recognition(
-                        self.streams, outside.palms, CertificateSignatures(), canonical, clock
-                    ),
+                    recognition,
                     decisions,
                     clock,
                     ids,

@@ -11,6 +11,7 @@ import msgspec
 
 from domain.audit import AuditRead
 from domain.claim import ClaimReleased, ClaimTaken
+from domain.comparison import IdentificationCompleted, VerificationCompleted
 from domain.device import DevicePaired, DevicePairingCodeIssued, DeviceRegistered, DeviceRevoked
 from domain.enrollment import (
     EnrollmentCompleted,
@@ -71,6 +72,8 @@ SubjectKind = Literal[
     "user",
     "enrollment",
     "transaction",
+    "verification",
+    "identification",
     "personal_data",
     "projection",
     "audit",
@@ -135,6 +138,10 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
         "enrollment", "enrollment_template_removal_started"
     ),
     EnrollmentTemplateRemoved: Published("enrollment", "enrollment_template_removed"),
+    VerificationCompleted: Published(
+        "verification", "verification_completed", "verification.completed"
+    ),
+    IdentificationCompleted: Published("identification", "identification_completed"),
     TransactionReceived: Published("transaction", "device_transaction_received"),
     TransactionIdentified: Published("transaction", "device_transaction_identified"),
     TransactionAuthorizationRequested: Published("transaction", "device_transaction_authorizing"),

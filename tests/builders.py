@@ -14,6 +14,7 @@ import msgspec
 from domain import (
     audit,
     claim,
+    comparison,
     device,
     enrollment,
     linked_service,
@@ -177,6 +178,35 @@ user_resumed = Builder(user.UserResumed())
 user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
 user_palm_removal_started = Builder(user.UserPalmRemovalStarted(palm_ref=PALM, reason="requested"))
 user_palm_removed = Builder(user.UserPalmRemoved(palm_ref=PALM))
+
+verification_completed = Builder(
+    comparison.VerificationCompleted(
+        user_id=USER,
+        scan_sha256="5c" * 32,
+        result="match",
+        reason=None,
+        palm_ref=PALM,
+        scores=(0.95, 0.94, 0.93, 0.92),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+        compare_ms=812.5,
+        compared_at=NOW,
+    )
+)
+identification_completed = Builder(
+    comparison.IdentificationCompleted(
+        user_id=USER,
+        scan_sha256="5c" * 32,
+        result="refused",
+        reason="user_suspended",
+        palm_ref=PALM,
+        scores=(0.95, 0.94, 0.93, 0.92),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+        compare_ms=812.5,
+        compared_at=NOW,
+    )
+)
 
 enrollment_started = Builder(
     enrollment.EnrollmentStarted(

@@ -45,6 +45,8 @@ ID_PREFIXES: Final = {
     "transaction_id": "txn",
     "user_id": "usr",
     "palm_ref": "plm",
+    "verification_id": "ver",
+    "identification_id": "idn",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

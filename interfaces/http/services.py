@@ -9,6 +9,7 @@ import msgspec
 from application.audit_readings import AuditReadings
 from application.broker import Broker
 from application.clients import Clients
+from application.comparisons import Comparisons
 from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
@@ -117,6 +118,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     consents: Consents
     enrollments: Enrollments
     palm_removals: PalmRemovals
+    comparisons: Comparisons
     broker: Broker
     accesses: PersonalDataAccesses
     audit_readings: AuditReadings

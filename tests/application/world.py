@@ -19,6 +19,7 @@ from application.attempt import Attempts
 from application.authorization import Authorization
 from application.broker import Broker, Reply
 from application.clients import Clients
+from application.comparisons import Comparisons
 from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
@@ -361,6 +362,10 @@ class World:
     def sweepers(self) -> Deliveries:
         """The workers that give up what was abandoned."""
         return Deliveries(self.log, AbandonedEnrollments(self.log, self.palm_intake(), self.clock))
+
+    def comparisons(self) -> Comparisons:
+        recognition = Recognition(self.log, self.palms, self.signatures, self.canonical, self.clock)
+        return Comparisons(self.log, self.log, recognition, self.clock, self.ids)
 
     def palm_removals(self) -> PalmRemovals:
         return PalmRemovals(self.log, self.palm_intake(), EnrollmentsOfPerson(self.log), self.ids)

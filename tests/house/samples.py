@@ -33,6 +33,8 @@ class Stage(msgspec.Struct, frozen=True):
             "transaction_id": f"txn_{uuid4().hex}",
             "user_id": f"usr_{uuid4().hex}",
             "palm_ref": f"plm_{uuid4().hex}",
+            "verification_id": f"ver_{uuid4().hex}",
+            "identification_id": f"idn_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -98,6 +100,11 @@ def bodies() -> dict[str, dict[str, Any]]:
             },
             "hand": "left",
         },
+        "verifyPalm": {
+            "user_id": f"usr_{uuid4().hex}",
+            "scan": scan(b"a palm nobody may see", "left"),
+        },
+        "identifyPalm": {"scan": scan(b"a palm nobody may see", "left")},
         "transact": transaction(
             b"a palm nobody may see",
             deadline_ms=1500,

@@ -240,6 +240,10 @@ async def session_of(at: Stage, folder: Path) -> Session:
     }
     enrollments = await api.get("/v1/enrollments", params={"min_position": await house.end()})
     listed = await api.get("/v1/transactions")
+    shown = {"scan": scan(b"somebody")}
+    for name, path in (("verification", "verifications"), ("identification", "identifications")):
+        body = shown if name == "identification" else {**shown, "user_id": ids["user_id"]}
+        ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
     ids["tile_path"] = "entries/000.p/1"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
     ids["transaction_id"] = (listed.json()["items"] or [{"id": "txn_" + "0" * 32}])[0]["id"]

@@ -74,10 +74,20 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
         "transaction_id": str(told["transaction_id"]),
         "user_id": user_id,
         "palm_ref": str(palms[0]["palm_ref"]),
+        "verification_id": await compared(tenant, "verifications", user_id=user_id),
+        "identification_id": await compared(tenant, "identifications"),
     }
     correlation_id = str(lines[0]["correlation_id"])
     challenge_id = waiting.json()["challenge_id"]
     return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id)
+
+
+async def compared(tenant: Tenancy, what: str, **body: str) -> str:
+    """A comparison of the tenant's palm, by its id."""
+    asked = {"scan": scan(PALM + tenant.tenant_id.bytes), **body}
+    answered = await tenant.api.post(f"/v1/{what}", json=asked)
+    assert (answered.status_code, answered.json()["result"]) == (201, "match"), answered.text
+    return str(answered.json()["id"])
 
 
 def unknown(wire_id: str) -> str:

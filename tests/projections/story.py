@@ -50,6 +50,8 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.enrollment_template_removal_started(),
         b.enrollment_template_removed(),
     ),
+    "verification": (b.verification_completed(),),
+    "identification": (b.identification_completed(),),
     "left palm": (
         b.enrollment_started(),
         b.enrollment_failed(template_left=True),

@@ -34,8 +34,8 @@ class PalmStatus(msgspec.Struct, frozen=True, kw_only=True):
     answered: `deleted`, or `absent` when it had none.
     """
 
-    palm_ref: FromPath[str]
-    user_id: FromPath[str]
+    palm_ref: str
+    user_id: str
     hand: Hand
     status: Literal["enrolled", "removing", "removed"]
     enrolled_at: datetime
