@@ -29,6 +29,7 @@ from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
+from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
@@ -169,8 +170,6 @@ class Platform:
             self.runner.runs_here,
             interval_s=self.settings.digest_interval_s,
         )
-        self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
-        self.tail.subscribe(self.deliveries.heard)
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
         self.token_keys = await self._signing_keys(keys, "access_token")
@@ -186,6 +185,8 @@ class Platform:
         )
         self.tail.subscribe(self.transparency.keeper.heard)
         self.services = self._compose()
+        self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
+        self.tail.subscribe(self.deliveries.heard)
         self.tenants = Tenants(self.streams, self.ids)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
@@ -215,7 +216,10 @@ class Platform:
 
     def _deliveries(self) -> Sequence[DeliveryKind]:
         """Every kind of delivery there is."""
-        return ()
+        return (
+            TemplateRemoval(self.streams, self.templates),
+            AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
+        )
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
@@ -277,8 +281,8 @@ class Platform:
         canonical = JcsCanonicalJSON()
         self.reads = reads = TenantReads(self.app_pool, self.runner, self.end)
         grants = PostgresEnrollmentGrants(self.app_pool)
-        templates = Templates(log, outside.palms, ids)
-        intake = PalmIntake(log, outside.palms, templates, clock, ids)
+        self.templates = Templates(log, outside.palms, ids)
+        self.palm_intake = intake = PalmIntake(log, outside.palms, self.templates, clock, ids)
         recognition = Recognition(
             self.streams, outside.palms, CertificateSignatures(), canonical, clock
         )

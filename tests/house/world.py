@@ -418,6 +418,7 @@ async def opened(
             platform(settings, dsn, redis_url, limiter=limiter, clock=clock)
         )
         await process.project()
+        await process.deliver()
         await process.follow()
         house = House(process, build(process.services), stack)
         write_ca(settings, process)
