@@ -20,21 +20,36 @@ from infrastructure.migrate import migrate
 TEMPLATE = "template_migrated"
 
 
+GO_PACKAGE = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb")
+"""Where Debian and Ubuntu put golang-golang-x-mod-dev."""
+
+
+def missing() -> dict[str, str]:
+    """Fixtures that cannot be had here, and what is said of the tests that ask for them."""
+    absent: dict[str, str] = {}
+    if redis_program() is None:
+        absent["redis_url"] = (
+            "no redis-server or valkey-server on the PATH: the tests of Redis are left out"
+        )
+    if shutil.which("go") is None or not GO_PACKAGE.is_dir():
+        absent["go_verifier"] = (
+            "no golang-go with golang-golang-x-mod-dev: the verifier in Go is left out"
+        )
+    return absent
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a Redis where none can be had (Python 3.13 without one on the PATH)."""
-    if redis_program() is not None:
-        return
-    left_out = [item for item in items if "redis_url" in getattr(item, "fixturenames", ())]
+    """Leave out what needs something that is not here (a Redis on Python 3.13, a Go compiler)."""
+    absent = missing().keys()
+    left_out = [item for item in items if absent & set(getattr(item, "fixturenames", ()))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_report_header() -> str | None:
+def pytest_report_header() -> list[str]:
     """Say it when some tests are left out."""
-    if redis_program() is not None:
-        return None
-    return "no redis-server or valkey-server on the PATH: the tests of Redis are left out"
+    return list(missing().values())
 
 
 @pytest.fixture(scope="session")
