@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.append import append
 from benchmarks.broker import broker, broker_slow
+from benchmarks.checkpoint import checkpoint
 from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
 from benchmarks.growth import growth
@@ -21,6 +22,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "append": append,
     "broker": broker,
     "broker-slow": broker_slow,
+    "checkpoint": checkpoint,
     "edge": edge,
     "projections": projections,
     "verify": verification,

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 from uuid import uuid4
 
@@ -44,12 +45,12 @@ def append(options: Options) -> Figure:
             for _ in range(options.rounds):
                 runs.append(
                     Run(
-                        ours=_appended(ours, SUBMITTERS, options.seconds)[0],
+                        ours=appended(ours, SUBMITTERS, options.seconds)[0],
                         baseline=plain.run(SUBMITTERS, options.seconds)[0],
                     )
                 )
                 library_runs.append(recorder.run(SUBMITTERS, options.seconds))
-            alone_ms = _appended(ours, 1, options.seconds)[1]
+            alone_ms = appended(ours, 1, options.seconds)[1]
             insert_ms = plain.run(1, options.seconds)[1]
         finally:
             recorder.close()
@@ -64,15 +65,28 @@ def append(options: Options) -> Figure:
     return figure("append", "appends/s", runs, machine, others)
 
 
-def _appended(dsn: str, submitters: int, seconds: float) -> tuple[float, float]:
-    """Appends per second, and the mean milliseconds that a submitter waited."""
+def appended(
+    dsn: str,
+    submitters: int,
+    seconds: float,
+    beside: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+) -> tuple[float, float]:
+    """Appends per second, and the mean milliseconds that a submitter waited.
+
+    `beside` is what else the process does meanwhile.
+    """
+
+    async def run() -> tuple[float, float]:
+        async with beside():
+            return await _append(dsn, submitters, seconds)
+
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_append(dsn, submitters, seconds))
+        return runner.run(run())
 
 
 async def _append(dsn: str, submitters: int, seconds: float) -> tuple[float, float]:
     mapper = EventMapper(EVENTS, UPCASTERS)
-    ids, event = RandomIds(SystemClock()), _event(mapper)
+    ids, event = RandomIds(SystemClock()), event_of(mapper)
     log = await PostgresEventLog.open(dsn, mapper)
     spare_what_stays()
     warm_at = time.perf_counter() + min(1.0, seconds / 4)
@@ -103,7 +117,7 @@ async def _append(dsn: str, submitters: int, seconds: float) -> tuple[float, flo
     return done / seconds, waited_s / max(done, 1) * 1000
 
 
-def _event(mapper: EventMapper) -> TransactionDenied:
+def event_of(mapper: EventMapper) -> TransactionDenied:
     """An event whose stored form takes exactly `EVENT_BYTES`."""
 
     def built(message: str) -> TransactionDenied:

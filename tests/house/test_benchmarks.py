@@ -20,6 +20,7 @@ OTHERS: dict[str, set[str]] = {
     "append": {"library", "ratio_to_library", "one_submitter"},
     "broker": {"ours", "baseline", "processes"},
     "broker-slow": {"ours", "baseline", "processes"},
+    "checkpoint": {"signed"},
     "edge": {"revoked"},
     "projections": {"events", "read_models"},
     "verify": {"leaves", "megabytes"},
