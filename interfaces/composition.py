@@ -84,6 +84,7 @@ from interfaces.measured import (
     measure_pools,
     measure_read_models,
     measure_tail,
+    measure_transparency,
 )
 from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
@@ -193,6 +194,7 @@ class Platform:
         measure_lateness(self.metrics, self.lateness)
         self.lateness.start()
         self._stack.push_async_callback(self.lateness.close)
+        measure_transparency(self.metrics, self.projector_pool)
         measure_read_models(self.metrics, self.runner, self.digests)
 
     async def follow(self) -> None:

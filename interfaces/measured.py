@@ -17,6 +17,7 @@ from infrastructure.loop_lateness import LoopLateness
 from infrastructure.metrics import Metrics
 from infrastructure.projections.digester import Digests
 from infrastructure.projections.runner import ProjectionRunner
+from infrastructure.transparency.standing import standing
 
 BATCH_EVENTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -123,6 +124,28 @@ def measure_read_models(metrics: Metrics, runner: ProjectionRunner, digests: Dig
             diverging.labels(status.name).set(digests.diverging(status.name))
 
     metrics.at_scrape("read_models", read)
+
+
+def measure_transparency(metrics: Metrics, projector: Pool) -> None:
+    behind = metrics.gauge("link_transparency_lag_events", "Events that are no leaves yet.")
+    behind_s = metrics.gauge(
+        "link_transparency_lag_seconds", "Age of the first event that is no leaf yet."
+    )
+    unsigned = metrics.gauge(
+        "link_transparency_unsigned_logs", "Logs longer than their checkpoint."
+    )
+    refused = metrics.gauge(
+        "link_transparency_refused_logs", "Logs that do not continue what was signed of them."
+    )
+
+    async def read() -> None:
+        found = await standing(projector)
+        behind.set(found.lag)
+        behind_s.set(found.lag_s)
+        unsigned.set(found.unsigned)
+        refused.set(found.refused)
+
+    metrics.at_scrape("transparency", read)
 
 
 def measure_tail(metrics: Metrics, tail: Tail) -> None:

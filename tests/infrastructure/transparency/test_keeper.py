@@ -10,6 +10,7 @@ import pytest
 from domain.transparency.origin import PLATFORM_LOG
 from infrastructure.event_log.positions import LogGap
 from infrastructure.transparency.keeper import LOCK, LogKeeper, Pace
+from infrastructure.transparency.standing import LogStanding, standing
 from tests.infrastructure.event_log.notes import A, B
 from tests.infrastructure.transparency.stage import Stage
 
@@ -139,3 +140,18 @@ async def test_a_damaged_log_ends_it(stage: Stage) -> None:
         await asyncio.wait_for(keeper.run(), PATIENCE_S)
     assert raised.group_contains(LogGap)
     assert await stage.reads.checkpoint(A) is None
+
+
+async def test_how_far_it_is_behind_can_be_read(stage: Stage) -> None:
+    await stage.append(5)
+    before = await standing(stage.projector)
+    assert (before.lag, before.unsigned, before.refused) == (5, 0, 0)
+    assert before.lag_s > 0
+    await stage.take_in()
+    assert await standing(stage.projector) == LogStanding(0, 0.0, 1, 0)
+    await stage.sign()
+    assert await standing(stage.projector) == LogStanding(0, 0.0, 0, 0)
+    stage.admin("UPDATE transparency_tiles SET hashes = overlay(hashes PLACING 'x' FROM 1)")
+    await stage.append(1)
+    await stage.sign()
+    assert await standing(stage.projector) == LogStanding(0, 0.0, 1, 1)
