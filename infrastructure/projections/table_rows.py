@@ -1,6 +1,7 @@
 """Reads the rows of a read model's table in the order of its primary key, a portion at a time."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from psycopg import sql
@@ -36,26 +37,33 @@ class Table:
             )
             for column, is_text in key
         )
+        self._cursor = sql.Identifier(f"rows of {name}")
         self._query = sql.SQL(
-            "SELECT to_json(t)::text FROM {table} t "
+            "DECLARE {cursor} NO SCROLL CURSOR FOR SELECT to_json(t)::text FROM {table} t "
             "WHERE %(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s ORDER BY {order}"
-        ).format(table=sql.Identifier(schema, name), order=order)
+        ).format(cursor=self._cursor, table=sql.Identifier(schema, name), order=order)
 
     async def rows(
         self, connection: Connection, tenant_id: TenantId | None
     ) -> AsyncGenerator[CanonicalRow]:
-        """A tenant's rows, or everybody's. The connection is in a transaction that lasts."""
-        async with connection.cursor(name=f"rows of {self.name}") as cursor:
-            cursor.itersize = _PORTION
-            await cursor.execute(self._query, {"tenant": tenant_id})
-            async for (row,) in cursor:
+        """A tenant's rows, or everybody's. The connection is in a transaction that lasts.
+
+        The cursor is the server's and goes with the transaction at the latest: psycopg's own kind
+        must be closed over the connection, which may be lost or busy ending.
+        """
+        await connection.execute(self._query, {"tenant": tenant_id})
+        fetch = sql.SQL("FETCH {} FROM {}").format(sql.Literal(_PORTION), self._cursor)
+        while rows := await (await connection.execute(fetch)).fetchall():
+            for (row,) in rows:
                 yield canonical(row, self.key)
+        await connection.execute(sql.SQL("CLOSE {}").format(self._cursor))
 
     async def digest(self, connection: Connection, tenant_id: TenantId) -> TableDigest:
         """Of the tenant's rows. The connection is in a transaction that lasts."""
         digest = RowsDigest(self.name)
-        async for row in self.rows(connection, tenant_id):
-            digest.add(row)
+        async with aclosing(self.rows(connection, tenant_id)) as rows:
+            async for row in rows:
+                digest.add(row)
         return digest.result()
 
 
