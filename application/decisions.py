@@ -13,7 +13,14 @@ from application import outcomes
 from application.asked import Asked
 from application.authorization import Authorization, Question, digest
 from application.outcomes import Moment
-from application.ports import AuthorizeFailed, Clock, EventLog, IdSource
+from application.ports import (
+    Authorized,
+    AuthorizeFailed,
+    Clock,
+    EventLog,
+    IdSource,
+    StaleStream,
+)
 from application.stand_in import StandIns
 from domain import linked_service as ls
 from domain import transaction as x
@@ -73,7 +80,33 @@ class Decisions:
             )
         else:
             decision = outcomes.answered(said, self._ms_since(began), self.moment(asked))
+            return await self._answered(asked, transaction, said, decision)
         return await self.decide(asked, transaction, [], decision)
+
+    async def _answered(
+        self,
+        asked: Asked,
+        transaction: x.Transaction,
+        said: Authorized,
+        decision: x.TransactionAllowed | x.TransactionDenied,
+    ) -> x.Transaction:
+        """Commit the product's word. A late yes to what was decided otherwise must be undone."""
+        try:
+            return await self.decide(asked, transaction, [], decision)
+        except StaleStream:
+            if said.decision == "allow":
+                await self._undo_late_allow(asked)
+            raise
+
+    async def _undo_late_allow(self, asked: Asked) -> None:
+        past = x.rebuild(await self._log.load(asked.tenant.id, asked.id))
+        if past is None or past.decision is None:
+            return  # whoever took over asks again, and stands for what the product says then
+        if isinstance(past.decision, x.TransactionAllowed):
+            return
+        events = x.request_void(past, "late_allow", self._clock.now())
+        if events:
+            await self.append(asked, past.version, events)
 
     async def decide(
         self,

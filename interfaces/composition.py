@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,7 @@ from application.enrollments import Enrollments
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
+from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
@@ -28,6 +30,7 @@ from application.ports import Clock, DeliveryKind, RateLimiter
 from application.recognition import Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
+from application.sweeper import Sweeper
 from application.take_over import TakeOvers
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
@@ -71,8 +74,10 @@ from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.reads import BoundDevices, LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
+from infrastructure.rounds import Rounds
 from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
+from infrastructure.undecided import ReadModelUndecided
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.admission import TenantPlaces
 from interfaces.http.services import Services
@@ -91,6 +96,8 @@ from interfaces.settings import Settings
 from interfaces.transparency import transparency
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
+
+SWEEP_EVERY_S: Final = 5.0
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
@@ -189,6 +196,10 @@ class Platform:
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tail.subscribe(self.deliveries.heard)
         self.tenants = Tenants(self.streams, self.ids)
+        self.sweeper = Sweeper(
+            self.streams, ReadModelUndecided(self.projector_pool), self.clock, self.ids
+        )
+        self.sweeping = Rounds(self.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
         measure_lateness(self.metrics, self.lateness)
@@ -222,6 +233,10 @@ class Platform:
             TemplateRemoval(self.streams, self.templates),
             AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
         )
+
+    async def sweep(self) -> None:
+        """Close what devices left undecided; one process of all that could does it at a time."""
+        await self._stack.enter_async_context(self.sweeping)
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
@@ -351,6 +366,7 @@ class Platform:
                 clock,
                 ids,
             ),
+            journal=Journal(log, self.streams, clock, ids),
             access_tokens=AccessTokens(
                 self.token_keys, settings.issuer, settings.issuer, clock, ids
             ),

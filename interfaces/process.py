@@ -81,6 +81,7 @@ async def run(
         if "worker" in roles:
             await platform.project()
             await platform.deliver()
+            await platform.sweep()
         await platform.follow()
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
@@ -209,6 +210,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),
             watched.create_task(platform.deliveries.until_failure()),
+            watched.create_task(platform.sweeping.until_failure()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

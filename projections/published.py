@@ -37,6 +37,9 @@ from domain.personal_data import PersonalDataAccessed
 from domain.projection import ProjectionDigested, ProjectionDiverged
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from domain.transaction import (
+    TransactionAcknowledged,
+    TransactionAdviceFailed,
+    TransactionAdvised,
     TransactionAllowed,
     TransactionAuthorizationRequested,
     TransactionDenied,
@@ -44,11 +47,15 @@ from domain.transaction import (
     TransactionFailedOpen,
     TransactionForbidden,
     TransactionIdentified,
+    TransactionJournalConflict,
     TransactionNotRecognized,
     TransactionReceived,
     TransactionRefused,
     TransactionRelayed,
     TransactionVendorFailed,
+    TransactionVoided,
+    TransactionVoidFailed,
+    TransactionVoidRequested,
 )
 from domain.user import (
     UserConsentGranted,
@@ -154,6 +161,21 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TransactionFailedOpen: _STOOD_IN,
     TransactionVendorFailed: Published("transaction", "palm_vendor_failed", None, "high"),
     TransactionRelayed: Published("transaction", "device_transaction_relayed"),
+    TransactionVoidRequested: Published("transaction", "device_transaction_void_requested"),
+    TransactionVoided: Published(
+        "transaction", "device_transaction_voided", "device.transaction.reversed"
+    ),
+    TransactionVoidFailed: Published(
+        "transaction", "linked_service_void_failed", "linked_service.void_failed", "critical"
+    ),
+    TransactionAdvised: Published("transaction", "device_transaction_advised"),
+    TransactionAdviceFailed: Published(
+        "transaction", "linked_service_advice_failed", "linked_service.advice_failed", "high"
+    ),
+    TransactionAcknowledged: Published("transaction", "device_transaction_acknowledged"),
+    TransactionJournalConflict: Published(
+        "transaction", "device_journal_conflict", "device.journal_conflict", "high"
+    ),
     PersonalDataAccessed: Published("personal_data", "personal_data_accessed"),
     # What the read models show is stated for auditors of the log; it is no news to the tenant.
     ProjectionDigested: Published("projection", None),
@@ -172,6 +194,23 @@ def published(event: DomainEvent) -> Published:
             return msgspec.structs.replace(
                 entry, action="palm_vendor_unauthorized", severity="critical"
             )
+        case TransactionVoidFailed(reason="no_void_path"):
+            # Nobody can be called, so its owner is told and undoes it.
+            return msgspec.structs.replace(
+                entry,
+                action="device_transaction_reversed",
+                webhook="device.transaction.reversed",
+                severity="warning",
+            )
+        case TransactionAdviceFailed(reason="no_advice_path"):
+            return msgspec.structs.replace(
+                entry,
+                action="device_transaction_stand_in",
+                webhook="device.transaction.stand_in",
+                severity="warning",
+            )
+        case TransactionAdvised(status="disputed"):
+            return msgspec.structs.replace(entry, action="stand_in_disputed", severity="high")
         case EnrollmentRejected(reason="duplicate_palm"):
             return msgspec.structs.replace(
                 entry,

@@ -373,6 +373,43 @@ transaction_vendor_failed = Builder(
         total_ms=850.0,
     )
 )
+transaction_void_requested = Builder(
+    transaction.TransactionVoidRequested(
+        reason="not_received", requested_at=NOW + timedelta(minutes=1)
+    )
+)
+transaction_voided = Builder(
+    transaction.TransactionVoided(status="voided", attempt=2, voided_at=NOW + timedelta(minutes=2))
+)
+transaction_void_failed = Builder(
+    transaction.TransactionVoidFailed(
+        reason="cannot_void", attempt=1, failed_at=NOW + timedelta(minutes=2)
+    )
+)
+transaction_advised = Builder(
+    transaction.TransactionAdvised(
+        status="recorded", attempt=1, advised_at=NOW + timedelta(minutes=2)
+    )
+)
+transaction_advice_failed = Builder(
+    transaction.TransactionAdviceFailed(
+        reason="exhausted", attempt=40, failed_at=NOW + timedelta(days=3)
+    )
+)
+transaction_acknowledged = Builder(
+    transaction.TransactionAcknowledged(
+        outcome="shown_allow",
+        shown_at=NOW + timedelta(seconds=1),
+        acknowledged_at=NOW + timedelta(minutes=1),
+    )
+)
+transaction_journal_conflict = Builder(
+    transaction.TransactionJournalConflict(
+        outcome="not_received",
+        shown_at=NOW + timedelta(seconds=1),
+        noted_at=NOW + timedelta(minutes=1),
+    )
+)
 transaction_relayed = Builder(
     transaction.TransactionRelayed(relayed_at=NOW + timedelta(milliseconds=901))
 )

@@ -73,6 +73,7 @@ from application.ports.products import (
     LinkedServiceGateway,
 )
 from application.ports.time_and_chance import Clock, IdSource
+from application.ports.undecided import Undecided, UndecidedTransactions
 
 __all__ = [
     "AccessToken",
@@ -134,5 +135,7 @@ __all__ = [
     "Settlement",
     "StaleStream",
     "Streams",
+    "Undecided",
+    "UndecidedTransactions",
     "VendorFault",
 ]

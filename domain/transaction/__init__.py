@@ -1,6 +1,21 @@
-"""Transaction: its facts, its life, and the answer that a device gets (reference broker.md §4)."""
+"""Transaction: its facts, its life, its aftermath, and the answer that a device gets
+(reference broker.md §4)."""
 
-from domain.transaction.answer import Answer, answer
+from domain.transaction.aftermath import (
+    Shown,
+    TransactionAcknowledged,
+    TransactionAdviceFailed,
+    TransactionAdvised,
+    TransactionJournalConflict,
+    TransactionVoided,
+    TransactionVoidFailed,
+    TransactionVoidRequested,
+    VoidReason,
+)
+from domain.transaction.answer import (
+    Answer,
+    answer,
+)
 from domain.transaction.facts import (
     Decision,
     FailClosedReason,
@@ -24,6 +39,7 @@ from domain.transaction.facts import (
 )
 from domain.transaction.lifecycle import (
     VENDOR_RETRY,
+    Debt,
     Fingerprint,
     Transaction,
     attempt_of,
@@ -33,17 +49,32 @@ from domain.transaction.lifecycle import (
     key_reused,
     rebuild,
 )
+from domain.transaction.obligations import (
+    SWEEP_GRACE,
+    abandon,
+    acknowledge,
+    request_void,
+    settle_advice,
+    settle_void,
+    void_reason,
+)
 
 __all__ = [
+    "SWEEP_GRACE",
     "VENDOR_RETRY",
     "Answer",
+    "Debt",
     "Decision",
     "FailClosedReason",
     "Fingerprint",
     "NotRecognizedReason",
     "RefusedReason",
+    "Shown",
     "StandInReason",
     "Transaction",
+    "TransactionAcknowledged",
+    "TransactionAdviceFailed",
+    "TransactionAdvised",
     "TransactionAllowed",
     "TransactionAuthorizationRequested",
     "TransactionDenied",
@@ -52,12 +83,19 @@ __all__ = [
     "TransactionFailedOpen",
     "TransactionForbidden",
     "TransactionIdentified",
+    "TransactionJournalConflict",
     "TransactionNotRecognized",
     "TransactionReceived",
     "TransactionRefused",
     "TransactionRelayed",
     "TransactionVendorFailed",
+    "TransactionVoidFailed",
+    "TransactionVoidRequested",
+    "TransactionVoided",
     "VendorFailure",
+    "VoidReason",
+    "abandon",
+    "acknowledge",
     "answer",
     "attempt_of",
     "check_same_request",
@@ -65,4 +103,8 @@ __all__ = [
     "evolve",
     "key_reused",
     "rebuild",
+    "request_void",
+    "settle_advice",
+    "settle_void",
+    "void_reason",
 ]

@@ -7,6 +7,15 @@ from domain.events import DomainEvent
 from domain.fail_mode import FailMode
 from domain.ids import DeviceId, LinkedServiceId, PalmRef, UserId
 from domain.matching import ScoredPalm
+from domain.transaction.aftermath import (
+    TransactionAcknowledged,
+    TransactionAdviceFailed,
+    TransactionAdvised,
+    TransactionJournalConflict,
+    TransactionVoided,
+    TransactionVoidFailed,
+    TransactionVoidRequested,
+)
 
 NotRecognizedReason = Literal["no_candidate", "low_confidence", "ambiguous"]
 RefusedReason = Literal["user_suspended", "consent_withdrawn", "consent_required", "kyc_required"]
@@ -242,4 +251,11 @@ TransactionEvent = (
     | Decision
     | TransactionVendorFailed
     | TransactionRelayed
+    | TransactionVoidRequested
+    | TransactionVoided
+    | TransactionVoidFailed
+    | TransactionAdvised
+    | TransactionAdviceFailed
+    | TransactionAcknowledged
+    | TransactionJournalConflict
 )

@@ -21,6 +21,16 @@ from domain.errors import Conflict, Invalid
 from domain.events import Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import TenantId, TransactionId
+from domain.transaction.aftermath import (
+    Shown,
+    TransactionAcknowledged,
+    TransactionAdviceFailed,
+    TransactionAdvised,
+    TransactionJournalConflict,
+    TransactionVoided,
+    TransactionVoidFailed,
+    TransactionVoidRequested,
+)
 from domain.transaction.facts import (
     Decision,
     TransactionAllowed,
@@ -41,7 +51,13 @@ from domain.transaction.facts import (
 VENDOR_RETRY: Final = timedelta(seconds=60)
 
 
+Debt = Literal["none", "owed", "settled", "failed"]
+"""What the product is owed and whether it got it; `failed` may still be settled by hand."""
+
+
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it stands. `void` and `advice` are the product's due; `shown` is the device's word."""
+
     id: TransactionId
     tenant_id: TenantId
     version: int
@@ -51,6 +67,11 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     vendor_failed: TransactionVendorFailed | None = None
     decision: Decision | None = None
     relayed: bool = False
+    void: Debt = "none"
+    advice: Debt = "none"
+    void_requested: TransactionVoidRequested | None = None
+    shown: Shown | None = None
+    contradicted: tuple[Shown, ...] = ()
 
     @property
     def status(self) -> Literal["received", "identified", "authorizing", "decided"]:
@@ -137,8 +158,6 @@ def evolve(transaction: Transaction | None, recorded: Recorded) -> Transaction:
             return replace(transaction, version=recorded.version, intent=event)
         case TransactionVendorFailed():
             return replace(transaction, version=recorded.version, vendor_failed=event)
-        case TransactionRelayed():
-            return replace(transaction, version=recorded.version, relayed=True)
         case (
             TransactionAllowed()
             | TransactionDenied()
@@ -148,7 +167,46 @@ def evolve(transaction: Transaction | None, recorded: Recorded) -> Transaction:
             | TransactionFailedClosed()
             | TransactionFailedOpen()
         ) if transaction.decision is None:
-            return replace(transaction, version=recorded.version, decision=event)
+            return _decided(replace(transaction, version=recorded.version), event)
+        case _ if transaction.decision is not None:
+            return _followed(replace(transaction, version=recorded.version), recorded)
+        case other:
+            raise UnexpectedEvent(other)
+
+
+def _decided(transaction: Transaction, event: Decision) -> Transaction:
+    owes_void = isinstance(event, TransactionFailedClosed | TransactionRefused) and (
+        event.void_needed
+    )
+    owes_advice = isinstance(event, TransactionFailedOpen) and event.advice_needed
+    return msgspec.structs.replace(
+        transaction,
+        decision=event,
+        void="owed" if owes_void else "none",
+        advice="owed" if owes_advice else "none",
+    )
+
+
+def _followed(transaction: Transaction, recorded: Recorded) -> Transaction:
+    """After one more fact of a transaction that is decided."""
+    replace = msgspec.structs.replace
+    match recorded.event:
+        case TransactionRelayed():
+            return replace(transaction, relayed=True)
+        case TransactionVoidRequested() as event:
+            return replace(transaction, void="owed", void_requested=event)
+        case TransactionVoided():
+            return replace(transaction, void="settled")
+        case TransactionVoidFailed():
+            return replace(transaction, void="failed")
+        case TransactionAdvised():
+            return replace(transaction, advice="settled")
+        case TransactionAdviceFailed():
+            return replace(transaction, advice="failed")
+        case TransactionAcknowledged() as event:
+            return replace(transaction, shown=event.outcome)
+        case TransactionJournalConflict() as event:
+            return replace(transaction, contradicted=(*transaction.contradicted, event.outcome))
         case other:
             raise UnexpectedEvent(other)
 

@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
-from interfaces.http.device import pairing, signup
+from interfaces.http.device import journal, pairing, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
@@ -50,7 +50,7 @@ PUBLIC: Final = (
     *pairing.HANDLERS,
 )
 
-DEVICE: Final = (*device_transactions.HANDLERS, *signup.HANDLERS)
+DEVICE: Final = (*device_transactions.HANDLERS, *journal.HANDLERS, *signup.HANDLERS)
 
 
 class Apps(msgspec.Struct, frozen=True, kw_only=True):

@@ -184,7 +184,7 @@ def _complete_parameter(parameter: Document) -> None:
     if parameter["name"] == "tile_path":
         schema["pattern"] = TILE_PATTERN
         parameter["example"] = "entries/x001/234.p/17"
-    if parameter["name"].lower() == KEY_HEADER:
+    if parameter["name"].lower().replace("_", "-") == KEY_HEADER:
         schema["pattern"] = KEY_PATTERN
     prefix = ID_PREFIXES.get(parameter["name"])
     if prefix is not None:

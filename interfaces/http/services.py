@@ -16,6 +16,7 @@ from application.enrollments import Enrollments
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
+from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.palm_removals import PalmRemovals
@@ -120,6 +121,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     palm_removals: PalmRemovals
     comparisons: Comparisons
     broker: Broker
+    journal: Journal
     accesses: PersonalDataAccesses
     audit_readings: AuditReadings
     audit_feed: AuditFeed

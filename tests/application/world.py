@@ -8,12 +8,13 @@ into one `trace`, in the order in which it happened.
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 
+from application import ports
 from application.asked import TransactionRequest
 from application.attempt import Attempts
 from application.authorization import Authorization
@@ -24,6 +25,7 @@ from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
@@ -40,6 +42,7 @@ from application.principals import Caller, DevicePrincipal
 from application.recognition import DeviceMatch, Recognition
 from application.signups import SignUps
 from application.stand_in import StandIns
+from application.sweeper import Sweeper
 from application.take_over import TakeOvers
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
@@ -48,6 +51,7 @@ from domain import claim as k
 from domain import enrollment as e
 from domain import linked_service as ls
 from domain import tenant as t
+from domain import transaction as x
 from domain.errors import Invalid, Malformed
 from domain.events import DomainEvent, Origin, StreamAppend
 from domain.ids import (
@@ -194,6 +198,25 @@ class BoundDevices:
         return self.of.get((tenant_id, product_key), 0)
 
 
+class Undecided:
+    """Looks for undecided transactions in the whole log, as a read model would know them."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        self._log = log
+
+    async def overdue(self, before: datetime, limit: int) -> Sequence[ports.Undecided]:
+        states: dict[UUID, x.Transaction | None] = {}
+        for each in self._log.read_now():
+            if each.event.NAME.startswith("transaction."):
+                states[each.stream_id] = x.evolve(states.get(each.stream_id), each)
+        return [
+            ports.Undecided(state.tenant_id, state.id)
+            for state in states.values()
+            if state is not None and state.decision is None and state.intent is not None
+            if state.intent.lease_until < before
+        ][:limit]
+
+
 class Log(EventLog, Streams, Protocol):
     """What a process has of the log."""
 
@@ -314,6 +337,12 @@ class World:
         reply = await broker.transact(device or TILL, request or asking())
         self.trace.append("answered")
         return reply
+
+    def journal(self) -> Journal:
+        return Journal(self.log, self.log, self.clock, self.ids)
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(self.log, Undecided(self.log), self.clock, self.ids)
 
     def devices(self) -> Devices:
         return Devices(

@@ -30,6 +30,7 @@ class Stage(msgspec.Struct, frozen=True):
         known = {
             "device_id": self.till.id,
             "service_id": self.tenant.service_id,
+            "idempotency_key": "till-4-00000000001",
             "transaction_id": f"txn_{uuid4().hex}",
             "user_id": f"usr_{uuid4().hex}",
             "palm_ref": f"plm_{uuid4().hex}",
@@ -105,6 +106,20 @@ def bodies() -> dict[str, dict[str, Any]]:
             "scan": scan(b"a palm nobody may see", "left"),
         },
         "identifyPalm": {"scan": scan(b"a palm nobody may see", "left")},
+        "recordJournal": {
+            "entries": [
+                {
+                    "idempotency_key": "till-4-00000000001",
+                    "outcome": "not_received",
+                    "at": "2026-03-01T09:00:00+03:00",
+                },
+                {
+                    "idempotency_key": "till-4-00000000002",
+                    "outcome": "shown_allow",
+                    "at": "2026-03-01T09:00:01+03:00",
+                },
+            ]
+        },
         "transact": transaction(
             b"a palm nobody may see",
             deadline_ms=1500,

@@ -246,6 +246,7 @@ async def session_of(at: Stage, folder: Path) -> Session:
         ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
     ids["tile_path"] = "entries/000.p/1"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
+    ids["idempotency_key"] = "till-4-00000000001"
     ids["transaction_id"] = (listed.json()["items"] or [{"id": "txn_" + "0" * 32}])[0]["id"]
     ca = house.platform.settings.data_dir / "pki" / "server-ca.pem"
     return Session(at, ca, files, ids)

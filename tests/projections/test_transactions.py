@@ -7,6 +7,7 @@ from uuid import UUID
 from domain.events import DomainEvent
 from domain.ids import DeviceId, TransactionId
 from projections import transactions
+from projections.transaction_row import TransactionRow
 from tests.builders import (
     DEVICE,
     NOW,
@@ -34,7 +35,7 @@ THIRD = TransactionId(UUID("0198c000-0000-7000-8000-000000000073"))
 GATE = DeviceId(UUID("0198c000-0000-7000-8000-0000000000b2"))
 
 
-async def one(stage: Stage) -> transactions.TransactionRow:
+async def one(stage: Stage) -> TransactionRow:
     await stage.show(transactions.READ_MODEL)
     async with stage.as_tenant() as connection:
         row = await transactions.by_id(connection, TENANT, TRANSACTION)

@@ -13,7 +13,7 @@ from application.principals import IntegratorPrincipal
 from domain.errors import NotFound
 from domain.folding import fold
 from domain.ids import DeviceId, TransactionId, UserId, wire
-from domain.transaction import TransactionReceived
+from domain.transaction import Debt, Shown, TransactionReceived
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, told
 from interfaces.http.parameters import (
     Cursor,
@@ -28,7 +28,7 @@ from interfaces.http.parameters import (
 from interfaces.http.refusals import FRESHNESS, PAGE, merged
 from interfaces.http.services import Services
 from projections import transactions as view
-from projections.transactions import Outcome, TransactionState
+from projections.transaction_row import Outcome, TransactionRow, TransactionState, reduce
 
 Given = NamedDependency[Services]
 Integrator = NamedDependency[IntegratorPrincipal]
@@ -40,7 +40,11 @@ UserFilter = Annotated[str | None, QueryParameter(name="user_id", max_length=64)
 
 
 class TransactionShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One transaction, latencies in milliseconds. Scores are personal data and not here."""
+    """One transaction, latencies in milliseconds. Scores are personal data and not here.
+
+    `void` and `advice` are what the product is owed; `shown` is what the device's journal says,
+    and the only proof that anybody saw the decision.
+    """
 
     id: str
     state: TransactionState
@@ -59,6 +63,11 @@ class TransactionShown(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: int | None
     void_needed: bool
     advice_needed: bool
+    void: Debt
+    advice: Debt
+    shown: Shown | None
+    shown_at: datetime | None
+    journal_conflict: bool
     identify_ms: float | None
     authorize_ms: float | None
     total_ms: float | None
@@ -97,7 +106,7 @@ class TransactionPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def _shown(row: view.TransactionRow) -> TransactionShown:
+def _shown(row: TransactionRow) -> TransactionShown:
     service = row.service_id
     return TransactionShown(
         id=wire(PREFIX, row.transaction_id),
@@ -117,6 +126,11 @@ def _shown(row: view.TransactionRow) -> TransactionShown:
         policy_version=row.policy_version,
         void_needed=row.void_needed,
         advice_needed=row.advice_needed,
+        void=row.void,
+        advice=row.advice,
+        shown=row.shown,
+        shown_at=row.shown_at,
+        journal_conflict=row.journal_conflict,
         identify_ms=row.identify_ms,
         authorize_ms=row.authorize_ms,
         total_ms=row.total_ms,
@@ -154,7 +168,7 @@ async def index(
         past = await services.history.page(
             integrator.tenant_id,
             TransactionReceived,
-            folding(view.reduce),
+            folding(reduce),
             up_to=up_to,
             after=after,
             limit=limit,
@@ -200,7 +214,7 @@ async def show(
     found = path_id(PREFIX, transaction_id, "transaction_not_found")
     tenant_id = integrator.tenant_id
     up_to = await moment(services, as_of)
-    row: view.TransactionRow | None
+    row: TransactionRow | None
     if up_to is None:
         await fresh(services.read_models, tenant_id, view.READ_MODEL.name, min_position)
         async with services.read_models.scope(tenant_id) as connection:
@@ -209,7 +223,7 @@ async def show(
         past = await services.history.stream(tenant_id, found, TransactionReceived, shown_to)
     else:
         past = await services.history.stream(tenant_id, found, TransactionReceived, up_to)
-        row = fold(view.reduce, past)
+        row = fold(reduce, past)
     if row is None:
         raise NotFound("transaction_not_found")
     determinants = await services.explanations.determined_by(tenant_id, past)

@@ -12,10 +12,10 @@ from projections import (
     enrollments,
     linked_services,
     revoked_certificates,
-    transactions,
     users,
 )
 from projections.catalogue import READ_MODELS
+from projections.transaction_row import TransactionRow
 from tests.projections.stage import OTHER_TENANT, Stage
 from tests.projections.story import tell
 from tests.spec import TENANT
@@ -27,7 +27,7 @@ ROWS: dict[str, type[msgspec.Struct]] = {
     "enrollments": enrollments.EnrollmentRow,
     "linked_services": linked_services.LinkedServiceRow,
     "revoked_certificates": revoked_certificates.RevokedCertificateRow,
-    "transactions": transactions.TransactionRow,
+    "transactions": TransactionRow,
     "users": users.UserRow,
 }
 
