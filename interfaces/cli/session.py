@@ -1,16 +1,14 @@
 """A platform opened for one command: the same composition, without listeners."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import uuid4
 
-import structlog
-
 from application.principals import Caller, operator
 from domain.ids import TenantId, parse
 from infrastructure.edge.listeners import new_event_loop
+from interfaces import log_lines
 from interfaces.cli.output import notice
 from interfaces.composition import Platform
 from interfaces.process import prepare
@@ -52,16 +50,5 @@ def caller(tenant_id: TenantId) -> Caller:
 
 
 def configure_logging(level: str) -> None:
-    """Structured lines on stderr; only what a call names is logged, never a body."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    """Lines of allowed fields on stderr."""
+    log_lines.configure(level)

@@ -129,7 +129,11 @@ def stale_stream(request: Request[Any, Any, Any], error: StaleStream) -> Respons
 
 
 def commit_failed(request: Request[Any, Any, Any], error: CommitFailed) -> Response[dict[str, Any]]:
-    _log.error("commit_failed", request_id=request_id(request), error=str(error))
+    _log.error(
+        "commit_failed",
+        request_id=request_id(request),
+        error=type(error.__cause__ or error).__name__,
+    )
     return problem(request, 503, "commit_failed", "nobody knows yet", headers={"retry-after": "1"})
 
 

@@ -119,7 +119,9 @@ async def note_relayed(
     try:
         await broker.relayed(device, reply)
     except (CommitFailed, Refusal) as error:
-        _log.warning("relay_not_noted", transaction=str(reply.transaction_id), error=str(error))
+        _log.warning(
+            "relay_not_noted", transaction=str(reply.transaction_id), error=type(error).__name__
+        )
 
 
 def _key(request: Request[Any, Any, Any], in_body: str | None) -> str:
