@@ -48,6 +48,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     service: LinkedService
     context: bytes
     context_hash: str
+    trace_id: UUID | None = None
 
 
 class Authorization:
@@ -115,6 +116,7 @@ class Authorization:
                 idempotency_key=intent.product_idempotency_key,
                 deadline_s=deadline_s,
                 breaker=question.service.routing.breaker,
+                trace_id=question.trace_id,
             )
         )
 

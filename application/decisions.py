@@ -62,6 +62,7 @@ class Decisions:
             service=service,
             context=asked.context,
             context_hash=digest(asked.context),
+            trace_id=asked.device.correlation_id,
         )
         began = self._clock.monotonic()
         remaining = asked.remaining_s(self._clock.monotonic()) - RELAY_RESERVE_S

@@ -44,7 +44,8 @@ class AuthorizeFailed(Exception):
 class AuthorizeCall(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at one product, as 004 §10.4 and reference broker.md §3.7 describe it.
 
-    `device_id` is for the circuit breaker alone, which weighs failures per device.
+    `device_id` is for the circuit breaker alone, which weighs failures per device. `trace_id` is
+    the id that everything caused by the device's request bears.
     """
 
     tenant_id: TenantId
@@ -56,6 +57,7 @@ class AuthorizeCall(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     deadline_s: float
     breaker: BreakerSettings = BreakerSettings()
+    trace_id: UUID | None = None
 
 
 class LinkedServiceGateway(Protocol):
