@@ -192,6 +192,7 @@ class Platform:
             self._stack.push_async_callback,
         )
         self.tail.subscribe(self.transparency.keeper.heard)
+        self.readiness = TailReadiness(self.tail, ProjectionHealth(self.app_pool))
         self.services = self._compose()
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tail.subscribe(self.deliveries.heard)
@@ -377,7 +378,7 @@ class Platform:
             transparency_logs=self.transparency.logs,
             event_proofs=EventProofs(self.transparency.logs, clock),
             deliveries=PostgresDeliveryRecords(self.app_pool),
-            readiness=TailReadiness(self.tail, ProjectionHealth(self.app_pool)),
+            readiness=self.readiness,
             traffic=self.traffic,
             places=self.places,
             ids=ids,

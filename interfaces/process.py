@@ -30,7 +30,9 @@ from interfaces.settings import Settings
 
 Role = Literal["api", "edge", "worker"]
 ROLES: Final[tuple[Role, ...]] = ("api", "edge", "worker")
-DRAIN_S: Final = 10.0
+DRAIN_S: Final = 15.0
+"""How long a running request may take to end: longer than any device's deadline (10 s)."""
+
 FILES: Final = 65_536
 ALLOCATIONS_PER_COLLECTION: Final = 20_000
 
@@ -104,8 +106,24 @@ async def run(
             )
             await _until(stop, platform, presence)
         finally:
-            platform.audit_feed.close()
-            await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for _, listener in listeners))
+            await leave(platform, listeners)
+
+
+async def leave(platform: Platform, listeners: Sequence[tuple[str, Listener]]) -> None:
+    """Have nobody sent here, let what runs end, and stop; the internal listener tells of it.
+
+    For `LINK_DRAIN_NOTICE_S` seconds requests are still taken, while `/ready` says that they
+    should go elsewhere: a balancer that looks every few seconds sends some until it has looked.
+    """
+    platform.readiness.leaving = True
+    serving = [listener for name, listener in listeners if name != "internal"]
+    if serving:
+        await asyncio.sleep(platform.settings.drain_notice_s)
+    platform.audit_feed.close()  # readers of it stay for as long as they are let
+    await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for listener in serving))
+    for name, listener in listeners:
+        if name == "internal":
+            await listener.stop(drain_s=1.0)
 
 
 def allow_many_files() -> None:

@@ -1,15 +1,23 @@
 """Whether this process should be sent requests, and what of its answers is behind."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from infrastructure.event_log.tail import Tail
 from infrastructure.projections.health import ProjectionHealth
 
 FRESH_S: Final = 2.0
+
+
+class View(Protocol):
+    """What is asked of the log's tail."""
+
+    @property
+    def held(self) -> object: ...
+
+    def fresh(self, within_s: float) -> bool: ...
 
 
 class TailReadiness:
@@ -19,12 +27,14 @@ class TailReadiness:
     serving: what it shows is old, and every decision is made without it.
     """
 
-    def __init__(self, tail: Tail, projections: ProjectionHealth) -> None:
+    def __init__(self, tail: View, projections: ProjectionHealth) -> None:
         self._tail = tail
+        self.leaving = False
+        """Set when the process is told to end: nobody should be sent here any more."""
         self._projections = projections
 
     async def unready(self) -> list[str]:
-        waiting: list[str] = []
+        waiting: list[str] = ["shutting_down"] if self.leaving else []
         if not self._tail.fresh(FRESH_S):
             waiting.append("event_log")
         if self._tail.held is not None:

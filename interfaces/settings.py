@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     internal_host: str
     internal_port: int
     requests_max: int
+    drain_notice_s: int
     palm_vendor_url: str
     palm_vendor_key: str | None
     otp_channel: OtpChannel
@@ -120,6 +121,7 @@ def read(env: Environment) -> Settings:
         internal_host=internal_host,
         internal_port=internal_port,
         requests_max=env.integer("LINK_REQUESTS_MAX", 1024, least=4, most=65535),
+        drain_notice_s=env.integer("LINK_DRAIN_NOTICE_S", 0, least=0, most=300),
         palm_vendor_url=_palm_vendor_url(env, development=development),
         palm_vendor_key=env.optional("LINK_PALM_VENDOR_KEY", secret=True),
         otp_channel=otp_channel,

@@ -10,7 +10,10 @@ import msgspec
 import pytest
 from cryptography import x509
 
+from infrastructure.database import APP_ROLE, pool
+from infrastructure.projections.health import ProjectionHealth
 from interfaces.process import ROLES, Addresses, Role, run
+from interfaces.readiness import TailReadiness
 from interfaces.servers import RedisRequired, Servers
 from interfaces.settings import Settings
 
@@ -58,7 +61,11 @@ async def test_the_internal_listener_says_how_the_process_is(database: str, tmp_
     async with httpx.AsyncClient(base_url=addresses.internal, trust_env=False) as client:
         assert (await client.get("/live")).json() == {"status": "ok"}
         ready = await client.get("/ready")
-        assert ready.status_code == 200
+        for _ in range(300):
+            if ready.status_code == 200:
+                break
+            await asyncio.sleep(0.1)
+            ready = await client.get("/ready")
         assert ready.json() == {"ready": True, "waiting_for": [], "halted_read_models": []}
         measured = await client.get("/metrics")
         assert measured.headers["content-type"].startswith("text/plain; version=")
@@ -74,6 +81,22 @@ async def test_the_internal_listener_says_how_the_process_is(database: str, tmp_
         assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
     await served.ended()
+
+
+class Fresh:
+    """A tail that has seen everything."""
+
+    held = None
+
+    def fresh(self, within_s: float) -> bool:
+        return within_s > 0
+
+
+async def test_a_process_that_is_told_to_end_says_so() -> None:
+    readiness = TailReadiness(Fresh(), ProjectionHealth(pool("", APP_ROLE)))
+    assert await readiness.unready() == []
+    readiness.leaving = True
+    assert await readiness.unready() == ["shutting_down"]
 
 
 async def test_two_processes_without_redis_are_refused(database: str, tmp_path: Path) -> None:
