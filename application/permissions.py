@@ -21,6 +21,7 @@ Permission = Literal[
     "enrollments.read",
     "audit.read",
     "tenant.read",
+    "match_policies.evaluate",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -38,6 +39,7 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "enrollments:read": frozenset({"enrollments.read"}),
     "audit:read": frozenset({"audit.read"}),
     "tenant:read": frozenset({"tenant.read"}),
+    "match_policies:evaluate": frozenset({"match_policies.evaluate"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 

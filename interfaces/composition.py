@@ -16,6 +16,7 @@ from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
@@ -347,6 +348,7 @@ class Platform:
             audit_feed=self.audit_feed,
             history=History(log, self.past, clock),
             explanations=Explanations(log),
+            evaluations=Evaluations(log, self.past),
             tenants=Tenants(log, ids),
             enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
             comparisons=Comparisons(log, self.streams, recognition, clock, ids),

@@ -22,6 +22,7 @@ from interfaces.http.integrator import (
     comparisons,
     devices,
     linked_services,
+    match_policies,
     palms,
     tenant,
     token,
@@ -47,6 +48,7 @@ PUBLIC: Final = (
     *audit.HANDLERS,
     *transparency.HANDLERS,
     *audit_stream.HANDLERS,
+    *match_policies.HANDLERS,
     *pairing.HANDLERS,
 )
 

@@ -13,6 +13,7 @@ from application.comparisons import Comparisons
 from application.consents import Consents
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.history import History
@@ -127,6 +128,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     audit_feed: AuditFeed
     history: History
     explanations: Explanations
+    evaluations: Evaluations
     tenants: Tenants
     access_tokens: AccessTokens
     public_keys: PublicKeys

@@ -72,6 +72,13 @@ def bodies() -> dict[str, dict[str, Any]]:
             "breaker": {"window_s": 20},
         },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "evaluateMatchPolicy": {
+            "match_policy": {"rule": "k_of_n", "k": 3, "minimum": [0.8, 0.8, 0.7, 0.7]},
+            "fail_mode": "open",
+            "product_key": "wallet",
+            "from": "2020-01-01T00:00:00Z",
+            "limit": 50,
+        },
         "registerDevice": {
             "type": "kiosk",
             "name": "Kiosk by the door",
