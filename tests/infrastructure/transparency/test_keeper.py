@@ -75,6 +75,16 @@ async def test_news_wake_it(stage: Stage) -> None:
         await eventually(told)
 
 
+def cut_off(stage: Stage) -> None:
+    """End the connection of whoever keeps this log."""
+    stage.admin(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND objid = %s"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK,
+    )
+
+
 def held(stage: Stage) -> Callable[[], Awaitable[bool]]:
     async def is_held() -> bool:
         found = stage.admin(
@@ -95,14 +105,26 @@ async def test_a_second_process_stands_by_and_takes_over(stage: Stage) -> None:
             await stage.append(5)
             await eventually(signed(stage, 10))
             # The one that holds the lock loses its connection: somebody goes on.
-            stage.admin(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-                " AND objid = %s",
-                LOCK,
-            )
+            cut_off(stage)
             await stage.append(5)
             await eventually(signed(stage, 15))
     assert (await stage.opened()).root == stage.root()
+
+
+async def test_keepers_that_are_cut_off_again_and_again_lose_and_double_nothing(
+    stage: Stage,
+) -> None:
+    """Three processes take turns; whoever keeps the log is cut off in the middle of it."""
+    small = Pace(batch=7, rest_s=0.0, sign_s=0.0, platform_s=0.0, poll_s=0.01, share=1.0)
+    async with kept(stage, small), kept(stage, small), kept(stage, small):
+        for _ in range(15):
+            await stage.append(40)
+            await stage.append(20, tenant_id=B)
+            cut_off(stage)
+        await eventually(signed(stage, 600))
+        await eventually(signed(stage, 300, B))
+    for tenant in (A, B):
+        assert (await stage.opened(tenant)).root == stage.root(tenant)
 
 
 async def test_it_does_nothing_while_another_holds_the_lock(stage: Stage) -> None:
