@@ -79,9 +79,9 @@ async def test_the_start_is_one_commit_with_the_hand() -> None:
     world.trace.clear()
     await remove(world)
     assert world.trace == [
-        "committed user.palm_removal_started",
         "committed enrollment.template_removal_started",
         "committed claim.released",
+        "committed user.palm_removal_started",
     ]
     assert world.events(HAND)[-1] == k.ClaimReleased(kind=k.PALM_HAND)
 
