@@ -295,7 +295,7 @@ async def test_a_lag_is_told_in_positions_and_in_seconds(stage: Stage) -> None:
     idle = stage.runner(tally())
     status = await status_of(idle, tally())
     assert status.lag == 3
-    assert status.lag_s >= 0.05
+    assert status.lag_s > 0
 
 
 async def test_health_names_the_halted_read_models_and_asks_the_database_seldom(
