@@ -37,6 +37,7 @@ OPENS: dict[str, set[Permission]] = {
     "enrollments:read": {"enrollments.read"},
     "audit:read": {"audit.read"},
     "tenant:read": {"tenant.read"},
+    "match_policies:evaluate": {"match_policies.evaluate"},
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {
