@@ -19,6 +19,7 @@ from interfaces.servers import RedisRequired
 PRESENCE_LOCK: Final = 7_301_101
 LOOK_EVERY_S: Final = 2.0
 _AGAIN_AFTER_S: Final = 0.5
+_TRIES: Final = 6
 _GONE_WITHIN_MS: Final = 5_000
 
 _WHO: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
@@ -81,12 +82,16 @@ class Presence:
         if self._session is not None:
             # Where only the line was lost, the server may keep our old session for hours.
             await connection.execute(_END, (_GONE_WITHIN_MS, *self._session))
-        taken = await (await connection.execute(self._take, (PRESENCE_LOCK,))).fetchone()
-        if taken is None or not taken[0]:
-            raise RedisRequired(
-                "another process serves this database, and one of the two has no Redis:"
-                " give both the same LINK_REDIS_URL, or stop the other"
-            )
+        for _ in range(_TRIES):
+            taken = await (await connection.execute(self._take, (PRESENCE_LOCK,))).fetchone()
+            if taken is not None and taken[0]:
+                return
+            # A process that has ended leaves its session to the server for a moment.
+            await asyncio.sleep(_AGAIN_AFTER_S)
+        raise RedisRequired(
+            "another process serves this database, and one of the two has no Redis:"
+            " give both the same LINK_REDIS_URL, or stop the other"
+        )
 
     async def _leave(self) -> None:
         connection, self.connection = self.connection, None
