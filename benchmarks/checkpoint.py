@@ -3,6 +3,8 @@
 import asyncio
 import statistics
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final
 
 import psycopg
@@ -34,19 +36,23 @@ _BEHIND: Final = """
 
 
 def checkpoint(options: Options) -> Figure:
-    """Appends per second with a keeper in the same process, against without one; and at 200
-    appends a second the time from an event's acknowledgement to the checkpoint over it."""
+    """Appends per second with a keeper in the same process against without one, with the tail that
+    every process has in both; at 200 a second, from acknowledgement to checkpoint."""
     machine = Machine()
     behind: list[int] = []
     with ground() as place:
         kept, plain = (place.database(name, migrated=True) for name in ("kept", "plain"))
         runs: list[Run] = []
         for _ in range(options.rounds):
-            ours = appended(kept, SUBMITTERS, options.seconds, lambda: _Kept(kept))[0]
+            ours = appended(
+                kept, SUBMITTERS, options.seconds, lambda: _process(kept, keeping=True)
+            )[0]
             with psycopg.connect(kept) as connection:
                 row = connection.execute(_BEHIND).fetchone()
                 behind.append(row[0] if row is not None else 0)
-            baseline = appended(plain, SUBMITTERS, options.seconds)[0]
+            baseline = appended(
+                plain, SUBMITTERS, options.seconds, lambda: _process(plain, keeping=False)
+            )[0]
             runs.append(Run(ours=ours, baseline=baseline))
         steady = place.database("steady", migrated=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -65,22 +71,19 @@ def checkpoint(options: Options) -> Figure:
     return figure("checkpoint", "appends/s", runs, machine, others)
 
 
-class _Kept:
-    """A keeper and the tail that tells it of events, as a worker has them."""
-
-    def __init__(self, dsn: str) -> None:
-        signer = CheckpointSigner(NoteSigner(bytes(32)), "bench.example", final_at_once=True)
-        self._keeper = LogKeeper(dsn, signer)
-        self._tail = Tail(dsn, EventMapper(EVENTS, UPCASTERS))
-        self._tail.subscribe(self._keeper.heard)
-
-    async def __aenter__(self) -> None:
-        await self._tail.start()
-        await self._keeper.__aenter__()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._keeper.__aexit__()
-        await self._tail.close()
+@asynccontextmanager
+async def _process(dsn: str, *, keeping: bool) -> AsyncGenerator[None]:
+    """The tail, which every process has, and the keeper that it tells of events."""
+    signer = CheckpointSigner(NoteSigner(bytes(32)), "bench.example", final_at_once=True)
+    keeper = LogKeeper(dsn, signer)
+    tail = Tail(dsn, EventMapper(EVENTS, UPCASTERS))
+    tail.subscribe(keeper.heard)
+    await tail.start()
+    try:
+        async with keeper if keeping else nullcontext():
+            yield
+    finally:
+        await tail.close()
 
 
 async def _steady(dsn: str, seconds: float) -> list[float]:
@@ -103,7 +106,7 @@ async def _steady(dsn: str, seconds: float) -> list[float]:
 
     try:
         async with (
-            _Kept(dsn),
+            _process(dsn, keeping=True),
             await psycopg.AsyncConnection[TupleRow].connect(dsn, autocommit=True) as watcher,
             asyncio.timeout(seconds + PATIENCE_S),
             asyncio.TaskGroup() as group,
