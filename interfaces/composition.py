@@ -1,52 +1,24 @@
-"""The composition root: which adapter stands behind which port. The only place that knows all."""
+"""The composition root: what one process opens, in which order, and closes in the reverse one.
+
+Which adapter stands behind which port of a use case is said in `interfaces/use_cases.py`.
+"""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-import msgspec
-
-from application.attempt import Attempts
-from application.audit_readings import AuditReadings
-from application.authorization import Authorization
-from application.broker import Broker
-from application.clients import Clients
-from application.comparisons import Comparisons
-from application.consents import Consents
-from application.decisions import Decisions
-from application.devices import Devices
-from application.enrollments import Enrollments
-from application.evaluation import Evaluations
-from application.event_proofs import EventProofs
-from application.explanation import Explanations
-from application.history import History
-from application.journal import Journal
-from application.linked_services import LinkedServices
-from application.pairing import Pairings
-from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
-from application.palm_removals import PalmRemovals
-from application.personal_data_accesses import PersonalDataAccesses
 from application.ports import Clock, DeliveryKind, RateLimiter
-from application.recognition import Recognition
-from application.signups import SignUps
-from application.stand_in import StandIns
 from application.sweeper import Sweeper
-from application.take_over import TakeOvers
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
-from infrastructure.access_tokens import AccessTokens
-from infrastructure.assertion_signer import JwtAssertionSigner
-from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
 from infrastructure.delivery.engine import DeliveryEngine
-from infrastructure.delivery.records import PostgresDeliveryRecords
-from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
 from infrastructure.event_log.history import PostgresLogHistory
@@ -59,29 +31,21 @@ from infrastructure.key_store import KeyStore
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
-from infrastructure.people.client_secrets import PostgresClientSecrets
-from infrastructure.people.commitments import TenantCommitments
-from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
-from infrastructure.people.otp_challenges import PostgresOtpChallenges
-from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.people.retention import Retention
-from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
 from infrastructure.projections.audit_feed import AuditFeed
 from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
-from infrastructure.projections.person_palms import EnrollmentsOfPerson
-from infrastructure.projections.reads import BoundDevices, LogEnd, TenantReads
+from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.rounds import Rounds
-from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.signing_keys import SigningKey, SigningKeys
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.undecided import ReadModelUndecided
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.admission import TenantPlaces
-from interfaces.http.services import Services
 from interfaces.measured import (
     Appends,
     MeasuredTraffic,
@@ -95,19 +59,11 @@ from interfaces.measured import (
 from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from interfaces.transparency import transparency
+from interfaces.use_cases import use_cases
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
 
 SWEEP_EVERY_S: Final = 5.0
-
-
-class PublicKeyDocument(msgspec.Struct, frozen=True):
-    """Access tokens and assertions have keys of their own; both stand in one document."""
-
-    families: tuple[SigningKeys, ...]
-
-    def jwks(self) -> dict[str, list[dict[str, str]]]:
-        return jwks_document(*self.families)
 
 
 class Platform:
@@ -194,7 +150,14 @@ class Platform:
         )
         self.tail.subscribe(self.transparency.keeper.heard)
         self.readiness = TailReadiness(self.tail, ProjectionHealth(self.app_pool))
-        self.services = self._compose()
+        self.reads = TenantReads(self.app_pool, self.runner, self.end)
+        outside = self._outside()
+        measure_breakers(self.metrics, outside.products)
+        self.templates = Templates(self.streams, outside.palms, self.ids)
+        self.palm_intake = PalmIntake(
+            self.streams, outside.palms, self.templates, self.clock, self.ids
+        )
+        self.services = use_cases(self, outside)
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tail.subscribe(self.deliveries.heard)
         self.tenants = Tenants(self.streams, self.ids)
@@ -290,99 +253,4 @@ class Platform:
             self.clock,
             self.authority.ca_bundle_pem(),
             self._stack.push_async_callback,
-        )
-
-    def _compose(self) -> Services:
-        settings, clock, ids, log = self.settings, self.clock, self.ids, self.streams
-        limiter = self.limiter
-        outside = self._outside()
-        measure_breakers(self.metrics, outside.products)
-        canonical = JcsCanonicalJSON()
-        self.reads = reads = TenantReads(self.app_pool, self.runner, self.end)
-        grants = PostgresEnrollmentGrants(self.app_pool)
-        self.templates = Templates(log, outside.palms, ids)
-        self.palm_intake = intake = PalmIntake(log, outside.palms, self.templates, clock, ids)
-        recognition = Recognition(
-            self.streams, outside.palms, CertificateSignatures(), canonical, clock
-        )
-        codes = PairingCodes(self.keyring)
-        decisions = Decisions(
-            log,
-            Authorization(
-                outside.products,
-                JwtAssertionSigner(self.assertion_keys, settings.issuer),
-                settings.issuer,
-            ),
-            StandIns(limiter),
-            clock,
-            ids,
-        )
-        devices = Devices(log, self.streams, self.revocations, codes, clock, ids)
-        return Services(
-            issuer=settings.issuer,
-            trust_domain=settings.trust_domain,
-            device_api=settings.device_url,
-            streams=self.streams,
-            clients=Clients(
-                log, self.streams, PostgresClientSecrets(self.app_pool), self.keyring, ids
-            ),
-            devices=devices,
-            pairings=Pairings(log, devices, self.authority, limiter, codes, clock),
-            linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, self.end), ids),
-            sign_ups=SignUps(
-                log,
-                self.streams,
-                PostgresOtpChallenges(self.app_pool, self.keyring),
-                grants,
-                outside.otp_sender,
-                PostgresPersonalData(self.app_pool, self.tenant_keys, self.keyring),
-                E164PhoneNumbers(),
-                limiter,
-                self.keyring,
-                clock,
-                ids,
-            ),
-            consents=Consents(log, self.streams, grants, clock, ids),
-            accesses=PersonalDataAccesses(log, ids),
-            audit_readings=AuditReadings(log, clock, ids),
-            audit_feed=self.audit_feed,
-            history=History(log, self.past, clock),
-            explanations=Explanations(log),
-            evaluations=Evaluations(log, self.past),
-            tenants=Tenants(log, ids),
-            enrollments=Enrollments(log, self.streams, intake, grants, clock, ids),
-            comparisons=Comparisons(log, self.streams, recognition, clock, ids),
-            palm_removals=PalmRemovals(log, intake, EnrollmentsOfPerson(reads, self.end), ids),
-            broker=Broker(
-                log,
-                self.streams,
-                Attempts(
-                    self.streams,
-                    recognition,
-                    decisions,
-                    clock,
-                    ids,
-                ),
-                TakeOvers(self.streams, decisions, clock, ids),
-                canonical,
-                TenantCommitments(self.app_pool, self.tenant_keys),
-                clock,
-                ids,
-            ),
-            journal=Journal(log, self.streams, clock, ids),
-            access_tokens=AccessTokens(
-                self.token_keys, settings.issuer, settings.issuer, clock, ids
-            ),
-            public_keys=PublicKeyDocument((self.token_keys, self.assertion_keys)),
-            authority=self.authority,
-            limiter=limiter,
-            read_models=reads,
-            transparency_logs=self.transparency.logs,
-            event_proofs=EventProofs(self.transparency.logs, clock),
-            deliveries=PostgresDeliveryRecords(self.app_pool),
-            readiness=self.readiness,
-            traffic=self.traffic,
-            places=self.places,
-            ids=ids,
-            clock=clock,
         )

@@ -1,0 +1,147 @@
+"""Which adapter stands behind which port of each use case. A part of the composition root."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from application.attempt import Attempts
+from application.audit_readings import AuditReadings
+from application.authorization import Authorization
+from application.broker import Broker
+from application.clients import Clients
+from application.comparisons import Comparisons
+from application.consents import Consents
+from application.decisions import Decisions
+from application.devices import Devices
+from application.enrollments import Enrollments
+from application.evaluation import Evaluations
+from application.event_proofs import EventProofs
+from application.explanation import Explanations
+from application.history import History
+from application.journal import Journal
+from application.linked_services import LinkedServices
+from application.pairing import Pairings
+from application.pairing_codes import PairingCodes
+from application.palm_removals import PalmRemovals
+from application.personal_data_accesses import PersonalDataAccesses
+from application.recognition import Recognition
+from application.signups import SignUps
+from application.stand_in import StandIns
+from application.take_over import TakeOvers
+from application.tenants import Tenants
+from infrastructure.access_tokens import AccessTokens
+from infrastructure.assertion_signer import JwtAssertionSigner
+from infrastructure.canonical_json import JcsCanonicalJSON
+from infrastructure.delivery.records import PostgresDeliveryRecords
+from infrastructure.device_signatures import CertificateSignatures
+from infrastructure.people.client_secrets import PostgresClientSecrets
+from infrastructure.people.commitments import TenantCommitments
+from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
+from infrastructure.people.otp_challenges import PostgresOtpChallenges
+from infrastructure.people.personal_data import PostgresPersonalData
+from infrastructure.phone_numbers import E164PhoneNumbers
+from infrastructure.projections.person_palms import EnrollmentsOfPerson
+from infrastructure.projections.reads import BoundDevices
+from infrastructure.signing_keys import SigningKeys, jwks_document
+from interfaces.counterparts import Counterparts
+from interfaces.http.services import Services
+
+if TYPE_CHECKING:
+    from interfaces.composition import Platform
+
+
+class PublicKeyDocument(msgspec.Struct, frozen=True):
+    """Access tokens and assertions have keys of their own; both stand in one document."""
+
+    families: tuple[SigningKeys, ...]
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        return jwks_document(*self.families)
+
+
+def use_cases(of: "Platform", outside: Counterparts) -> Services:
+    """Everything that a handler may be given, over what the process has open."""
+    settings, clock, ids, log = of.settings, of.clock, of.ids, of.streams
+    limiter = of.limiter
+    canonical = JcsCanonicalJSON()
+    reads = of.reads
+    grants = PostgresEnrollmentGrants(of.app_pool)
+    intake = of.palm_intake
+    recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
+    codes = PairingCodes(of.keyring)
+    decisions = Decisions(
+        log,
+        Authorization(
+            outside.products,
+            JwtAssertionSigner(of.assertion_keys, settings.issuer),
+            settings.issuer,
+        ),
+        StandIns(limiter),
+        clock,
+        ids,
+    )
+    devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
+    return Services(
+        issuer=settings.issuer,
+        trust_domain=settings.trust_domain,
+        device_api=settings.device_url,
+        streams=of.streams,
+        clients=Clients(log, of.streams, PostgresClientSecrets(of.app_pool), of.keyring, ids),
+        devices=devices,
+        pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
+        linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, of.end), ids),
+        sign_ups=SignUps(
+            log,
+            of.streams,
+            PostgresOtpChallenges(of.app_pool, of.keyring),
+            grants,
+            outside.otp_sender,
+            PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring),
+            E164PhoneNumbers(),
+            limiter,
+            of.keyring,
+            clock,
+            ids,
+        ),
+        consents=Consents(log, of.streams, grants, clock, ids),
+        accesses=PersonalDataAccesses(log, ids),
+        audit_readings=AuditReadings(log, clock, ids),
+        audit_feed=of.audit_feed,
+        history=History(log, of.past, clock),
+        explanations=Explanations(log),
+        evaluations=Evaluations(log, of.past),
+        tenants=Tenants(log, ids),
+        enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
+        comparisons=Comparisons(log, of.streams, recognition, clock, ids),
+        palm_removals=PalmRemovals(log, intake, EnrollmentsOfPerson(reads, of.end), ids),
+        broker=Broker(
+            log,
+            of.streams,
+            Attempts(
+                of.streams,
+                recognition,
+                decisions,
+                clock,
+                ids,
+            ),
+            TakeOvers(of.streams, decisions, clock, ids),
+            canonical,
+            TenantCommitments(of.app_pool, of.tenant_keys),
+            clock,
+            ids,
+        ),
+        journal=Journal(log, of.streams, clock, ids),
+        access_tokens=AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids),
+        public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys)),
+        authority=of.authority,
+        limiter=limiter,
+        read_models=reads,
+        transparency_logs=of.transparency.logs,
+        event_proofs=EventProofs(of.transparency.logs, clock),
+        deliveries=PostgresDeliveryRecords(of.app_pool),
+        readiness=of.readiness,
+        traffic=of.traffic,
+        places=of.places,
+        ids=ids,
+        clock=clock,
+    )
