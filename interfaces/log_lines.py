@@ -77,6 +77,7 @@ FIELDS: Final[Mapping[str, Form]] = {
     "reading": NAME,
     "reason": WORDS,
     "request_id": ID,
+    "rounds": NAME,
     "row_position": NUMBER,
     "service": ID,
     "signups": NUMBER,
