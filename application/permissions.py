@@ -22,6 +22,8 @@ Permission = Literal[
     "audit.read",
     "tenant.read",
     "match_policies.evaluate",
+    "webhooks.read",
+    "webhooks.write",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -40,6 +42,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "audit:read": frozenset({"audit.read"}),
     "tenant:read": frozenset({"tenant.read"}),
     "match_policies:evaluate": frozenset({"match_policies.evaluate"}),
+    "webhooks:read": frozenset({"webhooks.read"}),
+    "webhooks:write": frozenset({"webhooks.read", "webhooks.write"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 

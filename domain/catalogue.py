@@ -17,6 +17,7 @@ from domain import (
     tenant,
     transaction,
     user,
+    webhook_endpoint,
 )
 from domain.events import DomainEvent, Payload
 
@@ -33,6 +34,7 @@ _UNIONS: Final = (
     enrollment.EnrollmentEvent,
     comparison.ComparisonEvent,
     transaction.TransactionEvent,
+    webhook_endpoint.WebhookEndpointEvent,
     projection.ProjectionEvent,
 )
 _ALONE: Final = (

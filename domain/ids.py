@@ -22,6 +22,7 @@ ConsentId = NewType("ConsentId", UUID)
 ChallengeId = NewType("ChallengeId", UUID)
 VerificationId = NewType("VerificationId", UUID)
 IdentificationId = NewType("IdentificationId", UUID)
+WebhookEndpointId = NewType("WebhookEndpointId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))

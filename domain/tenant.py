@@ -26,6 +26,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_palm_check: bool = True
     allowed_countries: tuple[str, ...] = ()
     access_token_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
+    webhook_mtls_required: bool = True
     certificate_days: Annotated[int, msgspec.Meta(ge=1, le=397)] = 90
 
 

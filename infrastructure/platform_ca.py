@@ -180,6 +180,26 @@ class PlatformCA:
         key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return chain, key_pem.decode()
 
+    def issue_client(self, service: str, *, validity_days: int = 397) -> tuple[str, str]:
+        """A certificate by which a service of ours shows itself to others; chain and key, PEM.
+
+        It is the server CA's, which whoever trusts our listeners trusts already, and for clients
+        only: neither a device's nor a listener's certificate can stand in for it.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = f"spiffe://{self._trust_domain}/{service}"
+        certificate = self._sign(
+            self._servers,
+            key.public_key(),
+            subject=[(NameOID.COMMON_NAME, f"Link Identity {service}")],
+            names=[x509.UniformResourceIdentifier(name)],
+            usages=[ExtendedKeyUsageOID.CLIENT_AUTH],
+            validity_days=validity_days,
+        )
+        chain = certificate.public_bytes(Encoding.PEM).decode() + self._servers.certificate_pem()
+        key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return chain, key_pem.decode()
+
     def _sign(
         self,
         authority: _Authority,

@@ -44,6 +44,8 @@ from infrastructure.rounds import Rounds
 from infrastructure.signing_keys import SigningKey, SigningKeys
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.undecided import ReadModelUndecided
+from infrastructure.webhooks.kind import Webhooks
+from infrastructure.webhooks.secrets import PostgresWebhookSecrets
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.admission import TenantPlaces
 from interfaces.measured import (
@@ -157,6 +159,8 @@ class Platform:
         self.palm_intake = PalmIntake(
             self.streams, outside.palms, self.templates, self.clock, self.ids
         )
+        self.webhook_clients = outside.webhooks
+        self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tail.subscribe(self.deliveries.heard)
@@ -194,9 +198,18 @@ class Platform:
 
     def _deliveries(self) -> Sequence[DeliveryKind]:
         """Every kind of delivery there is."""
+        webhooks = Webhooks(
+            self.log,
+            self.reads,
+            self.services.webhook_endpoints,
+            self.webhook_secrets,
+            self.webhook_clients,
+            self.clock,
+        )
         return (
             TemplateRemoval(self.streams, self.templates),
             AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
+            webhooks,
         )
 
     async def sweep(self) -> None:
@@ -252,5 +265,6 @@ class Platform:
             self.settings,
             self.clock,
             self.authority.ca_bundle_pem(),
+            self.authority.issue_client("webhooks"),
             self._stack.push_async_callback,
         )

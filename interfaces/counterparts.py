@@ -12,6 +12,8 @@ import msgspec
 import structlog
 
 from application.ports import Clock, OtpSender
+from domain.webhook_endpoint import Mtls
+from infrastructure.edge.tls import load_certificate
 from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
@@ -27,6 +29,16 @@ AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
 _log = structlog.get_logger(__name__)
 
 
+class WebhookClients(msgspec.Struct, frozen=True):
+    """`infrastructure.webhooks.kind.Clients`: with our client certificate, or without one."""
+
+    certified: OutboundClient
+    plain: OutboundClient
+
+    def to(self, mtls: Mtls) -> OutboundClient:
+        return self.certified if mtls == "platform_ca" else self.plain
+
+
 class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     """One of each, for as long as the process runs."""
 
@@ -34,18 +46,33 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     palms: XTelcomPalmVerifier
     otp_sender: OtpSender
     egress: EgressGuard
+    webhooks: WebhookClients
 
 
-def counterparts(settings: Settings, clock: Clock, our_cas_pem: str, at_end: AtEnd) -> Counterparts:
-    """Nothing is connected yet. `our_cas_pem`: a product may hold a certificate of ours."""
+def counterparts(
+    settings: Settings,
+    clock: Clock,
+    our_cas_pem: str,
+    client_certificate: tuple[str, str],
+    at_end: AtEnd,
+) -> Counterparts:
+    """Nothing is connected yet. `our_cas_pem`: a product may hold a certificate of ours.
+
+    `client_certificate` is ours, chain and key, for webhooks.
+    """
     guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
     to_tenants = OutboundClient(guard, tls=_system_trust_and(our_cas_pem))
     at_end(to_tenants.close)
+    certified = _system_trust_and(our_cas_pem)
+    load_certificate(certified, *client_certificate)
+    to_endpoints = OutboundClient(guard, tls=certified)
+    at_end(to_endpoints.close)
     return Counterparts(
         products=HttpLinkedServiceGateway(to_tenants, clock, _tell_breaker),
         palms=_palm_vendor(settings, clock, at_end),
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
         egress=guard,
+        webhooks=WebhookClients(to_endpoints, to_tenants),
     )
 
 

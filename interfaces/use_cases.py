@@ -29,6 +29,7 @@ from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
 from application.tenants import Tenants
+from application.webhook_endpoints import WebhookEndpoints
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.canonical_json import JcsCanonicalJSON
@@ -43,6 +44,7 @@ from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.reads import BoundDevices
 from infrastructure.signing_keys import SigningKeys, jwks_document
+from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
 
@@ -139,6 +141,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         transparency_logs=of.transparency.logs,
         event_proofs=EventProofs(of.transparency.logs, clock),
         deliveries=PostgresDeliveryRecords(of.app_pool),
+        webhook_endpoints=WebhookEndpoints(
+            log, outside.egress, of.webhook_secrets, WEBHOOK_TYPES, clock, ids
+        ),
         readiness=of.readiness,
         traffic=of.traffic,
         places=of.places,

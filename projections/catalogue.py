@@ -12,6 +12,7 @@ from projections import (
     revoked_certificates,
     transactions,
     users,
+    webhook_endpoints,
 )
 from projections.read_model import ReadModel
 
@@ -24,4 +25,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     transactions.READ_MODEL,
     audit.READ_MODEL,
     accesses.READ_MODEL,
+    webhook_endpoints.READ_MODEL,
 )

@@ -67,6 +67,15 @@ from domain.user import (
     UserSignedUp,
     UserSuspended,
 )
+from domain.webhook_endpoint import (
+    WebhookEndpointChanged,
+    WebhookEndpointDeleted,
+    WebhookEndpointDisabled,
+    WebhookEndpointEnabled,
+    WebhookEndpointRegistered,
+    WebhookEndpointSecretRotated,
+    WebhookEndpointTestRequested,
+)
 
 Severity = Literal["info", "warning", "high", "critical"]
 SubjectKind = Literal[
@@ -84,6 +93,7 @@ SubjectKind = Literal[
     "personal_data",
     "projection",
     "audit",
+    "webhook_endpoint",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -181,6 +191,23 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ProjectionDigested: Published("projection", None),
     ProjectionDiverged: Published("projection", "read_model_diverged", None, "critical"),
     AuditRead: Published("audit", "audit_read"),
+    WebhookEndpointRegistered: Published(
+        "webhook_endpoint", "webhook_endpoint_created", None, "warning"
+    ),
+    WebhookEndpointChanged: Published(
+        "webhook_endpoint", "webhook_endpoint_updated", None, "warning"
+    ),
+    WebhookEndpointSecretRotated: Published(
+        "webhook_endpoint", "webhook_endpoint_secret_rotated", None, "warning"
+    ),
+    WebhookEndpointTestRequested: Published("webhook_endpoint", "webhook_endpoint_tested"),
+    WebhookEndpointDisabled: Published(
+        "webhook_endpoint", "webhook_endpoint_disabled", "webhook_endpoint.disabled", "high"
+    ),
+    WebhookEndpointEnabled: Published("webhook_endpoint", "webhook_endpoint_enabled"),
+    WebhookEndpointDeleted: Published(
+        "webhook_endpoint", "webhook_endpoint_deleted", None, "warning"
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from domain import (
     tenant,
     transaction,
     user,
+    webhook_endpoint,
 )
 from domain.events import DomainEvent
 from domain.ids import ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
@@ -443,3 +444,27 @@ projection_diverged = Builder(
     )
 )
 audit_read = Builder(audit.AuditRead(kind="search", minute=NOW))
+
+SUBSCRIPTION = webhook_endpoint.Subscription(
+    url="https://shop.example/webhooks",
+    event_types=("device.transaction.completed", "device.revoked"),
+    mtls="platform_ca",
+)
+webhook_endpoint_registered = Builder(
+    webhook_endpoint.WebhookEndpointRegistered(subscription=SUBSCRIPTION)
+)
+webhook_endpoint_changed = Builder(
+    webhook_endpoint.WebhookEndpointChanged(
+        subscription=msgspec.structs.replace(SUBSCRIPTION, event_types=("device.revoked",)),
+        changed=("event_types",),
+    )
+)
+webhook_endpoint_secret_rotated = Builder(
+    webhook_endpoint.WebhookEndpointSecretRotated(overlap_until=NOW + timedelta(days=1))
+)
+webhook_endpoint_test_requested = Builder(webhook_endpoint.WebhookEndpointTestRequested())
+webhook_endpoint_disabled = Builder(
+    webhook_endpoint.WebhookEndpointDisabled(reason="sustained_failure")
+)
+webhook_endpoint_enabled = Builder(webhook_endpoint.WebhookEndpointEnabled())
+webhook_endpoint_deleted = Builder(webhook_endpoint.WebhookEndpointDeleted())

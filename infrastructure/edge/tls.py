@@ -130,11 +130,11 @@ def _server_context(certificate_chain_pem: str, private_key_pem: str) -> ssl.SSL
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN)
-    _load_certificate(context, certificate_chain_pem, private_key_pem)
+    load_certificate(context, certificate_chain_pem, private_key_pem)
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, chain_pem: str, key_pem: str) -> None:
+def load_certificate(context: ssl.SSLContext, chain_pem: str, key_pem: str) -> None:
     """The ssl module reads keys from files only, so the key passes through one, encrypted.
 
     The passphrase lives in this call: what a crash could leave behind opens nothing.

@@ -29,6 +29,7 @@ from interfaces.http.integrator import (
     transactions,
     transparency,
     users,
+    webhook_endpoints,
 )
 from interfaces.http.services import Services
 
@@ -46,6 +47,7 @@ PUBLIC: Final = (
     *comparisons.HANDLERS,
     *accesses.HANDLERS,
     *audit.HANDLERS,
+    *webhook_endpoints.HANDLERS,
     *transparency.HANDLERS,
     *audit_stream.HANDLERS,
     *match_policies.HANDLERS,

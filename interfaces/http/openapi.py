@@ -47,6 +47,7 @@ ID_PREFIXES: Final = {
     "palm_ref": "plm",
     "verification_id": "ver",
     "identification_id": "idn",
+    "endpoint_id": "whe",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

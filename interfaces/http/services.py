@@ -35,6 +35,7 @@ from application.ports import (
 from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
 from application.tenants import Tenants
+from application.webhook_endpoints import WebhookEndpoints
 from domain.ids import TenantId
 from interfaces.http.admission import TenantPlaces, Traffic
 from projections.audit import AuditRow
@@ -138,6 +139,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     transparency_logs: TransparencyLogs
     event_proofs: EventProofs
     deliveries: DeliveryRecords
+    webhook_endpoints: WebhookEndpoints
     readiness: Readiness
     traffic: Traffic
     places: TenantPlaces

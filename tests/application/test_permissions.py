@@ -38,6 +38,8 @@ OPENS: dict[str, set[Permission]] = {
     "audit:read": {"audit.read"},
     "tenant:read": {"tenant.read"},
     "match_policies:evaluate": {"match_policies.evaluate"},
+    "webhooks:read": {"webhooks.read"},
+    "webhooks:write": {"webhooks.read", "webhooks.write"},
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {

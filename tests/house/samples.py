@@ -36,6 +36,7 @@ class Stage(msgspec.Struct, frozen=True):
             "palm_ref": f"plm_{uuid4().hex}",
             "verification_id": f"ver_{uuid4().hex}",
             "identification_id": f"idn_{uuid4().hex}",
+            "endpoint_id": f"whe_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -70,6 +71,19 @@ def bodies() -> dict[str, dict[str, Any]]:
             "allowed_actions": ["redeem"],
             "stand_in": {"max_amount": "25.00"},
             "breaker": {"window_s": 20},
+        },
+        "registerWebhookEndpoint": {
+            "url": "https://shop.example:9443/webhooks",
+            "event_types": ["device.revoked", "device.transaction.completed"],
+            "mtls": "platform_ca",
+        },
+        "changeWebhookEndpoint": {"event_types": ["device.revoked"]},
+        "rotateWebhookSecret": {"overlap_s": 3600, "force": True},
+        "replayWebhooks": {
+            "event_id": f"evt_{uuid4().hex}",
+            "since": "2026-03-01T00:00:00Z",
+            "until": "2026-03-02T00:00:00Z",
+            "failed_only": True,
         },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
         "evaluateMatchPolicy": {

@@ -238,6 +238,8 @@ async def session_of(at: Stage, folder: Path) -> Session:
         "device_id": (await api.post("/v1/devices", json=bodies()["registerDevice"])).json()["id"],
         "user_id": await house.person(at.till, house.mobile(), b"somebody"),
     }
+    told = {"url": house.public_url + "/x", "event_types": ["device.revoked"]}
+    ids["endpoint_id"] = (await api.post("/v1/webhook-endpoints", json=told)).json()["id"]
     enrollments = await api.get("/v1/enrollments", params={"min_position": await house.end()})
     listed = await api.get("/v1/transactions")
     shown = {"scan": scan(b"somebody")}

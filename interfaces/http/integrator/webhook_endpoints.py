@@ -1,0 +1,450 @@
+"""`/v1/webhook-endpoints`: where a tenant is told of which events (reference broker.md §3.9)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from application.ports import DeliveryRecord, Replayed
+from application.principals import IntegratorPrincipal
+from application.webhook_endpoints import KIND
+from domain.errors import Malformed
+from domain.ids import parse, wire
+from domain.webhook_endpoint import (
+    OVERLAP_MAX_S,
+    DisabledReason,
+    Mtls,
+    Subscription,
+    WebhookEndpoint,
+)
+from interfaces.http.json_body import StrictJSON
+from interfaces.http.parameters import (
+    Cursor,
+    IdempotencyKey,
+    IfMatch,
+    Limit,
+    MinPosition,
+    cursor,
+    etag,
+    expected_version,
+    fresh,
+    header_key,
+    opaque,
+    path_id,
+)
+from interfaces.http.positions import positioned
+from interfaces.http.refusals import BODY, CONDITION, KEY, PAGE, WRITE, Refusals, merged
+from interfaces.http.services import Services
+from projections import webhook_endpoints as view
+
+Given = NamedDependency[Services]
+Integrator = NamedDependency[IntegratorPrincipal]
+
+PREFIX: Final = "whe"
+EVENT_PREFIX: Final = "evt"
+NOT_FOUND: Final = "webhook_endpoint_not_found"
+SUBSCRIPTION: Final[Refusals] = {
+    422: (
+        "url_invalid",
+        "url_scheme_forbidden",
+        "url_forbidden",
+        "event_types_invalid",
+        "mtls_required",
+    )
+}
+
+StateFilter = Annotated[
+    Literal["pending", "delivered", "dead"] | None, QueryParameter(name="state")
+]
+Url = Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
+EventTypes = Annotated[
+    tuple[Annotated[str, msgspec.Meta(pattern="^[a-z0-9_.]{1,64}$")], ...],
+    msgspec.Meta(min_length=1, max_length=64),
+]
+
+
+class NewWebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where, of what, and whether we show our client certificate there."""
+
+    url: Url
+    event_types: EventTypes
+    mtls: Mtls = "platform_ca"
+
+    def subscription(self) -> Subscription:
+        return Subscription(url=self.url, event_types=self.event_types, mtls=self.mtls)
+
+
+class WebhookEndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields to change; what is absent stays."""
+
+    url: Url | msgspec.UnsetType = msgspec.UNSET
+    event_types: EventTypes | msgspec.UnsetType = msgspec.UNSET
+    mtls: Mtls | msgspec.UnsetType = msgspec.UNSET
+
+    def apply(self, subscription: Subscription) -> Subscription:
+        given = {
+            name: value
+            for name in Subscription.__struct_fields__
+            if (value := getattr(self, name)) is not msgspec.UNSET
+        }
+        return msgspec.structs.replace(subscription, **given)
+
+
+class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For `overlap_s` seconds both secrets sign. `force` ends a rotation that is still open."""
+
+    overlap_s: Annotated[int, msgspec.Meta(ge=0, le=OVERLAP_MAX_S)] = 86_400
+    force: bool = False
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which messages to send again: those that fit all of this, whose sending is over."""
+
+    event_id: Annotated[str, msgspec.Meta(pattern="^evt_[0-9a-f]{32}$")] | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    failed_only: bool = False
+
+    def which(self) -> Replayed:
+        """Raises Malformed (`invalid_request`)."""
+        event = None if self.event_id is None else parse(EVENT_PREFIX, self.event_id)
+        if self.event_id is not None and event is None:
+            raise Malformed("invalid_request", "an id of the form evt_… is wanted")
+        return Replayed(
+            event_id=event, since=self.since, until=self.until, failed_only=self.failed_only
+        )
+
+
+class WebhookEndpointShown(msgspec.Struct, frozen=True, kw_only=True):
+    """`secret` is shown in the answer that made it, and never again."""
+
+    id: str
+    url: str
+    event_types: tuple[str, ...]
+    mtls: Mtls
+    status: Literal["active", "disabled"]
+    disabled_reason: DisabledReason | None
+    overlap_until: datetime | None
+    version: int
+    secret: str | None = None
+
+
+class WebhookEndpointPage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[WebhookEndpointShown]
+    next: str | None
+
+
+class WebhookTestSent(msgspec.Struct, frozen=True, kw_only=True):
+    """The message is on its way; look for this event among the deliveries."""
+
+    event_id: str
+
+
+class WebhookReplayed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages are sent again. At most 10,000 at once, the oldest first."""
+
+    replayed: int
+
+
+class WebhookTry(msgspec.Struct, frozen=True, kw_only=True):
+    """One try. `outcome` is null while it runs, or when nobody could say."""
+
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: Literal["delivered", "retry", "dead"] | None
+    reason: str | None
+    status: int | None
+
+
+class WebhookDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to one endpoint, and how its sending went. `due_at` is the next try's time."""
+
+    event_id: str
+    event: str
+    state: Literal["pending", "delivered", "dead"]
+    reason: str | None
+    recorded_at: datetime
+    due_at: datetime
+    finished_at: datetime | None
+    attempts: int
+    tries: list[WebhookTry]
+
+
+class WebhookDeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[WebhookDelivery]
+    next: str | None
+
+
+def _shown(
+    found: WebhookEndpoint | view.WebhookEndpointRow, secret: str | None = None
+) -> WebhookEndpointShown:
+    endpoint_id = found.id if isinstance(found, WebhookEndpoint) else found.endpoint_id
+    return WebhookEndpointShown(
+        id=wire(PREFIX, endpoint_id),
+        url=found.subscription.url,
+        event_types=found.subscription.event_types,
+        mtls=found.subscription.mtls,
+        status="disabled" if found.status == "disabled" else "active",
+        disabled_reason=found.disabled,
+        overlap_until=found.overlap_until,
+        version=found.version,
+        secret=secret,
+    )
+
+
+def _delivery(record: DeliveryRecord) -> WebhookDelivery:
+    return WebhookDelivery(
+        event_id=wire(EVENT_PREFIX, record.event.id),
+        event=record.event.name,
+        state=record.state,
+        reason=record.reason,
+        recorded_at=record.event.recorded_at,
+        due_at=record.due_at,
+        finished_at=record.finished_at,
+        attempts=record.attempts,
+        tries=[
+            WebhookTry(
+                attempt=each.attempt,
+                started_at=each.started_at,
+                finished_at=each.finished_at,
+                outcome=each.outcome,
+                reason=each.reason,
+                status=each.status,
+            )
+            for each in record.tries
+        ],
+    )
+
+
+@post(
+    "/v1/webhook-endpoints",
+    operation_id="registerWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="Be told of events",
+    dto=StrictJSON[NewWebhookEndpoint],
+    return_dto=None,
+    permission="webhooks.write",
+    refusals=merged(BODY, KEY, WRITE, SUBSCRIPTION, {404: (NOT_FOUND,)}),
+)
+async def register(
+    request: Request[Any, Any, Any],
+    data: JSONBody[NewWebhookEndpoint],
+    integrator: Integrator,
+    services: Given,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[WebhookEndpointShown]:
+    del idempotency_key  # declared for OpenAPI; read from the raw headers to see a second one
+    endpoint, secret, done = await services.webhook_endpoints.register(
+        integrator, data.subscription(), header_key(request)
+    )
+    location = f"/v1/webhook-endpoints/{wire(PREFIX, endpoint.id)}"
+    return Response(
+        _shown(endpoint, secret),
+        headers={"location": location, **etag(endpoint.version), **positioned(done)},
+    )
+
+
+@get(
+    "/v1/webhook-endpoints",
+    operation_id="listWebhookEndpoints",
+    tags=["Webhooks"],
+    summary="List the tenant's endpoints",
+    permission="webhooks.read",
+    refusals=PAGE,
+)
+async def index(
+    integrator: Integrator,
+    services: Given,
+    page: Cursor = None,
+    limit: Limit = 50,
+    min_position: MinPosition = None,
+) -> WebhookEndpointPage:
+    after = cursor(page)
+    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
+    async with services.read_models.scope(integrator.tenant_id) as connection:
+        found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
+    return WebhookEndpointPage(items=[_shown(row) for row in found.rows], next=opaque(found.next))
+
+
+@get(
+    "/v1/webhook-endpoints/{endpoint_id:str}",
+    operation_id="getWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="One endpoint, with its ETag",
+    permission="webhooks.read",
+    refusals={404: (NOT_FOUND,)},
+)
+async def show(
+    endpoint_id: FromPath[str], integrator: Integrator, services: Given
+) -> Response[WebhookEndpointShown]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    endpoint = await services.webhook_endpoints.get(integrator.tenant_id, found)
+    return Response(_shown(endpoint), headers=etag(endpoint.version))
+
+
+@patch(
+    "/v1/webhook-endpoints/{endpoint_id:str}",
+    operation_id="changeWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="Change an endpoint",
+    dto=StrictJSON[WebhookEndpointChange],
+    return_dto=None,
+    permission="webhooks.write",
+    refusals=merged(
+        BODY, CONDITION, WRITE, SUBSCRIPTION, {404: (NOT_FOUND,), 428: ("if_match_required",)}
+    ),
+)
+async def change(
+    endpoint_id: FromPath[str],
+    data: JSONBody[WebhookEndpointChange],
+    integrator: Integrator,
+    services: Given,
+    if_match: IfMatch = None,
+) -> Response[WebhookEndpointShown]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    version = expected_version(if_match, required=True)
+    endpoint, done = await services.webhook_endpoints.change(integrator, found, version, data.apply)
+    return Response(_shown(endpoint), headers={**etag(endpoint.version), **positioned(done)})
+
+
+@delete(
+    "/v1/webhook-endpoints/{endpoint_id:str}",
+    operation_id="deleteWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="Be told no more",
+    permission="webhooks.write",
+    status_code=204,
+    refusals=merged(CONDITION, WRITE, {404: (NOT_FOUND,)}),
+)
+async def remove(
+    endpoint_id: FromPath[str], integrator: Integrator, services: Given, if_match: IfMatch = None
+) -> Response[None]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    version = expected_version(if_match, required=False)
+    done = await services.webhook_endpoints.delete(integrator, found, version)
+    return Response(None, status_code=204, headers=positioned(done))
+
+
+@post(
+    "/v1/webhook-endpoints/{endpoint_id:str}/rotate-secret",
+    operation_id="rotateWebhookSecret",
+    tags=["Webhooks"],
+    summary="Get a new secret; the old one signs too for a while",
+    dto=StrictJSON[SecretRotation],
+    return_dto=None,
+    permission="webhooks.write",
+    refusals=merged(BODY, WRITE, {404: (NOT_FOUND,), 409: ("rotation_open",)}),
+)
+async def rotate(
+    endpoint_id: FromPath[str],
+    data: JSONBody[SecretRotation],
+    integrator: Integrator,
+    services: Given,
+) -> Response[WebhookEndpointShown]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    endpoint, secret, done = await services.webhook_endpoints.rotate_secret(
+        integrator, found, overlap_s=data.overlap_s, force=data.force
+    )
+    headers = {**etag(endpoint.version), **positioned(done)}
+    return Response(_shown(endpoint, secret), headers=headers)
+
+
+@post(
+    "/v1/webhook-endpoints/{endpoint_id:str}/test",
+    operation_id="testWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="Have a test message sent to this endpoint",
+    permission="webhooks.write",
+    status_code=202,
+    refusals=merged(WRITE, {404: (NOT_FOUND,), 409: ("webhook_endpoint_disabled",)}),
+)
+async def send_test(
+    endpoint_id: FromPath[str], integrator: Integrator, services: Given
+) -> Response[WebhookTestSent]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    event, done = await services.webhook_endpoints.request_test(integrator, found)
+    sent = WebhookTestSent(event_id=wire(EVENT_PREFIX, event))
+    return Response(sent, status_code=202, headers=positioned(done))
+
+
+@post(
+    "/v1/webhook-endpoints/{endpoint_id:str}/enable",
+    operation_id="enableWebhookEndpoint",
+    tags=["Webhooks"],
+    summary="Send again to an endpoint that was disabled",
+    permission="webhooks.write",
+    status_code=200,
+    refusals=merged(WRITE, {404: (NOT_FOUND,)}),
+)
+async def enable(
+    endpoint_id: FromPath[str], integrator: Integrator, services: Given
+) -> Response[WebhookEndpointShown]:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    endpoint, done = await services.webhook_endpoints.enable(integrator, found)
+    return Response(_shown(endpoint), headers={**etag(endpoint.version), **positioned(done)})
+
+
+@get(
+    "/v1/webhook-endpoints/{endpoint_id:str}/attempts",
+    operation_id="listWebhookAttempts",
+    tags=["Webhooks"],
+    summary="The endpoint's messages, newest first, with every try",
+    permission="webhooks.read",
+    refusals={400: ("invalid_request", "cursor_invalid"), 404: (NOT_FOUND,)},
+)
+async def attempts(
+    endpoint_id: FromPath[str],
+    integrator: Integrator,
+    services: Given,
+    in_state: StateFilter = None,
+    page: Cursor = None,
+    limit: Limit = 50,
+) -> WebhookDeliveryPage:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    before = cursor(page)
+    endpoint = await services.webhook_endpoints.get(integrator.tenant_id, found)
+    records = await services.deliveries.at(
+        integrator.tenant_id, KIND, endpoint.id, state=in_state, before=before, limit=limit + 1
+    )
+    shown = records[:limit]
+    following = shown[-1].event.position if len(records) > limit else None
+    return WebhookDeliveryPage(items=[_delivery(each) for each in shown], next=opaque(following))
+
+
+@post(
+    "/v1/webhook-endpoints/{endpoint_id:str}/replay",
+    operation_id="replayWebhooks",
+    tags=["Webhooks"],
+    summary="Send messages again: one, those of a time, or those that failed",
+    dto=StrictJSON[Replay],
+    return_dto=None,
+    permission="webhooks.write",
+    status_code=202,
+    refusals=merged(BODY, {404: (NOT_FOUND,)}),
+)
+async def replay(
+    endpoint_id: FromPath[str], data: JSONBody[Replay], integrator: Integrator, services: Given
+) -> WebhookReplayed:
+    found = path_id(PREFIX, endpoint_id, NOT_FOUND)
+    which = data.which()
+    endpoint = await services.webhook_endpoints.get(integrator.tenant_id, found)
+    count = await services.deliveries.replay(integrator.tenant_id, KIND, endpoint.id, which)
+    return WebhookReplayed(replayed=count)
+
+
+HANDLERS = (
+    register,
+    index,
+    show,
+    change,
+    remove,
+    rotate,
+    send_test,
+    enable,
+    attempts,
+    replay,
+)
