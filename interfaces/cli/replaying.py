@@ -82,12 +82,13 @@ def _replay_database(dsn: str | None) -> Generator[str]:
         migrate(dsn)
         yield dsn
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="link-replay-") as folder,
-        EmbeddedPostgres(Path(folder), state_root=Path(folder) / "state") as server,
-    ):
-        migrate(server.dsn())
-        yield server.dsn()
+    with tempfile.TemporaryDirectory(prefix="link-replay-") as made:
+        folder = Path(made)
+        # The server's account, which is not ours when we are root, has to get in.
+        folder.chmod(0o711)
+        with EmbeddedPostgres(folder, state_root=folder / "state") as server:
+            migrate(server.dsn())
+            yield server.dsn()
 
 
 def _tell_replayed(found: Replayed, *, as_json: bool) -> None:

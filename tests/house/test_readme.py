@@ -94,7 +94,7 @@ async def paste(script: str, env: dict[str, str]) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         out, _ = await shell.communicate()
     assert shell.returncode is not None
     return shell.returncode, out.decode()
@@ -119,5 +119,9 @@ async def test_the_tour_by_hand_ends_with_one_payment_and_a_revoked_till(folder:
     assert '"decision":"allow"' in paid[0]
     assert said.count('{"reference_id":"wal_') == 1, "one charge in the wallet"
     assert '"name": "transaction.allowed"' in said
+    assert '"reason": ' not in said
+    assert re.search(r"^reason +leaf_changed$", said, re.MULTILINE), "the altered leaf is found"
+    assert said.count("found, as it should be") == 1
+    assert re.search(r"^compared +[1-9]", said, re.MULTILINE), "the replay compared something"
     assert said.endswith("refused, as it should be\n")
     assert "URI:spiffe://link.localhost/tenant/ten_" in said
