@@ -7,7 +7,7 @@ and what a product adds to it) opens to loopback only.
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,13 +24,14 @@ from clients.product import (
     Answers,
     AssertionRefused,
     AssertionVerifier,
+    AuthorizeRequest,
     Database,
     KeyReused,
     KeysUnavailable,
     SeenAssertions,
     StoreFull,
 )
-from clients.product.idempotency import Decide
+from clients.product.idempotency import Decide, Undo
 
 BODY_BYTES_MAX: Final = 64 * 1024
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
@@ -104,13 +105,39 @@ class ProductEndpoint:
             return problem(500, "failing_as_told")
         return await asyncio.to_thread(self._decide, authorization, body, decide)
 
+    async def void(self, authorization: str, body: bytes, undo: Undo) -> Response[bytes]:
+        """The whole of a void call; one that hangs or fails does so here too."""
+        if self.mode != "normal":
+            return problem(503, "away_as_told")
+        return await asyncio.to_thread(self._void, authorization, body, undo)
+
     def _decide(self, authorization: str, body: bytes, decide: Decide) -> Response[bytes]:
+        def once(request: AuthorizeRequest) -> Response[bytes]:
+            remembered = self._answers.once(request, decide)
+            headers = {"Idempotent-Replayed": "true"} if remembered.replayed else {}
+            return Response(remembered.body, media_type=MediaType.JSON, headers=headers)
+
+        return self._verified(authorization, body, self._action, once)
+
+    def _void(self, authorization: str, body: bytes, undo: Undo) -> Response[bytes]:
+        def once(request: AuthorizeRequest) -> Response[bytes]:
+            status = self._answers.void(request, undo)
+            return Response(msgspec.json.encode({"status": status}), media_type=MediaType.JSON)
+
+        return self._verified(authorization, body, "void", once)
+
+    def _verified(
+        self,
+        authorization: str,
+        body: bytes,
+        action: str,
+        answer: Callable[[AuthorizeRequest], Response[bytes]],
+    ) -> Response[bytes]:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             return problem(401, "assertion_missing")
         try:
-            request = self.verifier.verify(token, body, {self._action})
-            remembered = self._answers.once(request, decide)
+            return answer(self.verifier.verify(token, body, {action}))
         except AssertionRefused as refused:
             return problem(refused.status, refused.code)
         except KeyReused:
@@ -119,8 +146,6 @@ class ProductEndpoint:
             return problem(503, "keys_unavailable")
         except StoreFull:
             return problem(503, "replay_store_full")
-        headers = {"Idempotent-Replayed": "true"} if remembered.replayed else {}
-        return Response(remembered.body, media_type=MediaType.JSON, headers=headers)
 
 
 def problem(status: int, code: str) -> Response[bytes]:
@@ -141,14 +166,22 @@ def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
 
 
 def product_app(
-    endpoint: ProductEndpoint, decide: Decide, handlers: Sequence[ControllerRouterHandler]
+    endpoint: ProductEndpoint,
+    decide: Decide,
+    undo: Undo,
+    handlers: Sequence[ControllerRouterHandler],
 ) -> Litestar:
-    """The ASGI application of a product: `/authorize`, `/health`, `/admin/…` and its own."""
+    """The ASGI application of a product: `/authorize`, `/void`, `/health`, `/admin/…`, its own."""
 
     @post("/authorize", status_code=200, request_max_body_size=BODY_BYTES_MAX)
     async def authorize(request: Request[Any, Any, Any]) -> Response[bytes]:
         body = await request.body()
         return await endpoint.answer(request.headers.get("authorization", ""), body, decide)
+
+    @post("/void", status_code=200, request_max_body_size=BODY_BYTES_MAX)
+    async def void(request: Request[Any, Any, Any]) -> Response[bytes]:
+        body = await request.body()
+        return await endpoint.void(request.headers.get("authorization", ""), body, undo)
 
     @get("/health", sync_to_thread=False)
     def health() -> dict[str, str]:
@@ -176,7 +209,7 @@ def product_app(
         endpoint.database.close()
 
     return Litestar(
-        route_handlers=[authorize, health, show_mode, change_mode, add_audience, *handlers],
+        route_handlers=[authorize, void, health, show_mode, change_mode, add_audience, *handlers],
         on_shutdown=[close],
         openapi_config=None,
         logging_config=None,

@@ -13,9 +13,11 @@ from application.sweeper import Sweeper
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
+from application.voids import Voids
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
+from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
 from infrastructure.delivery.engine import DeliveryEngine
@@ -162,6 +164,14 @@ class Platform:
         self.webhook_clients = outside.webhooks
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
+        self.voids = Voids(
+            self.streams,
+            outside.notices,
+            JwtAssertionSigner(self.assertion_keys, self.settings.issuer),
+            self.settings.issuer,
+            self.clock,
+            self.ids,
+        )
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tail.subscribe(self.deliveries.heard)
         self.tenants = Tenants(self.streams, self.ids)
@@ -207,6 +217,7 @@ class Platform:
             self.clock,
         )
         return (
+            self.voids,
             TemplateRemoval(self.streams, self.templates),
             AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
             webhooks,

@@ -21,6 +21,7 @@ from infrastructure.messages.smtp import SmtpSender, SmtpServer
 from infrastructure.outbound.client import OutboundClient
 from infrastructure.outbound.egress import EgressGuard, SystemResolver
 from infrastructure.palm_xtelcom import XTelcomPalmVerifier
+from infrastructure.product_notices import HttpProductNotices
 from interfaces.settings import Settings
 
 AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
@@ -43,6 +44,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     """One of each, for as long as the process runs."""
 
     products: HttpLinkedServiceGateway
+    notices: HttpProductNotices
     palms: XTelcomPalmVerifier
     otp_sender: OtpSender
     egress: EgressGuard
@@ -69,6 +71,7 @@ def counterparts(
     at_end(to_endpoints.close)
     return Counterparts(
         products=HttpLinkedServiceGateway(to_tenants, clock, _tell_breaker),
+        notices=HttpProductNotices(to_tenants),
         palms=_palm_vendor(settings, clock, at_end),
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
         egress=guard,

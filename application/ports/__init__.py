@@ -43,6 +43,12 @@ from application.ports.log import (
     StaleStream,
     Streams,
 )
+from application.ports.notices import (
+    NoticeCall,
+    NoticeFailed,
+    NoticeStatus,
+    ProductNotices,
+)
 from application.ports.palms import (
     Candidates,
     PalmQueryForbidden,
@@ -113,6 +119,9 @@ __all__ = [
     "LinkedServiceGateway",
     "LogHistory",
     "LogPage",
+    "NoticeCall",
+    "NoticeFailed",
+    "NoticeStatus",
     "OtpAttempt",
     "OtpChallenge",
     "OtpChallenges",
@@ -125,6 +134,7 @@ __all__ = [
     "PersonPalms",
     "PersonalData",
     "PhoneNumbers",
+    "ProductNotices",
     "PublicKeys",
     "RateLimiter",
     "Replayed",

@@ -4,6 +4,9 @@
     request = verifier.verify(bearer, body, actions={"pay"})
     answer = answers.once(request, decide)
 
+    request = verifier.verify(bearer, body, actions={"void"})    # at the void endpoint
+    status = answers.void(request, undo)
+
 It imports nothing of the platform: PyJWT, msgspec, rfc8785 and the standard library's SQLite.
 """
 
@@ -14,7 +17,7 @@ from clients.product.assertions import (
     KeysUnavailable,
 )
 from clients.product.database import Database
-from clients.product.idempotency import Answers, KeyReused, Remembered
+from clients.product.idempotency import Answers, KeyReused, Remembered, VoidStatus
 from clients.product.replay import SeenAssertions, StoreFull
 
 __all__ = [
@@ -28,4 +31,5 @@ __all__ = [
     "Remembered",
     "SeenAssertions",
     "StoreFull",
+    "VoidStatus",
 ]

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -25,6 +25,14 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool
 
 
+VoidStatus = Literal["voided", "already_voided", "not_found", "cannot_void"]
+"""What the platform is told of a void."""
+
+_CANCELLED: Final = msgspec.json.encode(
+    {"decision": "deny", "reason_code": "voided", "display_message": "Cancelled"}
+)
+
+Undo = Callable[[sqlite3.Connection, AuthorizeRequest], bool]
 Decide = Callable[[sqlite3.Connection, AuthorizeRequest], Mapping[str, Any]]
 
 
@@ -40,6 +48,9 @@ class Answers:
             " fingerprint TEXT NOT NULL, body BLOB NOT NULL, answered_at REAL NOT NULL,"
             " PRIMARY KEY (tenant_id, idempotency_key)) WITHOUT ROWID;"
             "CREATE INDEX IF NOT EXISTS answers_answered_at ON answers (answered_at);"
+            "CREATE TABLE IF NOT EXISTS voids ("
+            " tenant_id TEXT NOT NULL, idempotency_key TEXT NOT NULL, voided_at REAL NOT NULL,"
+            " PRIMARY KEY (tenant_id, idempotency_key)) WITHOUT ROWID;"
         )
 
     def once(self, request: AuthorizeRequest, decide: Decide) -> Remembered:
@@ -52,7 +63,9 @@ class Answers:
         key = (request.tenant_id, request.idempotency_key)
         now = self._clock()
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM answers WHERE answered_at <= ?", (now - KEEP_S,))
+            self._forget(connection, now)
+            if _is_voided(connection, key):
+                return Remembered(body=_CANCELLED, replayed=True)
             known = connection.execute(
                 "SELECT fingerprint, body FROM answers WHERE tenant_id = ? AND idempotency_key = ?",
                 key,
@@ -68,3 +81,36 @@ class Answers:
                 (*key, request.fingerprint, body, now),
             )
             return Remembered(body=body, replayed=False)
+
+    def void(self, request: AuthorizeRequest, undo: Undo) -> VoidStatus:
+        """Undo what was allowed under this key, once, and allow nothing under it any more.
+
+        A key that never came is remembered all the same: the question may still be on its way,
+        and must be denied when it arrives. `undo` gets the connection of the transaction in which
+        that is remembered, and says whether it could; when it raises, nothing happened.
+        """
+        key = (request.tenant_id, request.idempotency_key)
+        now = self._clock()
+        with self._database.transaction() as connection:
+            self._forget(connection, now)
+            if _is_voided(connection, key):
+                return "already_voided"
+            known = connection.execute(
+                "SELECT body FROM answers WHERE tenant_id = ? AND idempotency_key = ?", key
+            ).fetchone()
+            allowed = known is not None and msgspec.json.decode(known[0])["decision"] == "allow"
+            if allowed and not undo(connection, request):
+                return "cannot_void"
+            connection.execute("INSERT INTO voids VALUES (?, ?, ?)", (*key, now))
+            return "not_found" if known is None else "voided"
+
+    def _forget(self, connection: sqlite3.Connection, now: float) -> None:
+        connection.execute("DELETE FROM answers WHERE answered_at <= ?", (now - KEEP_S,))
+        connection.execute("DELETE FROM voids WHERE voided_at <= ?", (now - KEEP_S,))
+
+
+def _is_voided(connection: sqlite3.Connection, key: tuple[str, str]) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM voids WHERE tenant_id = ? AND idempotency_key = ?", key
+    ).fetchone()
+    return found is not None

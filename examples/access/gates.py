@@ -76,6 +76,14 @@ class Gates:
             "ttl_seconds": 5,
         }
 
+    def undo(self, connection: sqlite3.Connection, request: AuthorizeRequest) -> bool:
+        """Note that the gate did not open after all; called once per key by `Answers.void`."""
+        noted = connection.execute(
+            "UPDATE openings SET opened = 0 WHERE tenant_id = ? AND transaction_id = ?",
+            (request.tenant_id, request.transaction_id),
+        )
+        return noted.rowcount > 0
+
     def grant(self, tenant_id: str, user_id: str, gate: str) -> None:
         """Let a person through a gate, or through every gate (`*`)."""
         with self._database.transaction() as connection:

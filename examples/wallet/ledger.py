@@ -73,6 +73,19 @@ class Ledger:
             "ttl_seconds": 30,
         }
 
+    def undo(self, connection: sqlite3.Connection, request: AuthorizeRequest) -> bool:
+        """Give the money of a charge back; called at most once per key by `Answers.void`."""
+        charged = connection.execute(
+            "DELETE FROM charges WHERE tenant_id = ? AND idempotency_key = ?"
+            " RETURNING user_id, currency, minor",
+            (request.tenant_id, request.idempotency_key),
+        ).fetchone()
+        if charged is None:
+            return False
+        user_id, currency, minor = charged
+        self._take(connection, (request.tenant_id, user_id, currency), -minor)
+        return True
+
     def _balance(self, connection: sqlite3.Connection, account: tuple[str, str, str]) -> int:
         row = connection.execute(
             "SELECT minor FROM balances WHERE tenant_id = ? AND user_id = ? AND currency = ?",

@@ -24,7 +24,7 @@ from application.take_over import TakeOvers
 from domain import transaction as x
 from domain.events import DomainEvent
 from domain.ids import TransactionId
-from interfaces import composition, process
+from interfaces import process, use_cases
 from interfaces.cli import main as command_line
 
 Fault = Literal["platform", "backend", "postmaster", "power", "cut"]
@@ -103,7 +103,7 @@ class ForgetsTheVoid(Decisions):
 def _in_the_place_of(
     name: Literal["Decisions", "TakeOvers"], kind: type[Decisions | TakeOvers]
 ) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: patch.object(composition, name, kind)
+    return lambda: patch.object(use_cases, name, kind)
 
 
 def _no_questions_asked() -> AbstractContextManager[object]:

@@ -311,3 +311,44 @@ async def _is_up(operator: httpx.AsyncClient) -> bool:
         return (await operator.get("/health")).status_code == 200
     except httpx.TransportError:
         return False
+
+
+async def _void(
+    double: PlatformDouble, wallet: httpx.AsyncClient, key: str = "key-1", **changes: str
+) -> httpx.Response:
+    members: dict[str, object] = {"action": "void", "context": {}, "reason": "timeout", **changes}
+    token, raw = double.call(double.body(key, **members))
+    return await wallet.post("/void", content=raw, headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_a_void_gives_the_money_back_once(
+    double: PlatformDouble, wallet: httpx.AsyncClient
+) -> None:
+    await authorize(wallet, double)
+    assert [(await _void(double, wallet)).json() for _ in range(2)] == [
+        {"status": "voided"},
+        {"status": "already_voided"},
+    ]
+    assert (await wallet.get("/charges")).json() == []
+    whole = double.body("key-2", context={"amount": "100.00", "currency": "SAR"})
+    assert (await authorize(wallet, double, whole)).json()["decision"] == "allow"
+
+
+async def test_a_purchase_that_comes_after_its_void_is_not_charged(
+    double: PlatformDouble, wallet: httpx.AsyncClient
+) -> None:
+    assert (await _void(double, wallet)).json() == {"status": "not_found"}
+    assert (await authorize(wallet, double)).json()["decision"] == "deny"
+    assert (await wallet.get("/charges")).json() == []
+
+
+async def test_a_purchase_is_no_void_and_a_void_no_purchase(
+    double: PlatformDouble, wallet: httpx.AsyncClient
+) -> None:
+    answered = await _void(double, wallet, action="pay")
+    assert (answered.status_code, code_of(answered)) == (403, "action_not_allowed")
+    token, raw = double.call(double.body(action="void", context={}))
+    answered = await wallet.post(
+        "/authorize", content=raw, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert (answered.status_code, code_of(answered)) == (403, "action_not_allowed")

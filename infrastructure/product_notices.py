@@ -1,0 +1,59 @@
+"""Tells a product over HTTP what it has to undo, once, and believes no half an answer.
+
+No circuit breaker stands before it: a product that comes back must hear what it owes at once, and
+the delivery engine bounds how often one that is away is tried.
+"""
+
+import base64
+import hashlib
+from typing import Final
+
+import msgspec
+
+from application.ports import NoticeCall, NoticeFailed, NoticeStatus
+from infrastructure.linked_service_gateway import Requests
+from infrastructure.outbound.client import OutboundFailed
+from infrastructure.strict_json import NotAnObject, read_object
+
+ANSWER_BYTES_MAX: Final = 16 * 1024
+
+
+class _Acknowledged(msgspec.Struct, frozen=True):
+    """Members that we do not know are ignored."""
+
+    status: NoticeStatus
+
+
+class HttpProductNotices:
+    """Implements `application.ports.ProductNotices`."""
+
+    def __init__(self, client: Requests) -> None:
+        self._client = client
+
+    async def send(self, call: NoticeCall) -> NoticeStatus:
+        digest = base64.b64encode(hashlib.sha256(call.body).digest()).decode()
+        headers = {
+            "Authorization": f"Bearer {call.bearer}",
+            "Content-Type": "application/json",
+            "Content-Digest": f"sha-256=:{digest}:",
+            "Idempotency-Key": call.idempotency_key,
+        }
+        try:
+            answer = await self._client.request(
+                "POST",
+                call.url,
+                headers=headers,
+                body=call.body,
+                deadline_s=call.deadline_s,
+                max_bytes=ANSWER_BYTES_MAX,
+            )
+        except OutboundFailed as failed:
+            raise NoticeFailed(failed.kind, status=failed.status) from failed
+        if answer.status != 200:
+            text = answer.headers.get("retry-after", "")
+            after_s = float(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
+            raise NoticeFailed("http_status", status=answer.status, after_s=after_s)
+        try:
+            return msgspec.convert(read_object(answer.body), _Acknowledged).status
+        except (NotAnObject, msgspec.ValidationError) as error:
+            raise NoticeFailed("malformed", status=200) from error
