@@ -50,7 +50,7 @@ class Consents:
         """Record that the person at this device agreed to one purpose.
 
         Raises Forbidden (`enrollment_not_granted`) unless the person proved a code here lately,
-        and (`user_suspended`).
+        and (`user_suspended`, `user_erased`).
         """
         tenant = await admitted(self._streams, device, "consent")
         now = self._clock.now()
@@ -68,8 +68,7 @@ class Consents:
 
         def decide(user: u.User | None) -> list[u.UserEvent]:
             assert user is not None, "a grant is only ever opened for a user"
-            if user.status == "suspended":
-                raise Forbidden("user_suspended")
+            u.serve(user)
             return u.grant_consent(user, granted, current_version=tenant.settings.consent_version)
 
         await execute(

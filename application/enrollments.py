@@ -67,11 +67,10 @@ def _consented(tenant: t.Tenant, user: u.User) -> str | None:
     """The version of the words that the person agreed to; None where none are needed.
 
     Who took a consent back is not enrolled, whether or not the tenant asks for one. Raises
-    Forbidden (`user_suspended`, `kyc_required`, `consent_required`).
+    Forbidden (`user_suspended`, `user_erased`, `kyc_required`, `consent_required`).
     """
     settings = tenant.settings
-    if user.status == "suspended":
-        raise Forbidden("user_suspended")
+    u.serve(user)
     if settings.kyc_required and user.kyc_status != "verified":
         raise Forbidden("kyc_required")
     consent = user.consent_status(u.PALM_ENROLLMENT, settings.consent_version)

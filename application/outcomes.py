@@ -58,6 +58,8 @@ def not_recognized(found: NotRecognised, moment: Moment) -> x.TransactionNotReco
 def refusal(tenant: Tenant, user: u.User) -> x.RefusedReason | None:
     """Why this person may not be served now, checked at transaction time."""
     settings = tenant.settings
+    if user.status in ("erasing", "erased"):
+        return "user_erased"
     if user.status != "active":
         return "user_suspended"
     if settings.kyc_required and user.kyc_status != "verified":

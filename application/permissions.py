@@ -24,6 +24,8 @@ Permission = Literal[
     "match_policies.evaluate",
     "webhooks.read",
     "webhooks.write",
+    "dsr.read",
+    "dsr.write",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -44,6 +46,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "match_policies:evaluate": frozenset({"match_policies.evaluate"}),
     "webhooks:read": frozenset({"webhooks.read"}),
     "webhooks:write": frozenset({"webhooks.read", "webhooks.write"}),
+    "dsr:read": frozenset({"dsr.read"}),
+    "dsr:write": frozenset({"dsr.read", "dsr.write"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 

@@ -34,7 +34,6 @@ from domain import claim as k
 from domain import user as u
 from domain.errors import (
     Conflict,
-    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -142,7 +141,8 @@ class SignUps:
 
         Raises NotFound (`challenge_not_found`, another device's too), Gone (`challenge_expired`),
         Invalid (`code_incorrect` with `attempts_left`), Conflict (`challenge_locked`) and, for who
-        proved the code, Forbidden (`user_suspended`).
+        proved the code, Forbidden (`user_suspended`,
+        `user_erased`).
         """
         tenant = await admitted(self._streams, device, "sign_up")
         attempt = await self._challenges.attempt(
@@ -169,8 +169,7 @@ class SignUps:
                 raise Gone("challenge_expired", "sign up again")
             case "unknown":
                 raise NotFound("challenge_not_found")
-        if user.status == "suspended":
-            raise Forbidden("user_suspended")
+        u.serve(user)
         await self._grants.open(
             device.tenant_id,
             device.device_id,
@@ -259,8 +258,7 @@ class SignUps:
         return k.rebuild(await self._log.load(tenant_id, self._mobile(tenant_id, number)))
 
     def _mobile(self, tenant_id: TenantId, number: str) -> ClaimId:
-        value = self._digests.digest("mobile", f"{tenant_id}:{number}")
-        return claim_id(tenant_id, k.MOBILE, value)
+        return mobile_claim(self._digests, tenant_id, number)
 
     def _command(self, challenge_id: ChallengeId) -> UUID:
         return uuid5(challenge_id, "user.sign_up")
@@ -277,3 +275,9 @@ class SignUps:
             resend_after_s=max(0, RESEND_AFTER_S - waited),
             code_length=CODE_LENGTH,
         )
+
+
+def mobile_claim(digests: Digests, tenant_id: TenantId, number: str) -> ClaimId:
+    """The stream of a mobile, by a keyed digest that no other tenant's equals."""
+    value = digests.digest("mobile", f"{tenant_id}:{number}")
+    return claim_id(tenant_id, k.MOBILE, value)

@@ -21,6 +21,7 @@ ComparisonReason = Literal[
     "low_confidence",
     "ambiguous",
     "user_suspended",
+    "user_erased",
     "kyc_required",
     "consent_required",
     "consent_withdrawn",

@@ -10,12 +10,13 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import ConsentId, DeviceId, PalmRef, TenantId, UserId
 from domain.palm import Hand, PalmRemovalReason
 
+UserStatus = Literal["active", "suspended", "erasing", "erased"]
 ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
 KycStatus = Literal["none", "verified"]
 SuspensionReason = Literal["unspecified", "fraud_suspected", "requested", "under_review"]
@@ -88,6 +89,18 @@ class UserPalmRemoved(DomainEvent, frozen=True, kw_only=True):
     palm_ref: PalmRef
 
 
+class UserErasureStarted(DomainEvent, frozen=True, kw_only=True):
+    """The person is to be erased and is refused everywhere from now on, for good."""
+
+    NAME: ClassVar[str] = "user.erasure_started"
+
+
+class UserErased(DomainEvent, frozen=True, kw_only=True):
+    """Nothing of the person is left but what names nobody."""
+
+    NAME: ClassVar[str] = "user.erased"
+
+
 UserEvent = (
     UserSignedUp
     | UserConsentGranted
@@ -97,6 +110,8 @@ UserEvent = (
     | UserPalmAdded
     | UserPalmRemovalStarted
     | UserPalmRemoved
+    | UserErasureStarted
+    | UserErased
 )
 
 
@@ -112,7 +127,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     id: UserId
     tenant_id: TenantId
     version: int
-    status: Literal["active", "suspended"]
+    status: UserStatus
     consents: Mapping[str, Consent]
     palms: Mapping[PalmRef, Hand]
     leaving: Mapping[PalmRef, Hand] = {}
@@ -159,6 +174,9 @@ def resume(user: User) -> list[UserEvent]:
 
 
 def add_palm(user: User, palm_ref: PalmRef, hand: Hand) -> list[UserEvent]:
+    """Raises Forbidden (`user_erased`) for who is to be erased meanwhile."""
+    if user.status in ("erasing", "erased"):
+        raise Forbidden("user_erased")
     return [] if palm_ref in user.palms else [UserPalmAdded(palm_ref=palm_ref, hand=hand)]
 
 
@@ -173,6 +191,26 @@ def start_palm_removal(user: User, palm_ref: PalmRef, reason: PalmRemovalReason)
 
 def finish_palm_removal(user: User, palm_ref: PalmRef) -> list[UserEvent]:
     return [UserPalmRemoved(palm_ref=palm_ref)] if palm_ref in user.leaving else []
+
+
+def start_erasure(user: User) -> list[UserEvent]:
+    """Withdraw every consent and refuse the person from now on; again, it says nothing."""
+    if user.status in ("erasing", "erased"):
+        return []
+    withdrawn = [event for purpose in user.consents for event in withdraw_consent(user, purpose)]
+    return [*withdrawn, UserErasureStarted()]
+
+
+def finish_erasure(user: User) -> list[UserEvent]:
+    return [UserErased()] if user.status == "erasing" else []
+
+
+def serve(user: User) -> None:
+    """Raises Forbidden (`user_suspended`, `user_erased`) unless the person is served."""
+    if user.status == "suspended":
+        raise Forbidden("user_suspended")
+    if user.status != "active":
+        raise Forbidden("user_erased")
 
 
 def evolve(user: User | None, recorded: Recorded) -> User:
@@ -210,6 +248,10 @@ def evolve(user: User | None, recorded: Recorded) -> User:
             )
         case UserPalmRemoved() as event:
             return replace(user, leaving=_without(user.leaving, event.palm_ref))
+        case UserErasureStarted():
+            return replace(user, status="erasing")
+        case UserErased():
+            return replace(user, status="erased")
         case other:
             raise UnexpectedEvent(other)
 

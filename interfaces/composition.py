@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+from application.erasures import EVERY_S, ErasureRounds
 from application.palm_intake import PalmIntake
 from application.ports import Clock, DeliveryKind, RateLimiter
 from application.sweeper import Sweeper
@@ -41,6 +42,7 @@ from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
+from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.rounds import Rounds
 from infrastructure.signing_keys import SigningKey, SigningKeys
@@ -201,6 +203,9 @@ class Platform:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
         await self._stack.enter_async_context(Retention(self.app_pool, self.clock))
+        unfinished = PostgresUnfinishedErasures(self.projector_pool)
+        rounds = ErasureRounds(self.services.erasures, unfinished, self.ids)
+        await self._stack.enter_async_context(Rounds(self.dsn, "erasures", EVERY_S, rounds.round))
 
     async def deliver(self) -> None:
         """Have this process deliver what must reach other systems."""

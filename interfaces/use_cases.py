@@ -11,9 +11,11 @@ from application.broker import Broker
 from application.clients import Clients
 from application.comparisons import Comparisons
 from application.consents import Consents
+from application.data_exports import DataExports
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.erasures import Erasures
 from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
@@ -42,6 +44,7 @@ from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
+from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import BoundDevices
 from infrastructure.signing_keys import SigningKeys, jwks_document
 from infrastructure.webhooks.message import WEBHOOK_TYPES
@@ -68,7 +71,12 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     canonical = JcsCanonicalJSON()
     reads = of.reads
     grants = PostgresEnrollmentGrants(of.app_pool)
+    challenges = PostgresOtpChallenges(of.app_pool, of.keyring)
+    vault = PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring)
+    accesses = PersonalDataAccesses(log, ids)
     intake = of.palm_intake
+    person_palms = EnrollmentsOfPerson(reads, of.end)
+    palm_removals = PalmRemovals(log, intake, person_palms, ids)
     recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
     codes = PairingCodes(of.keyring)
     decisions = Decisions(
@@ -95,10 +103,10 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         sign_ups=SignUps(
             log,
             of.streams,
-            PostgresOtpChallenges(of.app_pool, of.keyring),
+            challenges,
             grants,
             outside.otp_sender,
-            PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring),
+            vault,
             E164PhoneNumbers(),
             limiter,
             of.keyring,
@@ -106,7 +114,13 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             ids,
         ),
         consents=Consents(log, of.streams, grants, clock, ids),
-        accesses=PersonalDataAccesses(log, ids),
+        accesses=accesses,
+        data_exports=DataExports(
+            log, vault, person_palms, RecordsOfPerson(reads, of.end), accesses
+        ),
+        erasures=Erasures(
+            log, vault, challenges, grants, palm_removals, of.templates, of.keyring, ids
+        ),
         audit_readings=AuditReadings(log, clock, ids),
         audit_feed=of.audit_feed,
         history=History(log, of.past, clock),
@@ -115,7 +129,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         tenants=Tenants(log, ids),
         enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
         comparisons=Comparisons(log, of.streams, recognition, clock, ids),
-        palm_removals=PalmRemovals(log, intake, EnrollmentsOfPerson(reads, of.end), ids),
+        palm_removals=palm_removals,
         broker=Broker(
             log,
             of.streams,

@@ -8,6 +8,7 @@ from projections import (
     audit,
     devices,
     enrollments,
+    erasures,
     linked_services,
     revoked_certificates,
     transactions,
@@ -26,4 +27,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     audit.READ_MODEL,
     accesses.READ_MODEL,
     webhook_endpoints.READ_MODEL,
+    erasures.READ_MODEL,
 )

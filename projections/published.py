@@ -23,6 +23,14 @@ from domain.enrollment import (
     EnrollmentTemplateRemovalStarted,
     EnrollmentTemplateRemoved,
 )
+from domain.erasure import (
+    ErasureAccessEnded,
+    ErasureCompleted,
+    ErasureKeysDestroyed,
+    ErasureRequested,
+    ErasureTemplatesPending,
+    ErasureTemplatesRemoved,
+)
 from domain.events import DomainEvent
 from domain.linked_service import (
     LinkedServiceChanged,
@@ -60,6 +68,8 @@ from domain.transaction import (
 from domain.user import (
     UserConsentGranted,
     UserConsentWithdrawn,
+    UserErased,
+    UserErasureStarted,
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
@@ -87,6 +97,7 @@ SubjectKind = Literal[
     "pairing_code",
     "user",
     "enrollment",
+    "erasure",
     "transaction",
     "verification",
     "identification",
@@ -141,6 +152,14 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     UserPalmAdded: Published("user", "user_palm_added"),
     UserPalmRemovalStarted: Published("user", "user_palm_removal_started", None, "warning"),
     UserPalmRemoved: Published("user", "user_palm_removed", "enrollment.deleted"),
+    UserErasureStarted: Published("user", "user_erasure_started", None, "warning"),
+    UserErased: Published("user", "user_erased", "user.erased", "warning"),
+    ErasureRequested: Published("erasure", "erasure_requested", None, "warning"),
+    ErasureAccessEnded: Published("erasure", "erasure_access_ended"),
+    ErasureKeysDestroyed: Published("erasure", "erasure_keys_destroyed"),
+    ErasureTemplatesPending: Published("erasure", "erasure_templates_pending", None, "warning"),
+    ErasureTemplatesRemoved: Published("erasure", "erasure_templates_removed"),
+    ErasureCompleted: Published("erasure", "erasure_completed", None, "warning"),
     EnrollmentStarted: Published("enrollment", "enrollment_started"),
     EnrollmentCompleted: Published("enrollment", "enrollment_complete", "enrollment.complete"),
     EnrollmentRejected: Published("enrollment", "enrollment_rejected", None, "warning"),

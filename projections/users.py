@@ -6,7 +6,7 @@ see them (design §6).
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, LiteralString, get_args
+from typing import Final, LiteralString, get_args
 
 import msgspec
 
@@ -18,18 +18,19 @@ from domain.user import (
     KycStatus,
     UserConsentGranted,
     UserConsentWithdrawn,
+    UserErased,
+    UserErasureStarted,
     UserEvent,
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
     UserResumed,
     UserSignedUp,
+    UserStatus,
     UserSuspended,
 )
 from projections.read_model import Connection, Page, ReadModel, fetch_one, page
 from projections.stream_rows import StreamRows
-
-UserStatus = Literal["active", "suspended"]
 
 DDL: Final = """
     CREATE TABLE users (
@@ -114,6 +115,10 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
             return replace(row, status="suspended")
         case UserResumed():
             return replace(row, status="active")
+        case UserErasureStarted():
+            return replace(row, status="erasing")
+        case UserErased():
+            return replace(row, status="erased")
         case UserPalmAdded():
             return replace(row, palms={**row.palms, event.palm_ref: event.hand})
         case UserPalmRemovalStarted():

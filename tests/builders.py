@@ -17,6 +17,7 @@ from domain import (
     comparison,
     device,
     enrollment,
+    erasure,
     linked_service,
     oauth_client,
     pairing_code,
@@ -179,6 +180,19 @@ user_resumed = Builder(user.UserResumed())
 user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
 user_palm_removal_started = Builder(user.UserPalmRemovalStarted(palm_ref=PALM, reason="requested"))
 user_palm_removed = Builder(user.UserPalmRemoved(palm_ref=PALM))
+user_erasure_started = Builder(user.UserErasureStarted())
+user_erased = Builder(user.UserErased())
+
+erasure_requested = Builder(
+    erasure.ErasureRequested(
+        user_id=USER, consents_withdrawn=(user.PALM_ENROLLMENT,), reference="DSR-2026/17"
+    )
+)
+erasure_access_ended = Builder(erasure.ErasureAccessEnded())
+erasure_keys_destroyed = Builder(erasure.ErasureKeysDestroyed())
+erasure_templates_pending = Builder(erasure.ErasureTemplatesPending(palms=(PALM,)))
+erasure_templates_removed = Builder(erasure.ErasureTemplatesRemoved())
+erasure_completed = Builder(erasure.ErasureCompleted(techniques=erasure.TECHNIQUES))
 
 verification_completed = Builder(
     comparison.VerificationCompleted(

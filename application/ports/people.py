@@ -1,5 +1,6 @@
 """What is kept about people outside the log, and how they are reached."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -15,8 +16,16 @@ class PersonalData(Protocol):
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None: ...
 
+    async def everything(self, tenant_id: TenantId, user_id: UserId) -> Mapping[str, str]:
+        """Every value of the person by its field; empty after the erasure."""
+        ...
+
     async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
         """Forget the person's key and every value under it; whether there was any."""
+        ...
+
+    async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
+        """The same, for good: from now on `store` raises Conflict (`personal_key_destroyed`)."""
         ...
 
 
@@ -69,6 +78,10 @@ class OtpChallenges(Protocol):
         """Remember whom a consumed challenge led to, so that a repeat gets the same answer."""
         ...
 
+    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
+        """Delete every challenge that led to the person or was sent to this destination."""
+        ...
+
 
 class OtpAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """What a try came to. `repeated` without a user: nobody has concluded the challenge yet."""
@@ -89,6 +102,10 @@ class EnrollmentGrants(Protocol):
     async def is_open(
         self, tenant_id: TenantId, device_id: DeviceId, user_id: UserId, now: datetime
     ) -> bool: ...
+
+    async def close(self, tenant_id: TenantId, user_id: UserId) -> None:
+        """Take back every grant for this user."""
+        ...
 
 
 class PhoneNumbers(Protocol):

@@ -18,7 +18,9 @@ from domain.transaction.aftermath import (
 )
 
 NotRecognizedReason = Literal["no_candidate", "low_confidence", "ambiguous"]
-RefusedReason = Literal["user_suspended", "consent_withdrawn", "consent_required", "kyc_required"]
+RefusedReason = Literal[
+    "user_suspended", "user_erased", "consent_withdrawn", "consent_required", "kyc_required"
+]
 FailClosedReason = Literal[
     "authorize_timeout",
     "circuit_open",

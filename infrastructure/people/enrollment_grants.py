@@ -17,6 +17,9 @@ _IS_OPEN: Final[LiteralString] = """
         SELECT FROM enrollment_grants
         WHERE tenant_id = %s AND device_id = %s AND user_id = %s AND expires_at > %s)"""
 
+_CLOSE: Final[LiteralString] = """
+    DELETE FROM enrollment_grants WHERE tenant_id = %s AND user_id = %s"""
+
 
 class PostgresEnrollmentGrants:
     """`EnrollmentGrants`: one row per device and user, which a new sign-in extends."""
@@ -39,3 +42,8 @@ class PostgresEnrollmentGrants:
             found = await connection.execute(_IS_OPEN, (tenant_id, device_id, user_id, now))
             row = await found.fetchone()
         return row is not None and bool(row[0])
+
+    async def close(self, tenant_id: TenantId, user_id: UserId) -> None:
+        """Take back every grant for this user, at whatever device."""
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_CLOSE, (tenant_id, user_id))

@@ -31,6 +31,11 @@ _DISCARD: Final[LiteralString] = (
     "DELETE FROM otp_challenges WHERE tenant_id = %s AND id = %s AND consumed_at IS NULL"
 )
 
+_FORGET_PERSON: Final[LiteralString] = """
+    DELETE FROM otp_challenges
+    WHERE tenant_id = %(tenant_id)s
+      AND (user_id = %(user_id)s OR destination_digest = %(destination)s)"""
+
 _LATEST: Final[LiteralString] = """
     SELECT id, created_at, expires_at FROM otp_challenges
     WHERE tenant_id = %s AND device_id = %s AND destination_digest = %s
@@ -167,6 +172,13 @@ class PostgresOtpChallenges:
         """Remember whom a consumed challenge led to, so that a repeat gets the same answer."""
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_CONCLUDE, (user_id, tenant_id, challenge_id))
+
+    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
+        """Delete every challenge that led to the person or was sent to this destination."""
+        digest = None if destination is None else self._lookup(tenant_id, destination)
+        values = {"tenant_id": tenant_id, "user_id": user_id, "destination": digest}
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_FORGET_PERSON, values)
 
     def _lookup(self, tenant_id: TenantId, destination: str) -> str:
         # Digests of two tenants never compare: who signs up where stays each tenant's own.

@@ -8,7 +8,7 @@ moment its row is.
 import os
 from typing import Final, LiteralString
 
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, ObjectNotInPrerequisiteState
 
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
@@ -41,6 +41,16 @@ _GET: Final[LiteralString] = """
     FROM personal_data AS d JOIN personal_keys AS k USING (tenant_id, user_id, key_version)
     WHERE d.tenant_id = %s AND d.user_id = %s AND d.field = %s"""
 
+_ALL: Final[LiteralString] = """
+    SELECT d.field, k.key_version, k.tenant_key_version, k.wrapped_key, d.ciphertext
+    FROM personal_data AS d JOIN personal_keys AS k USING (tenant_id, user_id, key_version)
+    WHERE d.tenant_id = %s AND d.user_id = %s ORDER BY d.field"""
+
+_LOCK: Final[LiteralString] = "SELECT lock_person(%s)"
+
+_NEVER_AGAIN: Final[LiteralString] = """
+    INSERT INTO erased_people (tenant_id, user_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"""
+
 _DESTROY: Final[LiteralString] = """
     DELETE FROM personal_keys WHERE tenant_id = %s AND user_id = %s"""
 
@@ -62,7 +72,7 @@ class PostgresPersonalData:
         """Keep a value, replacing the field's earlier one; the person's first makes the key.
 
         `field` is a name of ours, `[a-z][a-z0-9_]*`. Raises Conflict (`personal_key_destroyed`)
-        when the person is erased at the same moment: then nothing is kept.
+        when the person has been erased, or is at the same moment: then nothing is kept.
         """
         try:
             async with tenant_scope(self._pool, tenant_id) as connection:
@@ -70,7 +80,7 @@ class PostgresPersonalData:
                 belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
                 ciphertext = seal_under(key, value.encode(), belongs_to)
                 await connection.execute(_PUT, (tenant_id, user_id, field, version, ciphertext))
-        except ForeignKeyViolation as error:
+        except (ForeignKeyViolation, ObjectNotInPrerequisiteState) as error:
             raise Conflict("personal_key_destroyed") from error
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
@@ -85,10 +95,28 @@ class PostgresPersonalData:
         belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
         return open_under(key, ciphertext, belongs_to).decode()
 
+    async def everything(self, tenant_id: TenantId, user_id: UserId) -> dict[str, str]:
+        """Every value by its field; empty when there is none or the person has been erased."""
+        values: dict[str, str] = {}
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            found = await connection.execute(_ALL, (tenant_id, user_id))
+            for field, version, under, wrapped, ciphertext in await found.fetchall():
+                key = await self._open_key(connection, tenant_id, user_id, version, under, wrapped)
+                belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
+                values[field] = open_under(key, ciphertext, belongs_to).decode()
+        return values
+
+    async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
+        """Destroy the person's key and all under it, for good: nothing is stored again."""
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_LOCK, (user_id,))
+            await connection.execute(_NEVER_AGAIN, (tenant_id, user_id))
+            await connection.execute(_DESTROY, (tenant_id, user_id))
+
     async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
         """Delete the person's key and, by cascade, every ciphertext; whether there was one.
 
-        The first half of an erasure (design §6): after the commit no copy of a ciphertext opens.
+        For a sign-up that came to nothing; the person may still come to be.
         """
         async with tenant_scope(self._pool, tenant_id) as connection:
             deleted = await connection.execute(_DESTROY, (tenant_id, user_id))

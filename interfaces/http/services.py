@@ -11,8 +11,10 @@ from application.broker import Broker
 from application.clients import Clients
 from application.comparisons import Comparisons
 from application.consents import Consents
+from application.data_exports import DataExports
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.erasures import Erasures
 from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
@@ -122,6 +124,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollments: Enrollments
     palm_removals: PalmRemovals
     comparisons: Comparisons
+    erasures: Erasures
+    data_exports: DataExports
     broker: Broker
     journal: Journal
     accesses: PersonalDataAccesses

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from application.ports import OtpAttempt, OtpChallenge
-from domain.errors import Refusal
+from domain.errors import Conflict, Refusal
 from domain.ids import ChallengeId, DeviceId, TenantId, UserId
 from tests.application.memory_log import Hook
 
@@ -19,6 +19,7 @@ class Vault:
     def __init__(self, pause: Hook) -> None:
         self._pause = pause
         self.values: dict[tuple[TenantId, UserId, str], str] = {}
+        self.erased: set[tuple[TenantId, UserId]] = set()
         self.when_storing: Hook | None = None
         """Runs once, when a value is about to be stored."""
 
@@ -27,10 +28,23 @@ class Vault:
         hook, self.when_storing = self.when_storing, None
         if hook is not None:
             await hook()
+        if (tenant_id, user_id) in self.erased:
+            raise Conflict("personal_key_destroyed")
         self.values[tenant_id, user_id, field] = value
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
         return self.values.get((tenant_id, user_id, field))
+
+    async def everything(self, tenant_id: TenantId, user_id: UserId) -> dict[str, str]:
+        return {
+            field: value
+            for (tenant, user, field), value in self.values.items()
+            if (tenant, user) == (tenant_id, user_id)
+        }
+
+    async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
+        await self.destroy(tenant_id, user_id)
+        self.erased.add((tenant_id, user_id))
 
     async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
         await self._pause()
@@ -127,6 +141,13 @@ class Challenges:
         assert held.opened.tenant_id == tenant_id
         held.user_id = user_id
 
+    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
+        await self._pause()
+        for held in list(self.kept.values()):
+            known = held.user_id == user_id or held.opened.destination == destination
+            if known and held.opened.tenant_id == tenant_id:
+                del self.kept[held.opened.id]
+
     def _outcome(
         self, held: _Challenge, right: bool, now: datetime
     ) -> Literal["right", "repeated", "wrong", "locked", "expired", "consumed"]:
@@ -158,6 +179,10 @@ class Grants:
     ) -> bool:
         until = self.until.get((tenant_id, device_id, user_id))
         return until is not None and until > now
+
+    async def close(self, tenant_id: TenantId, user_id: UserId) -> None:
+        for key in [key for key in self.until if (key[0], key[2]) == (tenant_id, user_id)]:
+            del self.until[key]
 
 
 class Commitments:

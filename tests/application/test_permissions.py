@@ -40,6 +40,8 @@ OPENS: dict[str, set[Permission]] = {
     "match_policies:evaluate": {"match_policies.evaluate"},
     "webhooks:read": {"webhooks.read"},
     "webhooks:write": {"webhooks.read", "webhooks.write"},
+    "dsr:read": {"dsr.read"},
+    "dsr:write": {"dsr.read", "dsr.write"},
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {

@@ -25,6 +25,7 @@ from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
+from application.erasures import Erasures
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.pairing import Pairings
@@ -398,6 +399,18 @@ class World:
 
     def palm_removals(self) -> PalmRemovals:
         return PalmRemovals(self.log, self.palm_intake(), EnrollmentsOfPerson(self.log), self.ids)
+
+    def erasures(self) -> Erasures:
+        return Erasures(
+            self.log,
+            self.vault,
+            self.challenges,
+            self.grants,
+            self.palm_removals(),
+            self.templates(),
+            self.digests,
+            self.ids,
+        )
 
     def palm_intake(self) -> PalmIntake:
         return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)

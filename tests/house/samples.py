@@ -93,6 +93,8 @@ def bodies() -> dict[str, dict[str, Any]]:
             "from": "2020-01-01T00:00:00Z",
             "limit": 50,
         },
+        "exportPersonalData": {"reference": "DSR-2026/17"},
+        "erasePerson": {"reference": "DSR-2026/17"},
         "registerDevice": {
             "type": "kiosk",
             "name": "Kiosk by the door",

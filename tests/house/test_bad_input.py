@@ -36,7 +36,9 @@ async def test_every_route_that_reads_json_is_attacked() -> None:
 ALL_OPTIONAL = {
     "changeLinkedService",
     "changeWebhookEndpoint",
+    "erasePerson",
     "evaluateMatchPolicy",
+    "exportPersonalData",
     "replayWebhooks",
     "rotateWebhookSecret",
 }

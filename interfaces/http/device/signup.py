@@ -127,7 +127,7 @@ async def sign_up(data: JSONBody[SignUpBody], device: Device, services: Given) -
         BODY,
         WRITE,
         {
-            403: ("user_suspended",),
+            403: ("user_suspended", "user_erased"),
             404: ("challenge_not_found",),
             409: ("challenge_locked", "request_in_progress"),
             410: ("challenge_expired",),
@@ -166,7 +166,7 @@ async def verify(data: JSONBody[VerifyBody], device: Device, services: Given) ->
         BODY,
         WRITE,
         {
-            403: ("enrollment_not_granted", "user_suspended"),
+            403: ("enrollment_not_granted", "user_suspended", "user_erased"),
             409: ("consent_version_outdated",),
             422: ("consent_type_invalid",),
         },
@@ -207,7 +207,13 @@ async def consent(
         WRITE,
         {
             400: ("hand_invalid",),
-            403: ("enrollment_not_granted", "user_suspended", "consent_required", "kyc_required"),
+            403: (
+                "enrollment_not_granted",
+                "user_suspended",
+                "user_erased",
+                "consent_required",
+                "kyc_required",
+            ),
             409: (
                 "palm_already_enrolled",
                 "duplicate_palm",

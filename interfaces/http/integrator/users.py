@@ -13,7 +13,7 @@ from domain.enrollment import EnrollmentStarted, RemovalDelay, Template
 from domain.errors import NotFound
 from domain.ids import PalmRef, UserId, wire
 from domain.palm import Hand
-from domain.user import KycStatus, UserSignedUp
+from domain.user import KycStatus, UserSignedUp, UserStatus
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.parameters import (
     Cursor,
@@ -57,7 +57,7 @@ class UserShown(msgspec.Struct, frozen=True, kw_only=True):
     """A person by pseudonymous id; names and mobiles are in the vault and not here."""
 
     id: str
-    status: Literal["active", "suspended"]
+    status: UserStatus
     kyc_status: KycStatus
     signed_up_by: str
     signed_up_at: datetime

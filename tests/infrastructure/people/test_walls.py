@@ -9,6 +9,7 @@ from infrastructure.database import Connection, Pool
 TENANT_TABLES = {
     "client_secrets",
     "enrollment_grants",
+    "erased_people",
     "otp_challenges",
     "personal_data",
     "personal_keys",
@@ -38,7 +39,8 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
     )
     assert dict(await rows.fetchall()) == {
         "client_secrets": "DELETE INSERT SELECT",
-        "enrollment_grants": "INSERT SELECT UPDATE",
+        "enrollment_grants": "DELETE INSERT SELECT UPDATE",
+        "erased_people": "INSERT SELECT",
         "key_encryption_keys": "INSERT SELECT",
         "key_material": "INSERT SELECT",
         "otp_challenges": "DELETE INSERT SELECT",

@@ -1,0 +1,58 @@
+"""Where to look for what is known of a person: indexes of read models, when they are whole."""
+
+from collections.abc import Sequence
+
+from application.data_exports import Item
+from domain.errors import Unavailable
+from domain.ids import TenantId, TransactionId, UserId
+from infrastructure.projections.reads import LogEnd, TenantReads
+from projections import accesses, transactions
+from projections.read_model import PAGE_MAX
+
+
+class RecordsOfPerson:
+    """`PersonRecords`. It waits until the read models have seen the whole log."""
+
+    def __init__(self, reads: TenantReads, end: LogEnd) -> None:
+        self._reads = reads
+        self._end = end
+
+    async def transactions(self, tenant_id: TenantId, user_id: UserId) -> Sequence[TransactionId]:
+        await self._whole(tenant_id, transactions.READ_MODEL.name)
+        found: list[TransactionId] = []
+        after: int | None = None
+        async with self._reads.scope(tenant_id) as connection:
+            while True:
+                page = await transactions.by_tenant(
+                    connection, tenant_id, user_id=user_id, after=after, limit=PAGE_MAX
+                )
+                found += [row.transaction_id for row in page.rows]
+                after = page.next
+                if after is None:
+                    return found
+
+    async def accesses(self, tenant_id: TenantId, user_id: UserId) -> Sequence[Item]:
+        await self._whole(tenant_id, accesses.READ_MODEL.name)
+        found: list[Item] = []
+        after: int | None = None
+        async with self._reads.scope(tenant_id) as connection:
+            while True:
+                page = await accesses.by_user(
+                    connection, tenant_id, user_id, after=after, limit=PAGE_MAX
+                )
+                found += [
+                    Item(
+                        source="access",
+                        name="personal_data.accessed",
+                        at=row.accessed_at,
+                        value=row,
+                    )
+                    for row in page.rows
+                ]
+                after = page.next
+                if after is None:
+                    return found
+
+    async def _whole(self, tenant_id: TenantId, name: str) -> None:
+        if not await self._reads.wait(tenant_id, name, await self._end.position()):
+            raise Unavailable("position_not_reached", retry_after_s=1)
