@@ -91,7 +91,10 @@ WebhookEndpointEvent = (
 
 
 class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """`registered` is what was first asked for, so that a repeat of that request is known."""
+    """`registered` is what was first asked for, so that a repeat of that request is known.
+
+    `enabled_at` is when it was last enabled again, None when it never was.
+    """
 
     id: WebhookEndpointId
     tenant_id: TenantId
@@ -100,6 +103,7 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     subscription: Subscription
     overlap_until: datetime | None = None
     disabled: DisabledReason | None = None
+    enabled_at: datetime | None = None
     deleted: bool = False
 
     @property
@@ -200,7 +204,7 @@ def evolve(endpoint: WebhookEndpoint | None, recorded: Recorded) -> WebhookEndpo
         case WebhookEndpointDisabled():
             return replace(endpoint, disabled=event.reason)
         case WebhookEndpointEnabled():
-            return replace(endpoint, disabled=None)
+            return replace(endpoint, disabled=None, enabled_at=recorded.recorded_at)
         case WebhookEndpointDeleted():
             return replace(endpoint, deleted=True)
         case other:

@@ -121,11 +121,13 @@ class Delivered(msgspec.Struct, frozen=True):
 
 class RetryLater(msgspec.Struct, frozen=True):
     """It failed in a way that may pass. `reason` is a short code of ours and never the receiver's
-    words; `after_s` is what the receiver asked for (Retry-After)."""
+    words; `after_s` is what the receiver asked for (Retry-After). `begins_run` says that the
+    destination's run of failures is counted from here, whatever failed there before."""
 
     reason: str
     status: int | None = None
     after_s: float | None = None
+    begins_run: bool = False
 
 
 class Dead(msgspec.Struct, frozen=True):

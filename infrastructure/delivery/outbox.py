@@ -97,7 +97,8 @@ _FAILS: Final[LiteralString] = """
     VALUES (%(kind)s, %(destination)s, %(tenant_id)s, now(),
             now() + make_interval(secs => %(hold_s)s))
     ON CONFLICT (kind, destination) DO UPDATE
-    SET failing_since = coalesce(d.failing_since, excluded.failing_since),
+    SET failing_since = CASE WHEN %(begins_run)s THEN excluded.failing_since
+                             ELSE coalesce(d.failing_since, excluded.failing_since) END,
         hold_until = greatest(d.hold_until, excluded.hold_until)
 """
 _PRUNE: Final[LiteralString] = """
@@ -195,12 +196,14 @@ class Outbox:
             "reason": None,
             "wait_s": wait_s,
             "hold_s": None,
+            "begins_run": False,
         }
         match attempted:
             case Delivered():
                 given |= {"state": "delivered", "outcome": "delivered"}
             case RetryLater():
                 given |= {"state": "pending", "outcome": "retry", "reason": attempted.reason}
+                given["begins_run"] = attempted.begins_run
                 if attempted.after_s is not None:
                     given["hold_s"] = wait_s
             case Dead():

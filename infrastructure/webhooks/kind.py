@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid5
 
+import msgspec
+
 from application.ports import (
     Attempted,
     Clock,
@@ -112,14 +114,15 @@ class Webhooks:
         if attempted == Dead("gone", 410):
             await self._disable(delivery, "gone")
         since = delivery.failing_since
-        if (
-            isinstance(attempted, RetryLater)
-            and since is not None
-            and self._clock.now() - since >= DISABLED_AFTER
-        ):
-            await self._disable(delivery, "sustained_failure")
-            return Dead("endpoint_disabled", attempted.status)
-        return attempted
+        if not isinstance(attempted, RetryLater) or since is None:
+            return attempted
+        if endpoint.enabled_at is not None and since < endpoint.enabled_at:
+            # What failed before somebody enabled it again is forgiven.
+            return msgspec.structs.replace(attempted, begins_run=True)
+        if self._clock.now() - since < DISABLED_AFTER:
+            return attempted
+        await self._disable(delivery, "sustained_failure")
+        return Dead("endpoint_disabled", attempted.status)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """The outbox keeps the book; nothing is appended for a message that arrived."""

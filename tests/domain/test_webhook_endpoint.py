@@ -74,6 +74,12 @@ def test_it_is_disabled_once_and_enabled_again() -> None:
     assert w.enable(disabled) == [w.WebhookEndpointEnabled()]
     enabled = given(webhook_endpoint_disabled(), webhook_endpoint_enabled())
     assert (disabled.status, enabled.status) == ("disabled", "active")
+    assert (disabled.enabled_at, enabled.enabled_at) == (
+        None,
+        recorded(
+            webhook_endpoint_registered(), webhook_endpoint_disabled(), webhook_endpoint_enabled()
+        )[-1].recorded_at,
+    )
     with pytest.raises(Conflict, match="webhook_endpoint_disabled"):
         w.request_test(disabled)
     assert w.request_test(active) == [w.WebhookEndpointTestRequested()]

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -280,6 +280,40 @@ async def test_days_of_nothing_but_failures_disable_an_endpoint(house: House) ->
     shown = (await tenant.api.get(f"/v1/webhook-endpoints/{made['id']}")).json()
     assert shown["disabled_reason"] == "sustained_failure"
     assert (await house.events(tenant))[-1] == "webhook_endpoint.disabled"
+
+
+async def test_an_endpoint_that_was_enabled_again_has_its_days_anew(house: House) -> None:
+    """Seen to fail when the run of failures is counted on from before it was enabled."""
+    tenant = await house.tenant()
+    async with receiver(house, response(503)) as server:
+        made = await endpoint(tenant, address(server))
+        path = f"/v1/webhook-endpoints/{made['id']}"
+
+        async def days_pass() -> None:
+            await now(
+                house,
+                "UPDATE delivery_destinations SET failing_since = now() - interval '73 hours'"
+                " WHERE failing_since IS NOT NULL",
+            )
+            await now(house, "UPDATE deliveries SET due_at = now() WHERE lease_until IS NULL")
+
+        await revoke_a_device(tenant)
+        await until_state(tenant, made["id"], ("pending", "refused"))
+        await days_pass()
+        await until_state(tenant, made["id"], ("dead", "endpoint_disabled"))
+        assert (await tenant.api.post(f"{path}/enable")).json()["status"] == "active"
+        assert (await tenant.api.post(f"{path}/replay", json={"failed_only": True})).json() == {
+            "replayed": 1
+        }
+        await until_state(tenant, made["id"], ("pending", "refused"))
+        assert (await tenant.api.get(path)).json()["status"] == "active"
+    async with house.platform.projector_pool.connection() as connection:
+        found = await connection.execute(
+            "SELECT now() - failing_since < interval '72 hours' FROM delivery_destinations"
+            " WHERE destination = %s",
+            (UUID(made["id"].removeprefix("whe_")),),
+        )
+        assert await found.fetchall() == [(True,)]
 
 
 @pytest.mark.parametrize(
