@@ -15,14 +15,12 @@ import msgspec
 from application.execute import execute, stream_of
 from application.palm_removals import PalmRemovals
 from application.ports import (
-    CommitFailed,
     Digests,
     EnrollmentGrants,
     EventLog,
     IdSource,
     OtpChallenges,
     PersonalData,
-    StaleStream,
 )
 from application.principals import Caller
 from application.signups import mobile_claim
@@ -228,17 +226,28 @@ class UnfinishedErasures(Protocol):
 
 
 class ErasureRounds:
-    """What the workers do: go on with every erasure that is not completed."""
+    """What the workers do: go on with every erasure that is not completed.
 
-    def __init__(self, erasures: Erasures, unfinished: UnfinishedErasures, ids: IdSource) -> None:
+    `interrupted` is told of each person whose turn failed, and of what.
+    """
+
+    def __init__(
+        self,
+        erasures: Erasures,
+        unfinished: UnfinishedErasures,
+        ids: IdSource,
+        interrupted: Callable[[TenantId, UserId, Exception], None],
+    ) -> None:
         self._erasures = erasures
         self._unfinished = unfinished
         self._ids = ids
+        self._interrupted = interrupted
 
     async def round(self) -> int:
-        """Advance each once; how many are completed now. One that fails is left to the next round.
+        """Advance each once; how many are completed now.
 
-        Raises what finding them raises.
+        One that fails, in whatever way, keeps nobody else waiting and is tried again in the next
+        round. Raises what finding them raises.
         """
         completed = 0
         for tenant_id, user_id in await self._unfinished.find(AT_ONCE):
@@ -247,7 +256,8 @@ class ErasureRounds:
             )
             try:
                 report = await self._erasures.advance(worker, user_id)
-            except (CommitFailed, StaleStream, Unavailable):
+            except Exception as error:
+                self._interrupted(tenant_id, user_id, error)
                 continue
             completed += report.erasure.status == "completed"
         return completed

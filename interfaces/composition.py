@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
+import structlog
+
 from application.erasures import EVERY_S, ErasureRounds
 from application.palm_intake import PalmIntake
 from application.ports import Clock, DeliveryKind, RateLimiter
@@ -18,6 +20,7 @@ from application.voids import Voids
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
+from domain.ids import TenantId, UserId
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
@@ -70,6 +73,8 @@ from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
 
 SWEEP_EVERY_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Platform:
@@ -181,6 +186,13 @@ class Platform:
             self.streams, ReadModelUndecided(self.projector_pool), self.clock, self.ids
         )
         self.sweeping = Rounds(self.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
+        erasures = ErasureRounds(
+            self.services.erasures,
+            PostgresUnfinishedErasures(self.projector_pool),
+            self.ids,
+            erasure_interrupted,
+        )
+        self.erasing = Rounds(self.dsn, "erasures", EVERY_S, erasures.round)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
         measure_lateness(self.metrics, self.lateness)
@@ -203,9 +215,7 @@ class Platform:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
         await self._stack.enter_async_context(Retention(self.app_pool, self.clock))
-        unfinished = PostgresUnfinishedErasures(self.projector_pool)
-        rounds = ErasureRounds(self.services.erasures, unfinished, self.ids)
-        await self._stack.enter_async_context(Rounds(self.dsn, "erasures", EVERY_S, rounds.round))
+        await self._stack.enter_async_context(self.erasing)
 
     async def deliver(self) -> None:
         """Have this process deliver what must reach other systems."""
@@ -284,3 +294,8 @@ class Platform:
             self.authority.issue_client("webhooks"),
             self._stack.push_async_callback,
         )
+
+
+def erasure_interrupted(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
+    """Tell whose erasure stands still, and of what class of error; the next round tries again."""
+    _log.error("erasure_interrupted", tenant=str(tenant_id), id=str(user_id), exc_info=error)

@@ -209,7 +209,7 @@ def write_ca(settings: Settings, platform: Platform) -> Path:
 
 
 async def _until(stop: asyncio.Event, platform: Platform, presence: Presence) -> None:
-    """Wait to be stopped; a projector or a tail that dies of a bug takes the process with it.
+    """Wait to be stopped; a projector, a tail or rounds that die of a bug take the process along.
 
     So does another process that took our place while the database was away (RedisRequired).
     """
@@ -229,6 +229,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.transparency.keeper.until_failure()),
             watched.create_task(platform.deliveries.until_failure()),
             watched.create_task(platform.sweeping.until_failure()),
+            watched.create_task(platform.erasing.until_failure()),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

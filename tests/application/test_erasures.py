@@ -16,6 +16,7 @@ from domain import user as u
 from domain.errors import Conflict, Forbidden, Malformed, NotFound
 from domain.events import DomainEvent
 from domain.ids import ChallengeId, TenantId, UserId
+from infrastructure.keyring import KeyringUnusable
 from tests import builders
 from tests.application.world import (
     BACKEND,
@@ -159,8 +160,12 @@ class Unfinished:
         ]
 
 
+def nobody_fails(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
+    raise error
+
+
 async def rounds(world: World) -> int:
-    return await ErasureRounds(world.erasures(), Unfinished(world), world.ids).round()
+    return await ErasureRounds(world.erasures(), Unfinished(world), world.ids, nobody_fails).round()
 
 
 STEPS = ("challenges.forget", "grants.close", "vault.erase", "palms.delete")
@@ -217,9 +222,13 @@ async def test_a_crash_at_any_commit_is_finished(event: type[DomainEvent], durab
     assert left(world) == OTHERS
 
 
+@pytest.mark.parametrize(
+    "fails", [CommitFailed("away"), KeyringUnusable("no key"), NotFound("erasure_not_found")]
+)
 async def test_one_that_fails_does_not_keep_a_worker_from_the_others(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, fails: Exception
 ) -> None:
+    """Seen to end the round while it let only what passes by itself pass."""
     world = await peopled()
     world.palms.delete_raises = PalmVendorFailed("palm_vendor_error")
     await erase(world)
@@ -235,12 +244,18 @@ async def test_one_that_fails_does_not_keep_a_worker_from_the_others(
 
     async def advance(caller: Caller, user_id: UserId) -> ErasureReport:
         if user_id == failing:
-            raise CommitFailed
+            raise fails
         return await real(caller, user_id)
 
     monkeypatch.setattr(erasures, "advance", advance)
-    worker = ErasureRounds(erasures, WithOneMore(world), world.ids)
+    told: list[tuple[TenantId, UserId, Exception]] = []
+
+    def interrupted(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
+        told.append((tenant_id, user_id, error))
+
+    worker = ErasureRounds(erasures, WithOneMore(world), world.ids, interrupted)
     assert await worker.round() == 1
+    assert told == [(TENANT, failing, fails)]
 
 
 async def test_who_is_erased_is_served_nowhere_and_may_come_back_as_somebody_else() -> None:

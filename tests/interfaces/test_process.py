@@ -9,13 +9,22 @@ import httpx
 import msgspec
 import pytest
 from cryptography import x509
+from structlog.testing import capture_logs
 
+from application.erasures import ErasureRounds
+from application.sweeper import Sweeper
+from domain.errors import NotFound
 from infrastructure.database import APP_ROLE, pool
+from infrastructure.keyring import KeyringUnusable
 from infrastructure.projections.health import ProjectionHealth
+from interfaces.composition import erasure_interrupted
+from interfaces.log_lines import WITHHELD, only_allowed
 from interfaces.process import ROLES, Addresses, Role, run
 from interfaces.readiness import TailReadiness
 from interfaces.servers import RedisRequired, Servers
 from interfaces.settings import Settings
+from tests.builders import USER
+from tests.spec import TENANT
 
 
 def settings(folder: Path, **environ: str) -> Settings:
@@ -97,6 +106,43 @@ async def test_a_process_that_is_told_to_end_says_so() -> None:
     assert await readiness.unready() == []
     readiness.leaving = True
     assert await readiness.unready() == ["shutting_down"]
+
+
+async def _ends_of_a_bug(_: object) -> int:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("rounds", [(ErasureRounds, "round"), (Sweeper, "sweep")])
+async def test_rounds_that_end_of_a_bug_take_the_process_along(
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rounds: tuple[type[object], str],
+) -> None:
+    """Seen to serve on without them, unheard, while the erasures' rounds were not watched."""
+    monkeypatch.setattr(*rounds, _ends_of_a_bug)
+    served = Served(settings(tmp_path), Servers(dsn=database, redis_url=None))
+    done, _ = await asyncio.wait((served.task,), timeout=60)
+    try:
+        assert done, "it serves on"
+    finally:
+        served.stop.set()
+        with pytest.raises(ZeroDivisionError):
+            await served.task
+
+
+@pytest.mark.parametrize("error", [KeyringUnusable("secret words"), NotFound("erasure_not_found")])
+def test_what_interrupts_an_erasure_is_told_in_fields_that_may_be_logged(error: Exception) -> None:
+    with capture_logs() as lines:
+        erasure_interrupted(TENANT, USER, error)
+    (line,) = lines
+    level = line.pop("log_level")
+    told = only_allowed(None, level, line)
+    assert told["event"] == "erasure_interrupted"
+    assert (told["tenant"], told["id"]) == (str(TENANT), str(USER))
+    assert [each["class"] for each in told["exception"]] == [type(error).__name__]
+    assert "withheld" not in told
+    assert WITHHELD not in told.values()
 
 
 async def test_two_processes_without_redis_are_refused(database: str, tmp_path: Path) -> None:
