@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from application.ports import CommitFailed
 from domain.errors import Unavailable
 from infrastructure.database import APP_ROLE, Connection, acting_as
+from infrastructure.endings import end
 
 # Any number will do that no other advisory lock of ours begins with.
 _ROUNDS: Final = 7310590
@@ -64,8 +65,7 @@ class Rounds:
         """Stop; a round that is under way is cut off. Raises what ended them before, if a bug."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await end([task])
             if not task.cancelled():
                 task.result()
 

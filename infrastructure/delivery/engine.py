@@ -14,6 +14,7 @@ from infrastructure.database import PROJECTOR_ROLE, pool
 from infrastructure.delivery.follower import Follower, FollowerPace
 from infrastructure.delivery.outbox import Outbox, Standing
 from infrastructure.delivery.worker import DeliveryWorker, WorkerPace
+from infrastructure.endings import end
 from infrastructure.projections.log_window import LogReader, LogWindow
 
 DRAIN_S: Final = 10.0
@@ -73,9 +74,7 @@ class DeliveryEngine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await asyncio.gather(*(worker.close(DRAIN_S) for worker in self._workers))
         await self._pool.close()
 

@@ -29,6 +29,7 @@ from application.ports import (
     RetryLater,
 )
 from infrastructure.delivery.outbox import Leased, Outbox
+from infrastructure.endings import end
 
 SETTLE_S: Final = 10.0
 _DATABASE_AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
@@ -89,9 +90,7 @@ class DeliveryWorker:
         """Let running tries end, then cut them off: their leases bring them back elsewhere."""
         if self._running:
             await asyncio.wait(self._running, timeout=drain_s)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await end(self._running)
 
     async def _claim(self) -> bool:
         room = self._policy.in_flight_max - len(self._running)

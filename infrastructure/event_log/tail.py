@@ -14,6 +14,7 @@ import structlog
 
 from domain.events import Recorded
 from infrastructure.database import PROJECTOR_ROLE
+from infrastructure.endings import end
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 from infrastructure.event_log.positions import LAST_POSITION, READ, page
 from infrastructure.event_log.session import ConnectionLost, Session
@@ -115,8 +116,7 @@ class Tail:
         self._caught_up_at = None
         try:
             if follower is not None:
-                follower.cancel()
-                await asyncio.wait([follower])
+                await end([follower])
                 if not follower.cancelled():
                     follower.result()
         finally:

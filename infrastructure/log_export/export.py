@@ -76,6 +76,8 @@ async def export(
         raise AnotherLog(f"{root} holds the log {_origin(before)}")
     shown = 0 if rows is None else await rows(directory)
     signed = await _signed(logs, log_id, shown, patience_s, final=final)
+    if before is not None and signed.size < int(_size(before)):
+        raise NothingSigned(f"{root} holds a later checkpoint than the last one that is final")
     wanted = [*bundles_of(signed.size), *tiles_of(signed.size)]
     written = 0
     for done, tile in enumerate(wanted):

@@ -82,7 +82,8 @@ async def replay(
 
     `dsn` is of a migrated database, in which nothing is left behind. Of the digests in the log
     each read model's last one is compared, or with `every_digest` each, which reads all rows
-    each time. Raises CannotReplay, RowsMalformed, psycopg.Error.
+    each time. Raises CannotReplay, where there is nothing to compare too, RowsMalformed,
+    psycopg.Error.
     """
     known = {model.name: model for model in models}
     statements, others = _comparable(
@@ -112,6 +113,8 @@ async def replay(
         while due and due[0].digest.position == position:
             mismatches += await _compared(own, directory, tenant_id, due.pop(0), known)
         progress(size, size)
+    if not compared:
+        raise CannotReplay("nothing is stated of rows of this version: there is nothing to compare")
     if due:
         raise CannotReplay(
             f"rows at position {due[0].digest.position} are spoken of, the log ends at {position}"

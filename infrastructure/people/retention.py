@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from application.ports import Clock
 from infrastructure.database import Pool
+from infrastructure.endings import end
 from infrastructure.people.otp_challenges import KEPT_AFTER_EXPIRY
 
 EVERY: Final = timedelta(minutes=10)
@@ -61,8 +62,7 @@ class Retention:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None, "entered"
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end([self._task])
 
     async def _run(self) -> None:
         while True:

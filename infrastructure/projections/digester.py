@@ -25,6 +25,7 @@ from domain.projection import (
     state,
 )
 from infrastructure.database import Pool
+from infrastructure.endings import end
 from infrastructure.event_log.session import ConnectionLost
 from infrastructure.projections import tables
 from infrastructure.projections.blame import passes_by_itself
@@ -207,8 +208,7 @@ class Digester:
     async def __aexit__(self, *_: object) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
 
     async def until_failure(self) -> None:
         """Return only by raising what ended the digester: a bug, for the process to die of."""

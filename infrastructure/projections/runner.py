@@ -8,6 +8,7 @@ import msgspec
 from domain.events import Recorded
 from domain.ids import TenantId
 from infrastructure.database import Pool
+from infrastructure.endings import end
 from infrastructure.projections import halts, positions, rebuild, tables
 from infrastructure.projections.batch import TakeIn, take_in
 from infrastructure.projections.comparison import Comparison, compare
@@ -71,9 +72,7 @@ class ProjectionRunner:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self._watch.close()
 
     async def until_failure(self) -> None:

@@ -20,6 +20,7 @@ from domain.events import Recorded
 from domain.ids import TenantId
 from domain.transparency.origin import PLATFORM_LOG
 from infrastructure.database import PROJECTOR_ROLE, Connection, acting_as
+from infrastructure.endings import end
 from infrastructure.transparency.intake import take_in
 from infrastructure.transparency.platform_tree import add_checkpoints
 from infrastructure.transparency.signer import CheckpointSigner
@@ -89,8 +90,7 @@ class LogKeeper:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
 
     async def until_failure(self) -> None:
         """Return only by raising what ended it: a damaged log, or a bug."""

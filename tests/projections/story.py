@@ -94,6 +94,15 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.transaction_journal_conflict(),
     ),
     "access": (b.personal_data_accessed(),),
+    "endpoint": (
+        b.webhook_endpoint_registered(),
+        b.webhook_endpoint_changed(),
+        b.webhook_endpoint_secret_rotated(),
+        b.webhook_endpoint_test_requested(),
+        b.webhook_endpoint_disabled(),
+        b.webhook_endpoint_enabled(),
+    ),
+    "gone endpoint": (b.webhook_endpoint_registered(), b.webhook_endpoint_deleted()),
     "projection": (b.projection_digested(), b.projection_diverged()),
     "reading": (b.audit_read(),),
     "vendor": (
