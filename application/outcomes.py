@@ -55,7 +55,7 @@ def not_recognized(found: NotRecognised, moment: Moment) -> x.TransactionNotReco
     )
 
 
-def refusal(tenant: Tenant, user: u.User) -> x.RefusedReason | None:
+def refusal(tenant: Tenant, user: u.User) -> x.PersonRefusal | None:
     """Why this person may not be served now, checked at transaction time."""
     settings = tenant.settings
     if user.status in ("erasing", "erased"):

@@ -72,13 +72,16 @@ class TakeOvers:
         service: ls.LinkedService | None,
         intent: x.TransactionAuthorizationRequested,
     ) -> x.TransactionRefused | x.TransactionFailedClosed | None:
-        """How it ends when it may not go on: too late, not this person, not there, not that."""
+        """How it ends when it may not go on: too late, not this person or palm, not there."""
         moment = self._decisions.moment(asked)
         if self._clock.now() - past.received.received_at > TAKE_OVER_WITHIN:
             return outcomes.abandoned(moment)
         person = await self._streams.state(asked.tenant.id, identified.user_id, u.rebuild)
         assert person is not None, "who was identified exists"
-        refusal = outcomes.refusal(asked.tenant, person)
+        refusal: x.RefusedReason | None = outcomes.refusal(asked.tenant, person)
+        if refusal is None and identified.palm_ref is not None:
+            # What was taken away from its person meanwhile speaks for nobody.
+            refusal = None if identified.palm_ref in person.palms else "palm_removed"
         if refusal is not None:
             refused = outcomes.refused(person.id, refusal, moment, asked_before=True)
             return msgspec.structs.replace(

@@ -18,9 +18,10 @@ from domain.transaction.aftermath import (
 )
 
 NotRecognizedReason = Literal["no_candidate", "low_confidence", "ambiguous"]
-RefusedReason = Literal[
+PersonRefusal = Literal[
     "user_suspended", "user_erased", "consent_withdrawn", "consent_required", "kyc_required"
 ]
+RefusedReason = Literal[PersonRefusal, "palm_removed"]
 FailClosedReason = Literal[
     "authorize_timeout",
     "circuit_open",
@@ -169,7 +170,7 @@ class TransactionForbidden(DomainEvent, frozen=True, kw_only=True):
 
 
 class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
-    """We know the person and may not serve them now.
+    """We know the person and may not serve them now, or not by this palm any more.
 
     `void_needed`: an attempt that died before may have asked the product for them. Where somebody
     took over, `user_version` and `tenant_version` are what was read then, else 0.

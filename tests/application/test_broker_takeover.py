@@ -20,7 +20,7 @@ from tests.application.world import (
     raising,
     transaction,
 )
-from tests.builders import SERVICE, USER
+from tests.builders import PALM, SERVICE, USER
 
 LEASE_S = 5.0
 """The device's three seconds and two of grace."""
@@ -128,6 +128,11 @@ def _consent_withdrawn(world: World) -> None:
     world.given(USER, builders.user_consent_withdrawn())
 
 
+def _palm_removed(world: World) -> None:
+    world.given(USER, builders.user_palm_removal_started())
+    world.given(PALM, builders.enrollment_template_removal_started())
+
+
 def _kyc_wanted(world: World) -> None:
     world.settings(kyc_required=True)
 
@@ -138,6 +143,7 @@ def _kyc_wanted(world: World) -> None:
         (_person_suspended, "user_suspended"),
         (_consent_withdrawn, "consent_withdrawn"),
         (_kyc_wanted, "kyc_required"),
+        (_palm_removed, "palm_removed"),
     ],
 )
 async def test_a_person_who_may_no_longer_be_served_is_refused_and_the_product_owed_a_void(
