@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 from application.execute import Done, execute, stream_of
@@ -14,13 +14,22 @@ from application.ports.webhooks import WebhookSecrets
 from application.principals import Caller, IntegratorPrincipal
 from domain import tenant as t
 from domain import webhook_endpoint as w
-from domain.errors import Invalid, NotFound, PreconditionFailed
+from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from domain.ids import TenantId, WebhookEndpointId
 
 KIND: Final = "webhook"
 """The name of the kind of delivery."""
 
+ENDPOINTS_MAX: Final = 20
+"""Of a tenant, disabled ones included: each event may be owed to every one of them."""
+
 _rebuild: Final = stream_of(w.WebhookEndpointRegistered, w.rebuild)
+
+
+class EndpointCount(Protocol):
+    async def count(self, tenant_id: TenantId) -> int:
+        """How many endpoints the tenant has that are not deleted. Raises Unavailable."""
+        ...
 
 
 class WebhookEndpoints:
@@ -33,6 +42,7 @@ class WebhookEndpoints:
         egress: EgressPolicy,
         secrets: WebhookSecrets,
         types: Mapping[str, Permission],
+        registered: EndpointCount,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -40,6 +50,7 @@ class WebhookEndpoints:
         self._egress = egress
         self._secrets = secrets
         self._types = types
+        self._registered = registered
         self._clock = clock
         self._ids = ids
 
@@ -49,7 +60,8 @@ class WebhookEndpoints:
         """The endpoint and its secret, which a repeat of the request does not show again.
 
         Raises Invalid (`event_types_invalid`, `mtls_required`, `url_forbidden` and kin),
-        Forbidden (`insufficient_scope`).
+        Forbidden (`insufficient_scope`), Conflict (`too_many_webhook_endpoints`). Requests of the
+        same instant may pass that limit together.
         """
         await self._check(caller, subscription)
         command_id = caller.command("webhook_endpoint.register", key, self._ids.uuid())
@@ -58,6 +70,8 @@ class WebhookEndpoints:
         )
         past = _rebuild(await self._log.load(caller.tenant_id, endpoint_id))
         w.register(past, subscription, self._types)
+        if past is None and await self._registered.count(caller.tenant_id) >= ENDPOINTS_MAX:
+            raise Conflict("too_many_webhook_endpoints", f"there may be {ENDPOINTS_MAX}")
         # Before the endpoint exists, so that there is never one without a secret.
         secret = await self._secrets.first(caller.tenant_id, endpoint_id)
         done = await execute(

@@ -45,7 +45,7 @@ from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
-from infrastructure.projections.reads import BoundDevices
+from infrastructure.projections.reads import BoundDevices, RegisteredEndpoints
 from infrastructure.signing_keys import SigningKeys, jwks_document
 from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
@@ -156,7 +156,13 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         event_proofs=EventProofs(of.transparency.logs, clock),
         deliveries=PostgresDeliveryRecords(of.app_pool),
         webhook_endpoints=WebhookEndpoints(
-            log, outside.egress, of.webhook_secrets, WEBHOOK_TYPES, clock, ids
+            log,
+            outside.egress,
+            of.webhook_secrets,
+            WEBHOOK_TYPES,
+            RegisteredEndpoints(reads, of.end),
+            clock,
+            ids,
         ),
         readiness=of.readiness,
         traffic=of.traffic,

@@ -119,6 +119,10 @@ _BY_TENANT: Final[LiteralString] = """
     ORDER BY position
     LIMIT %(limit)s
 """
+_COUNT: Final[LiteralString] = """
+    SELECT count(*) FROM read_models.webhook_endpoints
+    WHERE tenant_id = %s AND status <> 'deleted'
+"""
 _WHOLE: Final[LiteralString] = """
     SELECT * FROM read_models.webhook_endpoints
     WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' ORDER BY position
@@ -133,6 +137,14 @@ async def by_tenant(
     return await page(connection, _BY_TENANT, parameters, WebhookEndpointRow, limit=limit)
 
 
+async def count(connection: Connection, tenant_id: TenantId) -> int:
+    """How many endpoints are not deleted."""
+    found = await (await connection.execute(_COUNT, (tenant_id,))).fetchone()
+    assert found is not None, "count(*) answers with one row"
+    number: int = found[0]
+    return number
+
+
 async def whole(connection: Connection, tenant_id: TenantId) -> list[WebhookEndpointRow]:
-    """Every endpoint that is not deleted; the number of a tenant's endpoints is bounded."""
+    """Every endpoint that is not deleted; registering bounds their number."""
     return await fetch_all(connection, _WHOLE, {"tenant_id": tenant_id}, WebhookEndpointRow)

@@ -8,7 +8,7 @@ from domain.ids import TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.event_log.positions import LAST_POSITION
 from infrastructure.projections import halts
-from projections import devices
+from projections import devices, webhook_endpoints
 
 WAIT_S: Final = 5.0
 
@@ -85,3 +85,18 @@ class BoundDevices:
             raise Unavailable("position_not_reached", retry_after_s=1)
         async with self._reads.scope(tenant_id) as connection:
             return await devices.bound_to(connection, tenant_id, product_key)
+
+
+class RegisteredEndpoints:
+    """How many webhook endpoints a tenant has, counted when the read model has seen it all."""
+
+    def __init__(self, reads: TenantReads, end: LogEnd) -> None:
+        self._reads = reads
+        self._end = end
+
+    async def count(self, tenant_id: TenantId) -> int:
+        end = await self._end.position()
+        if not await self._reads.wait(tenant_id, webhook_endpoints.READ_MODEL.name, end):
+            raise Unavailable("position_not_reached", retry_after_s=1)
+        async with self._reads.scope(tenant_id) as connection:
+            return await webhook_endpoints.count(connection, tenant_id)

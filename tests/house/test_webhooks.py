@@ -19,6 +19,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from application.webhook_endpoints import ENDPOINTS_MAX
 from infrastructure.edge.tls import public_context
 from infrastructure.webhooks.message import signature
 from infrastructure.webhooks.secrets import written
@@ -314,6 +315,23 @@ async def test_an_endpoint_that_was_enabled_again_has_its_days_anew(house: House
             (UUID(made["id"].removeprefix("whe_")),),
         )
         assert await found.fetchall() == [(True,)]
+
+
+async def test_a_tenant_has_twenty_endpoints_and_no_more(house: House) -> None:
+    tenant = await house.tenant()
+    url, key = "https://localhost:9443/x", {"Idempotency-Key": uuid4().hex}
+    asked = {"url": url, "event_types": ["device.revoked"]}
+    first = await tenant.api.post("/v1/webhook-endpoints", json=asked, headers=key)
+    for _ in range(ENDPOINTS_MAX - 1):
+        await endpoint(tenant, url)
+    refused = await tenant.api.post("/v1/webhook-endpoints", json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_webhook_endpoints")
+    repeated = await tenant.api.post("/v1/webhook-endpoints", json=asked, headers=key)
+    assert (repeated.status_code, repeated.json()["id"]) == (201, first.json()["id"])
+    await endpoint(await house.tenant(), url)
+    removed = await tenant.api.delete(f"/v1/webhook-endpoints/{first.json()['id']}")
+    assert removed.status_code == 204
+    await endpoint(tenant, url)
 
 
 @pytest.mark.parametrize(

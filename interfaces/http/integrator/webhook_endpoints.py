@@ -71,7 +71,17 @@ StateFilter = Annotated[
     dto=StrictJSON[NewWebhookEndpoint],
     return_dto=None,
     permission="webhooks.write",
-    refusals=merged(BODY, KEY, WRITE, SUBSCRIPTION, {404: (NOT_FOUND,)}),
+    refusals=merged(
+        BODY,
+        KEY,
+        WRITE,
+        SUBSCRIPTION,
+        {
+            404: (NOT_FOUND,),
+            409: ("too_many_webhook_endpoints",),
+            503: ("position_not_reached",),
+        },
+    ),
 )
 async def register(
     request: Request[Any, Any, Any],
