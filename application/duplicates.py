@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from application.ports import EventLog, PalmVerifier, Scan
+from application.ports import CANDIDATES_MAX, EventLog, PalmVerifier, Scan
 from domain import enrollment as e
 from domain import tenant as t
 from domain.ids import PalmRef, UserId
 from domain.matching import judge
 
 DEADLINE_S: Final = 5.0
-SOUGHT: Final = 5
 
 
 class Duplicates:
@@ -26,8 +25,9 @@ class Duplicates:
         """
         if not tenant.settings.duplicate_palm_check:
             return []
+        # As many as there may be: templates that only wait to be destroyed hide nobody else's.
         candidates = await self._palms.identify(
-            tenant.tenant_key, scan, k=SOUGHT, deadline_s=DEADLINE_S
+            tenant.tenant_key, scan, k=CANDIDATES_MAX, deadline_s=DEADLINE_S
         )
         policy = tenant.settings.match_policy
         return [

@@ -9,10 +9,12 @@ import msgspec
 
 from application.execute import stream_of
 from application.ports import (
+    CANDIDATES_MAX,
     Candidates,
     CanonicalJSON,
     Clock,
     DeviceSignatures,
+    PalmVendorFailed,
     PalmVerifier,
     Scan,
     Streams,
@@ -27,6 +29,7 @@ from domain.tenant import Tenant
 from domain.transaction import NotRecognizedReason, TransactionIdentified
 
 CANDIDATES_SOUGHT: Final = 5
+"""How many of them are compared; more are asked for only where some are nobody's any more."""
 
 _user: Final = stream_of(u.UserSignedUp, u.rebuild)
 
@@ -90,12 +93,17 @@ class Recognition:
         answered = await self._palms.identify(
             tenant.tenant_key, scan, k=CANDIDATES_SOUGHT, deadline_s=deadline_s
         )
+        people = await self._palms_of_people(tenant, answered)
+        if _crowded_out(answered, people, only):
+            left_s = deadline_s - (self._clock.monotonic() - started)
+            if left_s <= 0:
+                raise PalmVendorFailed("palm_vendor_timeout")
+            answered = await self._palms.identify(
+                tenant.tenant_key, scan, k=CANDIDATES_MAX, deadline_s=left_s
+            )
+            people = await self._palms_of_people(tenant, answered)
         identify_ms = _ms(self._clock.monotonic() - started)
-        owned = [
-            (owner, palm)
-            for owner, palm in await self._palms_of_people(tenant, answered)
-            if only is None or owner == only
-        ]
+        owned = [(owner, palm) for owner, palm in people if only is None or owner == only]
         policy = tenant.settings.match_policy
         owners = one_palm_each(policy, owned, answered.thresholds)
         match = judge(policy, list(owners.values()), answered.thresholds)
@@ -174,7 +182,7 @@ class Recognition:
     async def _palms_of_people(
         self, tenant: Tenant, answered: Candidates
     ) -> list[tuple[UserId, Candidate]]:
-        """The candidates that are enrolled palms, each with the person whose it is."""
+        """The first few candidates that are enrolled palms, each with the person whose it is."""
         owned: list[tuple[UserId, Candidate]] = []
         for candidate in answered.found:
             enrolled = await self._streams.state(tenant.id, candidate.palm_ref, e.rebuild)
@@ -182,6 +190,8 @@ class Recognition:
             if enrolled is None or enrolled.template != "kept":
                 continue
             owned.append((enrolled.started.user_id, candidate))
+            if len(owned) == CANDIDATES_SOUGHT:
+                break
         return owned
 
     def _is_signed(self, device: Device, match: DeviceMatch, key: str, scan_sha256: str) -> bool:
@@ -214,6 +224,20 @@ class Recognition:
             ):
                 return palm_ref
         return None
+
+
+def _crowded_out(
+    answered: Candidates, people: Sequence[tuple[UserId, Candidate]], only: UserId | None
+) -> bool:
+    """Whether palms that are nobody's stand where the one sought, or a second person, might.
+
+    A second person is wanted since a palm that looks like two people's is `ambiguous`.
+    """
+    full = len(answered.found) >= CANDIDATES_SOUGHT
+    if not full or len(people) == len(answered.found):
+        return False
+    owners = {owner for owner, _ in people}
+    return len(owners) < 2 if only is None else only not in owners
 
 
 def _scored(owned: Sequence[tuple[UserId, Candidate]]) -> tuple[ScoredPalm, ...]:

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from application.ports import (
+    CANDIDATES_MAX,
     Candidates,
     Clock,
     PalmQueryForbidden,
@@ -33,7 +34,6 @@ LOW_QUALITY: Final = 40010
 """Seed 004 has no code for a poor picture; this one is of `examples/palm_server`."""
 
 ANSWER_BYTES_MAX: Final = 64 * 1024
-CANDIDATES_MAX: Final = 64
 FAULTS: Final[Mapping[int, VendorFault]] = {50000: "internal_error"}
 HINTS: Final = frozenset({"blur", "coverage", "distance", "lighting", "rotation"})
 

@@ -50,6 +50,7 @@ from application.ports.notices import (
     ProductNotices,
 )
 from application.ports.palms import (
+    CANDIDATES_MAX,
     Candidates,
     PalmQueryForbidden,
     PalmRejected,
@@ -82,6 +83,7 @@ from application.ports.time_and_chance import Clock, IdSource
 from application.ports.undecided import Undecided, UndecidedTransactions
 
 __all__ = [
+    "CANDIDATES_MAX",
     "AccessToken",
     "AccessTokens",
     "Appended",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -24,6 +24,10 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     quality: float | None = None
     liveness: float | None = None
     captured_at: datetime | None = None
+
+
+CANDIDATES_MAX: Final = 64
+"""The most that may be sought at once."""
 
 
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class Query(msgspec.Struct, forbid_unknown_fields=True):
     ir: bytes
     group: Group | None = None
     hand: Literal["left", "right"] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=64)] = 5
 
 
 class Add(msgspec.Struct, forbid_unknown_fields=True):
