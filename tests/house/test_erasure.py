@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 import structlog
+from psycopg import sql
 from redis.asyncio import Redis
 
 from application.ports import CommitFailed
@@ -27,13 +28,15 @@ from infrastructure.log_export.shown_rows import write_rows
 from infrastructure.log_export.verification import Trust, verify
 from interfaces.cli.session import configure_logging
 from projections.catalogue import READ_MODELS
-from tests.house.canaries import Canaries, cluster_files
+from tests.house.canaries import Canaries, cluster_files, forms
 from tests.house.world import House, PairedDevice, Tenancy, opened, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MOBILE = "+966512345678"
 PALM = b"the palm of somebody who leaves"
+PLANTED = "planted-to-be-found"
+PERSONAL = ("personal_keys", "personal_data", "otp_challenges", "enrollment_grants")
 STEPS = ["requested", "access_ended", "keys_destroyed", "templates_removed", "completed"]
 
 
@@ -56,28 +59,29 @@ async def rows_of(house: House) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-async def erase(device: PairedDevice, user_id: str) -> dict[str, Any]:
+async def erase(device: PairedDevice, user_id: str, reference: str = "DSR-17") -> dict[str, Any]:
     answer = await device.tenant.api.post(
-        f"/v1/users/{user_id}/dsr/erasure", json={"reference": "DSR-17"}
+        f"/v1/users/{user_id}/dsr/erasure", json={"reference": reference}
     )
     assert answer.status_code == 202, answer.text
     return dict(answer.json())
 
 
 async def all_of_redis(redis: Redis) -> bytes:
-    """Every key and value; a dump by Redis itself may be compressed and hide what it holds."""
+    """Every key and value byte for byte; a dump by Redis itself may be compressed and hide some."""
     found: list[bytes] = []
+    key: Any
     for key in await redis.keys("*"):
         match await redis.type(key):
             case b"string":
-                value: object = await redis.get(key)
+                parts: Any = [await redis.get(key)]
             case b"hash":
-                value = await redis.hgetall(key)
+                parts = [part for pair in (await redis.hgetall(key)).items() for part in pair]
             case b"zset":
-                value = await redis.zrange(key, 0, -1, withscores=True)
+                parts = await redis.zrange(key, 0, -1)
             case kind:
                 raise AssertionError(f"{key!r} is a {kind!r}")
-        found.append(f"{key!r} {value!r}".encode())
+        found += [bytes(part) for part in (key, *parts)]
     return b"\n".join(found)
 
 
@@ -90,27 +94,40 @@ def rows_for(house: House, tenant: Tenancy) -> WriteRows:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Generator[io.StringIO]:
-    """All that the house writes to its log, at the lowest level."""
+    """All that the house and its libraries write to the log, at the lowest level.
+
+    What a library says stands there twice: as the house writes it, without words, and in full.
+    """
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     configure_logging("debug")
-    handler = logging.StreamHandler(written)
-    logging.getLogger().addHandler(handler)
+    # A logger that keeps this configuration would go on writing here in later tests.
+    structlog.configure(cache_logger_on_first_use=False)
+    root.addHandler(logging.StreamHandler(written))
+    root.setLevel(logging.DEBUG)
     yield written
-    logging.getLogger().removeHandler(handler)
+    root.handlers = handlers
+    root.setLevel(level)
     structlog.reset_defaults()
 
 
 async def test_no_form_of_a_value_is_left_anywhere(
     database: str, tmp_path: Path, redis_url: str, logged: io.StringIO
 ) -> None:
-    """Looked for before as well, so that the search is known to find what is there.
+    """Nothing lies open before the erasure either: what the tables hold of a person is sealed.
 
-    Seen to fail when the challenges are not deleted and hold their destination in clear, and when
-    an event is given the mobile: the raw files then have it in several forms.
+    So what is looked at before is that it is held: the rows are there, and the export opens them.
+    Every search is shown to find what is there: in tables, files and the export the erasure's
+    reference, which the house itself keeps, and in Redis and the log what is put there for that.
+
+    Seen to fail when challenges are not deleted and hold their destination in clear, when an
+    event is given the mobile, when a budget in Redis is counted under the mobile itself, and when
+    a line of the log quotes it.
     """
     canaries = Canaries(MOBILE, base64.b64encode(PALM).decode(), PALM.decode())
-    planted = Canaries("planted to be found")
+    planted = Canaries(PLANTED)
     redis = Redis.from_url(redis_url)
     await redis.flushdb()
     async with opened(database, tmp_path / "data", redis_url=redis_url) as house:
@@ -121,8 +138,11 @@ async def test_no_form_of_a_value_is_left_anywhere(
         assert told.json()["decision"] == "allow"
         exported = await tenant.api.post(f"/v1/users/{user_id}/dsr/access", json={})
         assert MOBILE in exported.text
+        assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 1)
+        assert canaries.in_tables(database) == {}, "it is sealed"
         house.vendor.enrolled["another"] = "template"
-        assert (await erase(till, user_id))["status"] == "completed"
+        assert (await erase(till, user_id, PLANTED))["status"] == "completed"
+        assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 0)
         before = await rows_of(house)
         async with house.platform.projector_pool.connection() as connection:
             assert await verify_blocks(connection) > 0
@@ -130,33 +150,62 @@ async def test_no_form_of_a_value_is_left_anywhere(
             await house.platform.runner.rebuild(model.name)
         assert await rows_of(house) == before, "a rebuild says what the live one said"
         assert list(house.vendor.enrolled) == ["another"]
+        assert await all_of_redis(redis), "budgets are counted there"
         assert canaries.in_bytes(await all_of_redis(redis)) == set()
+        await prove_search_of_redis(redis)
         told_log = house.platform.transparency.logs
         await export(told_log, tenant.tenant_id, tmp_path / "export", rows=rows_for(house, tenant))
         exported_files = [path for path in (tmp_path / "export").rglob("*") if path.is_file()]
         assert len(exported_files) > 5
         assert canaries.in_files(exported_files) == {}
+        assert planted.in_files(exported_files)
         trust = Trust(log_key=read_vkey(told_log.identity(tenant.tenant_id).vkey))
         verdict = await asyncio.to_thread(verify, tmp_path / "export", trust)
         assert (verdict.ok, verdict.reason) == (True, None)
         exported = await tenant.api.post(f"/v1/users/{user_id}/dsr/access", json={})
         assert canaries.in_bytes(exported.content) == set()
+        assert planted.in_bytes(exported.content)
         assert [item for item in exported.json()["items"] if item["source"] == "vault"] == []
     assert canaries.in_tables(database) == {}
+    assert "public.events" in planted.in_tables(database)
     files = await asyncio.to_thread(cluster_files, database)
     assert canaries.in_files(files) == {}
-    plant(database)
-    files = await asyncio.to_thread(cluster_files, database)
     assert planted.in_files(files)
-    assert planted.in_tables(database)
     assert canaries.in_bytes(logged.getvalue().encode()) == set()
+    structlog.get_logger().debug(PLANTED)
+    logging.getLogger("a library").debug("%s", PLANTED.upper())
+    assert planted.in_bytes(logged.getvalue().encode())
+    assert Canaries(PLANTED.upper()).in_bytes(logged.getvalue().encode())
     await redis.aclose()
 
 
-def plant(database: str) -> None:
-    """Something to be found, in the clear."""
+def held(database: str, user_id: UserId) -> dict[str, int]:
+    """How many rows each table of people has of this one."""
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("CREATE TABLE planted AS SELECT 'planted to be found' AS value")
+        counts: dict[str, int] = {}
+        for table in PERSONAL:
+            query = sql.SQL("SELECT count(*) FROM {} WHERE user_id = %s")
+            found = connection.execute(query.format(sql.Identifier(table)), (user_id,)).fetchone()
+            assert found is not None
+            counts[table] = found[0]
+        return counts
+
+
+async def prove_search_of_redis(redis: Redis) -> None:
+    """Whatever the kind of key and wherever in it; forms that are no text as well."""
+    for number, content in enumerate(forms(PLANTED).values()):
+        for put in (
+            redis.set(content, b""),
+            redis.set("planted", content),
+            redis.hset("planted", content, b""),
+            redis.hset("planted", b"field", content),
+            redis.zadd("planted", {content: number}),
+        ):
+            await redis.delete("planted", content)
+            await put
+            assert Canaries(PLANTED).in_bytes(await all_of_redis(redis))
+        await redis.delete("planted", content)
+    assert Canaries(PLANTED).in_bytes(await all_of_redis(redis)) == set()
 
 
 async def test_the_certificate_proves_every_step(house: House) -> None:

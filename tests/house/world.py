@@ -400,7 +400,10 @@ async def opened(
     platform: type[Platform] = Platform,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[House]:
-    """A platform with both listeners on ports of the system's choice."""
+    """A platform with both listeners on ports of the system's choice.
+
+    Budgets are counted in the Redis, where one is given, and by the house's `limiter` otherwise.
+    """
     vendor, product = vendor or Vendor(), product or Product()
     limiter, clock = Limiter(), ShiftedClock()
     async with AsyncExitStack() as stack:
@@ -415,7 +418,7 @@ async def opened(
         )
         settings = msgspec.structs.replace(settings, public_port=0, device_port=0)
         process = await stack.enter_async_context(
-            platform(settings, dsn, redis_url, limiter=limiter, clock=clock)
+            platform(settings, dsn, redis_url, limiter=None if redis_url else limiter, clock=clock)
         )
         await process.project()
         await process.deliver()
