@@ -159,7 +159,7 @@ async def test_a_dead_delivery_lets_its_lane_go_on(stage: Stage) -> None:
 async def test_a_slow_worker_finds_the_fence_shut(stage: Stage) -> None:
     """The first worker's lease runs out while it waits for an answer, and another delivers.
 
-    Without `attempts = %(attempt)s` in `_FINISH` the late answer would open the delivery again.
+    Seen to fail without the fence in `_FINISH`: the late answer opened the delivery again.
     """
     late: asyncio.Future[Attempted] = asyncio.get_running_loop().create_future()
 
@@ -182,6 +182,33 @@ async def test_a_slow_worker_finds_the_fence_shut(stage: Stage) -> None:
     kept = await rows(stage, "SELECT outcome FROM delivery_attempts ORDER BY attempt")
     assert [row["outcome"] for row in kept] == [None, "delivered"]
     assert len(slow.arrived) == 1
+
+
+async def test_a_late_answer_ends_nothing_for_the_worker_that_is_at_it_now(stage: Stage) -> None:
+    """Seen to fail without `attempts = %(attempt)s` in `_FINISH`: the lease was given up."""
+    answers: list[asyncio.Future[Attempted]] = [
+        asyncio.get_running_loop().create_future() for _ in range(2)
+    ]
+
+    async def late(_: Delivery) -> Attempted:
+        return await answers[0]
+
+    async def now(_: Delivery) -> Attempted:
+        return await answers[1]
+
+    slow, quick = Tell(late, ONE_AT_A_TIME), Tell(now, ONE_AT_A_TIME)
+    async with delivering(stage, slow) as engine:
+        await register(stage, 0, 1)
+        await until(lambda: len(slow.arrived) == 1)
+        async with delivering(stage, quick):
+            await change(stage, "UPDATE deliveries SET lease_until = now() - interval '1 second'")
+            await until(lambda: len(quick.arrived) == 1)
+            answers[0].set_result(RetryLater("too late", 500))
+            await until(lambda: not engine.in_flight)
+            assert await states(stage) == [("pending", None)]
+            answers[1].set_result(Delivered(200))
+            await until_over(stage, 1)
+    assert await states(stage) == [("delivered", None)]
 
 
 async def test_a_worker_whose_lease_ran_out_does_not_settle(stage: Stage) -> None:

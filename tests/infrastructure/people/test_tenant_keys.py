@@ -183,13 +183,16 @@ async def test_values_are_written_and_read_while_the_key_is_rotated_again_and_ag
 ) -> None:
     """Two processes, each with its own view of the key file, and new tenants all the time.
 
-    Seen to fail when a process does not look at the key file again (`refresh` left out), and when
-    an insert under a retired key is not tried again."""
+    Seen to fail when a process does not look at the key file again before it opens a key or wraps
+    one (`refresh` left out of either), and when an insert under a retired key is not tried again.
+    """
     path = tmp_path / "master.key"
     async with connections.pool(database, connections.APP_ROLE) as other:
         processes = [
             PostgresPersonalData(each, TenantKeys(KeyFile(path)), keyring) for each in (pool, other)
         ]
+        # Sees the file as it is now, and makes no key that would have it look again.
+        reader = PostgresPersonalData(pool, TenantKeys(KeyFile(path)), keyring)
         stop = asyncio.Event()
         kept: dict[tuple[TenantId, UserId], str] = {}
         grown = asyncio.Event()
@@ -211,7 +214,6 @@ async def test_values_are_written_and_read_while_the_key_is_rotated_again_and_ag
                     grown.clear()
                 await rotate(database, KeyFile(path))
             stop.set()
-        reader = PostgresPersonalData(pool, TenantKeys(KeyFile(path)), keyring)
         for (tenant_id, user_id), value in kept.items():
             assert await reader.read(tenant_id, user_id, "mobile") == value
     assert len(KeyFile(path).ids()) == 1
