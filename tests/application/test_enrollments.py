@@ -585,8 +585,9 @@ async def test_two_enrolments_of_one_hand_at_once_are_one_in_every_order() -> No
 async def test_a_vendor_that_fails_one_of_two_requests_takes_nothing_from_the_other() -> None:
     """In every order: whatever is completed has its template, and nothing else has one.
 
-    Seen to fail when the template was taken back before the failure was in the log: the first took
-    back, after its time-out, what the second had stored and completed.
+    Seen to fail without the taking back, and when the lease was left out and the template taken
+    back before the failure was in the log: the first took back, after its time-out, what the
+    second had stored and completed. Of these two the one makes up for the other.
     """
 
     async def scene() -> tuple[World, list[Coroutine[Any, Any, Enrolled]]]:

@@ -37,8 +37,8 @@ async def lane(house: House, mobile: str) -> Any:
 async def test_a_tenant_whose_product_hangs_does_not_stop_another(
     database: str, tmp_path: Path
 ) -> None:
-    """With `TenantPlaces.enter` empty every request of the first is let in, and the listener's
-    own bound refuses the second tenant."""
+    """Seen to fail with `TenantPlaces.enter` empty: one request more of the first tenant was let
+    in, and waited for its product instead of being refused."""
     async with opened(database, tmp_path, environ={"LINK_REQUESTS_MAX": str(PLACES)}) as house:
         hanging, other = await lane(house, "+966501234567"), await lane(house, "+966501234568")
         release, waiting = asyncio.Event(), asyncio.Semaphore(0)
