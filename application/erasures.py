@@ -221,7 +221,8 @@ def _on(
 
 class UnfinishedErasures(Protocol):
     async def find(self, limit: int) -> Sequence[tuple[TenantId, UserId]]:
-        """Where to look, oldest first. A hint: what is so is read from the log."""
+        """Where to look next, so that every one has its turn. A hint: what is so is read from
+        the log."""
         ...
 
 

@@ -110,8 +110,8 @@ _BY_TENANT: Final[LiteralString] = """
     LIMIT %(limit)s
 """
 _UNFINISHED: Final[LiteralString] = """
-    SELECT tenant_id, user_id FROM read_models.erasures
-    WHERE status <> 'completed' ORDER BY position LIMIT %s
+    SELECT position, tenant_id, user_id FROM read_models.erasures
+    WHERE status <> 'completed' AND position > %s ORDER BY position LIMIT %s
 """
 
 
@@ -128,7 +128,10 @@ async def by_tenant(
     return await page(connection, _BY_TENANT, parameters, ErasureRow, limit=limit)
 
 
-async def unfinished(connection: Connection, limit: int) -> Sequence[tuple[TenantId, UserId]]:
-    """Of all tenants, oldest first; for a connection that may see them."""
-    rows = await (await connection.execute(_UNFINISHED, (limit,))).fetchall()
-    return [(TenantId(tenant_id), UserId(user_id)) for tenant_id, user_id in rows]
+async def unfinished(
+    connection: Connection, after: int, limit: int
+) -> Sequence[tuple[int, TenantId, UserId]]:
+    """Those requested after a position, which comes with each; of all tenants, oldest first, for
+    a connection that may see them."""
+    rows = await (await connection.execute(_UNFINISHED, (after, limit))).fetchall()
+    return [(at, TenantId(tenant_id), UserId(user_id)) for at, tenant_id, user_id in rows]

@@ -31,13 +31,14 @@ from infrastructure.transparency.ed25519 import verify
 from infrastructure.transparency.trees import read_tiles
 
 _ANSWER_BYTES_MAX: Final = 65_536
-_LOGS_MAX: Final = 64
+LOGS_MAX: Final = 64
 _ROUNDS_AT_ONCE: Final = 4
 
 _DUE: Final[LiteralString] = """
     SELECT log_id, size, note FROM public.transparency_checkpoints
     WHERE size > coalesce(final_size, 0) AND refused IS NULL
-    ORDER BY final_at NULLS FIRST, signed_at LIMIT %s"""
+      AND (%(after)s::uuid IS NULL OR log_id > %(after)s)
+    ORDER BY log_id LIMIT %(limit)s"""
 
 _KNOWN: Final[LiteralString] = """
     SELECT witness, size FROM public.transparency_witnesses WHERE log_id = %s"""
@@ -95,6 +96,7 @@ class Cosigner:
         required: int,
         every_s: float = 1.0,
         deadline_s: float = 5.0,
+        logs_max: int = LOGS_MAX,
     ) -> None:
         self._pool = pool
         self._http = http
@@ -103,6 +105,8 @@ class Cosigner:
         self._every_s = every_s
         self._deadline_s = deadline_s
         self._failing: dict[str, str] = {}
+        self._logs_max = logs_max
+        self._after: TenantId | None = None
 
     async def run(self) -> None:
         while True:
@@ -110,9 +114,13 @@ class Cosigner:
             await asyncio.sleep(self._every_s)
 
     async def round(self) -> int:
-        """Ask for every checkpoint that is not final; how many became so. Raises psycopg.Error."""
+        """Ask for the next checkpoints that are not final; how many became so. One that no
+        witness cosigns keeps none of the others waiting: each round goes on after the last log of
+        the round before. Raises psycopg.Error."""
         async with self._pool.connection() as connection:
-            due = await (await connection.execute(_DUE, (_LOGS_MAX,))).fetchall()
+            cursor = await connection.execute(_DUE, {"after": self._after, "limit": self._logs_max})
+            due = await cursor.fetchall()
+        self._after = due[-1][0] if len(due) == self._logs_max else None
         places = asyncio.Semaphore(_ROUNDS_AT_ONCE)
 
         async def one(log_id: TenantId, size: int, note: str) -> bool:

@@ -237,3 +237,38 @@ async def test_answers_that_are_no_cosignature(stage: Stage, tmp_path: Path) -> 
         assert await Cosigner(stage.projector, http, [witness], required=1).round() == 0
         assert http.asked == count
     assert await final_size(stage) == 0
+
+
+async def test_logs_that_nobody_cosigns_keep_no_other_waiting(stage: Stage) -> None:
+    """Seen to fail when every round begins with the same logs."""
+    strict(stage)
+    await stage.append(1)
+    await stage.append(1, tenant_id=B)
+    await stage.sign()
+    asked: list[bytes] = []
+
+    class Refuses:
+        async def request(
+            self,
+            method: str,
+            url: str,
+            *,
+            headers: Mapping[str, str],
+            body: bytes,
+            deadline_s: float,
+            max_bytes: int,
+        ) -> Answer:
+            del method, url, headers, deadline_s, max_bytes
+            asked.append(body)
+            return Answer(status=403, headers={}, body=b"")
+
+    witness = Witness(
+        key=VerifierKey("witness.example/w", NoteSigner(bytes(32)).public_key, COSIGNATURE_V1),
+        url="http://witness",
+    )
+    cosigner = Cosigner(stage.projector, Refuses(), [witness], required=1, logs_max=1)
+    for _ in range(5):
+        assert await cosigner.round() == 0
+    for tenant_id in (A, B):
+        origin = origin_of(PREFIX, tenant_id).encode()
+        assert any(origin in body for body in asked), tenant_id
