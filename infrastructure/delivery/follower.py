@@ -29,6 +29,7 @@ from domain.errors import Unavailable
 from domain.events import Recorded
 from infrastructure.database import PROJECTOR_ROLE, Connection, acting_as
 from infrastructure.projections.log_window import LogReader
+from infrastructure.speaking import speaking
 
 _log: Final = structlog.stdlib.get_logger(__name__)
 _OUR_CODE: Final = Path(__file__).parents[2]
@@ -155,7 +156,7 @@ class Follower:
             events: Sequence[Recorded] = ()
             try:
                 events = await self._reader.read(seen, limit)
-                owed = await self._owed(events)
+                owed = await speaking(connection, self._owed(events), self._pace.frozen_s / 4)
             except Exception as error:
                 if len(events) > 1:
                     # Taken one by one, they show which of them it is.

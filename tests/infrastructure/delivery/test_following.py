@@ -10,9 +10,11 @@ import psycopg
 from application.ports import Owed
 from application.ports.deliveries import delivery_id, event_id
 from domain.events import Recorded
+from infrastructure.delivery.engine import DeliveryEngine
 from projections import devices
 from tests.builders import device_registered, linked_service_registered
 from tests.infrastructure.delivery.told import (
+    HASTY,
     SHOP,
     Tell,
     change,
@@ -134,6 +136,25 @@ async def test_a_kind_that_cannot_judge_an_event_halts_in_the_open_and_skips_not
         await until_over(stage, 10)
         assert (await engine.standings())[0].halted_at is None
     assert [told.event.position for told in stumbles.arrived] == [1, 2, 3, 4, 5]
+
+
+class Ponders(Tell):
+    """Takes longer to judge than a session may be silent."""
+
+    async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
+        await asyncio.sleep(5.0)
+        return await super().owed(events)
+
+
+async def test_a_kind_that_judges_slowly_gets_through(stage: Stage) -> None:
+    """Seen to fail when nothing is said while it judges: the session ends, and it begins anew."""
+    await register(stage, 0, 2)
+    ponders = Ponders()
+    follower = msgspec.structs.replace(HASTY.follower, frozen_s=3.0)
+    pace = msgspec.structs.replace(HASTY, follower=follower)
+    async with DeliveryEngine(stage.dsn, stage.log, [ponders], pace=pace):
+        await until_over(stage, 2)
+    assert len(ponders.arrived) == 2
 
 
 class Declines(Tell):
