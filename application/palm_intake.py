@@ -36,7 +36,7 @@ from domain import claim as k
 from domain import enrollment as e
 from domain import tenant as t
 from domain import user as u
-from domain.errors import Conflict, Invalid, Refusal, Unavailable
+from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unavailable
 from domain.events import DomainEvent, Recorded, StreamAppend
 from domain.ids import PalmRef, TenantId, claim_id
 from domain.matching import check_picture
@@ -90,9 +90,10 @@ class PalmIntake:
     ) -> Enrolled:
         """Give the palm to the vendor and make it the person's, once for each command id.
 
-        Raises Conflict (`palm_already_enrolled`, `duplicate_palm`, `palm_type_not_allowed`,
-        `request_in_progress`), Invalid (`low_quality` with hints, `liveness_failed`,
-        `idempotency_key_reused`) and Unavailable (`palm_vendor_error`, `palm_vendor_timeout`).
+        Raises Forbidden (`user_suspended`, `user_erased`), Conflict (`palm_already_enrolled`,
+        `duplicate_palm`, `palm_type_not_allowed`, `request_in_progress`), Invalid (`low_quality`
+        with hints, `liveness_failed`, `idempotency_key_reused`) and Unavailable
+        (`palm_vendor_error`, `palm_vendor_timeout`).
         """
         if command_id is None:
             command_id = self._ids.uuid()
@@ -200,6 +201,11 @@ class PalmIntake:
         )
         raise _refusal(rejected)
 
+    async def _person(self, intake: _Intake) -> u.User:
+        user = u.rebuild(await self._log.load(intake.tenant.id, intake.started.user_id))
+        assert user is not None, "users are never removed from the log"
+        return user
+
     async def _others(self, intake: _Intake, alike: Sequence[PalmRef]) -> Sequence[e.Enrollment]:
         return await self._duplicates.of_others(intake.tenant, alike, intake.started.user_id)
 
@@ -214,6 +220,8 @@ class PalmIntake:
                 raise _in_progress()
             if claim is not None and claim.owner is not None:
                 raise Conflict("palm_already_enrolled")
+            # Again and last: what starts after an erasure has looked is not known to it.
+            u.serve(await self._person(intake))
             taken = k.ClaimTaken(kind=k.PALM_HAND, owner=intake.palm_ref)
             await self._log.append(
                 intake.caller.origin(command_id),
@@ -255,14 +263,14 @@ class PalmIntake:
     async def _complete(
         self, intake: _Intake, alike: Sequence[PalmRef], completed: e.EnrollmentCompleted
     ) -> None:
-        """Raises Conflict (`duplicate_palm`) when somebody else's enrolment was faster."""
+        """Raises Conflict (`duplicate_palm`) when somebody else's enrolment was faster, Forbidden
+        (`user_erased`) when the person is to be erased meanwhile."""
 
         async def once() -> bool:
             others = await self._others(intake, alike)
             if any(other.status == "completed" for other in others):
                 return False
-            user = u.rebuild(await self._log.load(intake.tenant.id, intake.started.user_id))
-            assert user is not None, "users are never removed from the log"
+            user = await self._person(intake)
             appends = [
                 _on(intake.tenant.id, intake.palm_ref, intake.version, [completed]),
                 _on(
@@ -285,6 +293,10 @@ class PalmIntake:
             ours = await retrying(once)
         except StaleStream:
             await self._overtaken(intake)
+            raise
+        except Forbidden:
+            # The erasure may have given this up already, and been told that there is no template.
+            await self._end(intake, e.EnrollmentFailed(reason="abandoned", template_left=True))
             raise
         if not ours:
             rejected = e.EnrollmentRejected(reason="duplicate_palm", template_left=True)

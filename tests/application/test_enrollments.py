@@ -26,6 +26,7 @@ from tests import builders
 from tests.application.turns import race
 from tests.application.world import (
     ALI,
+    BACKEND,
     OTHER_DEVICE,
     OTHER_TENANT,
     OTHER_USER,
@@ -611,3 +612,66 @@ async def test_a_vendor_that_fails_one_of_two_requests_takes_nothing_from_the_ot
         assert stored == completed
 
     await race(scene, check, steps=14)
+
+
+def left_at_the_vendor(world: World) -> set[PalmRef]:
+    return {ref for _, ref in world.palms.enrolled} - {PALM}
+
+
+async def test_a_person_erased_during_the_search_gives_the_vendor_nothing() -> None:
+    """Seen to fail while the person was looked at before the search alone: the erasure was
+    complete, and the vendor got the palm afterwards."""
+    world = granted()
+
+    async def erase() -> None:
+        report = await world.erasures().request(BACKEND, OTHER_USER)
+        assert report.erasure.status == "completed"
+
+    world.palms.before = erase
+    with pytest.raises(Forbidden, match="user_erased"):
+        await enroll(world)
+    assert "vendor enroll" not in world.trace
+    assert left_at_the_vendor(world) == set()
+    assert world.events(hand_claim()) == []
+
+
+async def test_a_person_erased_while_the_palm_is_on_its_way_leaves_no_template() -> None:
+    """Seen to fail while the end of it was the refusal alone: the erasure had been told that
+    there was no template, and nobody asked again for the one that came late."""
+    world = granted()
+
+    async def erase() -> None:
+        report = await world.erasures().request(BACKEND, OTHER_USER)
+        assert report.erasure.status == "completed"
+
+    world.log.after(e.EnrollmentStarted, _then_before_the_next_call(world, erase))
+    with pytest.raises(Conflict, match="request_in_progress"):
+        await enroll(world)
+    assert left_at_the_vendor(world) == set()
+    assert world.names(palm_ref(world)) == [
+        "enrollment.started",
+        "enrollment.failed",
+        "enrollment.template_removed",
+        "enrollment.template_arrived_late",
+        "enrollment.template_removed",
+    ]
+    world.grants.until[TENANT, DEVICE, OTHER_USER] = world.clock.now() + timedelta(days=1)
+    with pytest.raises(Forbidden, match="user_erased"):
+        await enroll(world)
+
+
+async def test_an_erasure_that_has_only_begun_ends_the_enrolment_and_its_template() -> None:
+    world = granted()
+
+    async def begin() -> None:
+        world.given(OTHER_USER, builders.user_erasure_started())
+
+    world.log.before(e.EnrollmentCompleted, begin)
+    with pytest.raises(Forbidden, match="user_erased"):
+        await enroll(world)
+    assert story(world)[1:] == [
+        e.EnrollmentFailed(reason="abandoned", template_left=True),
+        e.EnrollmentTemplateRemoved(vendor_answer="deleted"),
+    ]
+    assert left_at_the_vendor(world) == set()
+    assert world.events(hand_claim())[-1] == k.ClaimReleased(kind=k.PALM_HAND)
