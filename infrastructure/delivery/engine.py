@@ -12,7 +12,8 @@ from application.ports import DeliveryKind
 from domain.events import Recorded
 from infrastructure.database import PROJECTOR_ROLE, pool
 from infrastructure.delivery.follower import Follower, FollowerPace
-from infrastructure.delivery.outbox import Outbox, Standing
+from infrastructure.delivery.outbox import Outbox
+from infrastructure.delivery.standing import Standing, standings
 from infrastructure.delivery.worker import DeliveryWorker, WorkerPace
 from infrastructure.endings import end
 from infrastructure.projections.log_window import LogReader, LogWindow
@@ -95,7 +96,7 @@ class DeliveryEngine:
 
     async def standings(self) -> Sequence[Standing]:
         """Where every kind stands that there ever was, whoever delivers it."""
-        return await self.outbox.standings()
+        return await standings(self._pool)
 
     async def _prune(self) -> None:
         while True:

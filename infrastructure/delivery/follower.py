@@ -12,9 +12,7 @@ whatever it saw.
 """
 
 import asyncio
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, LiteralString
 
 import msgspec
@@ -28,11 +26,11 @@ from application.ports.deliveries import delivery_id, event_id
 from domain.errors import Unavailable
 from domain.events import Recorded
 from infrastructure.database import PROJECTOR_ROLE, Connection, acting_as
+from infrastructure.projections.blame import description
 from infrastructure.projections.log_window import LogReader
 from infrastructure.speaking import speaking
 
 _log: Final = structlog.stdlib.get_logger(__name__)
-_OUR_CODE: Final = Path(__file__).parents[2]
 _RUNNING: Final = 7310585
 """Any number will do that no other advisory lock of ours begins with."""
 
@@ -58,8 +56,9 @@ _OWE: Final[LiteralString] = """
 """
 _HALT: Final = """
     UPDATE delivery_positions
-    SET halted_at_position = %s, halted_error = %s, halted_at = now()
-    WHERE kind = %s AND position = %s
+    SET halted_at = CASE WHEN halted_at_position = %(at)s THEN halted_at ELSE now() END,
+        halted_at_position = %(at)s, halted_error = %(why)s
+    WHERE kind = %(kind)s AND position = %(stored)s
 """
 
 
@@ -162,8 +161,7 @@ class Follower:
                     # Taken one by one, they show which of them it is.
                     singly_until = events[-1].position
                     continue
-                if not isinstance(error, Unavailable | psycopg.OperationalError):
-                    await self._halted(connection, stored, seen, error)
+                await self._halted(connection, stored, seen, error)
                 await asyncio.sleep(min(self._pace.halted_s, self._pace.frozen_s / 4))
                 continue
             seen += len(events)
@@ -215,10 +213,20 @@ class Follower:
     async def _halted(
         self, connection: Connection, stored: int, seen: int, error: Exception
     ) -> None:
-        """Say in the open that the kind stands still; nothing is skipped."""
-        why = _description(error)
-        _log.error("delivery_kind_halted", kind=self._kind.name, after=seen, error=why)
-        await connection.execute(_HALT, (seen + 1, why, self._kind.name, stored))
+        """Say in the open that the kind stands still; nothing is skipped.
+
+        What the kind needs may only be away for a while: that is a warning.
+        """
+        why = description(error)
+        kind = self._kind.name
+        if isinstance(error, Unavailable):
+            _log.warning("delivery_kind_waits", kind=kind, after=seen, error=why, reason=error.code)
+        elif isinstance(error, psycopg.OperationalError):
+            _log.warning("delivery_kind_waits", kind=kind, after=seen, error=why)
+        else:
+            _log.error("delivery_kind_halted", kind=kind, after=seen, error=why)
+        given = {"at": seen + 1, "why": why, "kind": kind, "stored": stored}
+        await connection.execute(_HALT, given)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -226,14 +234,3 @@ class Follower:
                 await self._news.wait()
         except TimeoutError:
             pass
-
-
-def _description(error: Exception) -> str:
-    """Class and place; never the message, which may quote an event or a row."""
-    ours = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(_OUR_CODE) and ".venv" not in frame.filename
-    ]
-    place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
-    return f"{type(error).__name__}{place}"

@@ -6,7 +6,6 @@ delivery tried again.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -107,14 +106,6 @@ _PRUNE: Final[LiteralString] = """
         WHERE state <> 'pending' AND finished_at < now() - make_interval(secs => %s)
         LIMIT 5000)
 """
-_STANDINGS: Final[LiteralString] = """
-    SELECT p.kind, p.position, p.halted_at_position, p.halted_error, p.halted_at,
-           (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'pending'),
-           (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'dead'),
-           (SELECT extract(epoch FROM now() - min(d.trying_since))::float8
-            FROM deliveries d WHERE d.kind = p.kind AND d.state = 'pending')
-    FROM delivery_positions p ORDER BY p.kind
-"""
 
 
 class Leased(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,22 +115,6 @@ class Leased(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     tries: int
     trying_for_s: float
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a kind stands: how far the log was read for it, and what is still to be delivered.
-
-    `oldest_s` is the age of the oldest pending delivery, None when there is none.
-    """
-
-    kind: str
-    position: int
-    halted_at_position: int | None
-    halted_error: str | None
-    halted_at: datetime | None
-    pending: int
-    dead: int
-    oldest_s: float | None
 
 
 class Outbox:
@@ -219,12 +194,6 @@ class Outbox:
         """Forget a bounded number of deliveries that were over so long ago; how many."""
         async with self._pool.connection() as connection:
             return (await connection.execute(_PRUNE, (older_than_s,))).rowcount
-
-    async def standings(self) -> Sequence[Standing]:
-        async with self._pool.connection() as connection:
-            rows = await (await connection.execute(_STANDINGS)).fetchall()
-        names = Standing.__struct_fields__
-        return [Standing(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _leased(row: Sequence[Any]) -> Leased:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from uuid import uuid5
 
 import msgspec
+import structlog
 
 from application.ports import (
     Attempted,
@@ -47,6 +48,8 @@ POLICY: Final = DeliveryPolicy(
     max_age_s=4 * DAY_S,
 )
 
+_log: Final = structlog.stdlib.get_logger(__name__)
+
 
 class Clients(Protocol):
     """How a request goes out: with our client certificate, or without one."""
@@ -80,7 +83,8 @@ class Webhooks:
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
         """Endpoints are asked for as they are now, or later: one that is gone is owed nothing.
 
-        Raises Unavailable while the read model has not come so far.
+        Raises Unavailable while the read model has not come so far, for everybody or for one of
+        the tenants: then nobody is told, and a line names the tenant.
         """
         told = [each for each in events if webhook_type(each.event) is not None]
         if not told:
@@ -88,6 +92,12 @@ class Webhooks:
         found: dict[TenantId, list[view.WebhookEndpointRow]] = {}
         for tenant_id in {each.tenant_id for each in told}:
             if not await self._reads.wait(tenant_id, view.READ_MODEL.name, told[-1].position):
+                _log.warning(
+                    "webhooks_wait_for_read_model",
+                    tenant=str(tenant_id),
+                    projection=view.READ_MODEL.name,
+                    position=told[-1].position,
+                )
                 raise Unavailable("position_not_reached", retry_after_s=1)
             async with self._reads.scope(tenant_id) as connection:
                 found[tenant_id] = await view.whole(connection, tenant_id)

@@ -18,8 +18,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from structlog.testing import capture_logs
 
 from application.webhook_endpoints import ENDPOINTS_MAX
+from infrastructure.delivery.standing import Standing
 from infrastructure.edge.tls import public_context
 from infrastructure.webhooks.message import signature
 from infrastructure.webhooks.secrets import written
@@ -439,6 +441,45 @@ async def test_another_tenants_endpoint_is_told_nothing_of_ours(house: House) ->
             f"/v1/webhook-endpoints/{mine['id']}/attempts"
         )
         assert listed.status_code == 404
+
+
+async def test_a_read_model_halted_for_one_tenant_delays_messages_in_the_open(
+    house: House,
+) -> None:
+    ours, theirs = await house.tenant(), await house.tenant()
+
+    async def standing() -> Standing:
+        found = await house.platform.deliveries.standings()
+        return next(each for each in found if each.kind == "webhook")
+
+    async with receiver(house) as server:
+        mine = await endpoint(ours, address(server))
+        foreign = await endpoint(theirs, address(server))
+        with capture_logs() as lines:
+            async with house.platform.projector_pool.connection() as connection:
+                await connection.execute(
+                    "INSERT INTO projection_halts (name, tenant_id, position, event, error)"
+                    " VALUES ('webhook_endpoints', %s, 1, 'device.revoked', 'ValueError')",
+                    (ours.tenant_id,),
+                )
+            try:
+                await revoke_a_device(ours)
+                await revoke_a_device(theirs)
+                async with asyncio.timeout(PATIENCE_S):
+                    while True:
+                        halted = await standing()
+                        if halted.halted_at is not None:
+                            break
+                        await asyncio.sleep(0.05)
+            finally:
+                await now(house, "DELETE FROM projection_halts WHERE name = 'webhook_endpoints'")
+        assert (halted.halted_error or "").startswith("Unavailable in owed")
+        await until_state(ours, mine["id"], ("delivered", None))
+        await until_state(theirs, foreign["id"], ("delivered", None))
+        assert (await standing()).halted_at is None
+    waits = [each for each in lines if each["event"] == "webhooks_wait_for_read_model"]
+    assert {each["tenant"] for each in waits} == {str(ours.tenant_id)}
+    assert {each["projection"] for each in waits} == {"webhook_endpoints"}
 
 
 async def test_the_page_for_strangers_verifies_what_we_sign() -> None:

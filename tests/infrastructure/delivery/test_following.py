@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 import psycopg
+from structlog.testing import capture_logs
 
 from application.ports import Owed
 from application.ports.deliveries import delivery_id, event_id
+from domain.errors import Unavailable
 from domain.events import Recorded
 from infrastructure.delivery.engine import DeliveryEngine
+from infrastructure.delivery.standing import Standing
+from interfaces.log_lines import FIELDS
 from projections import devices
 from tests.builders import device_registered, linked_service_registered
 from tests.infrastructure.delivery.told import (
@@ -155,6 +159,45 @@ async def test_a_kind_that_judges_slowly_gets_through(stage: Stage) -> None:
     async with DeliveryEngine(stage.dsn, stage.log, [ponders], pace=pace):
         await until_over(stage, 2)
     assert len(ponders.arrived) == 2
+
+
+class Waits(Tell):
+    """Needs something for one event that is not there yet."""
+
+    name = "waits"
+    missing = True
+    refused = 0
+
+    async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
+        if self.missing and any(each.position == 2 for each in events):
+            self.refused += 1
+            raise Unavailable("position_not_reached")
+        return await super().owed(events)
+
+
+async def test_a_kind_that_waits_says_so_and_since_when(stage: Stage) -> None:
+    """It once waited in silence: without a line, and with the standing of a healthy kind."""
+    waits = Waits()
+    with capture_logs() as lines:
+        async with delivering(stage, waits) as engine:
+            await register(stage, 0, 3)
+            await until(lambda: len(waits.arrived) == 1 and waits.refused >= 2)
+            seen: list[Standing] = []
+            while len(seen) < 2:
+                again = waits.refused + 2
+                await until(lambda again=again: waits.refused >= again)
+                seen += await engine.standings()
+            waits.missing = False
+            await until_over(stage, 3)
+            (healthy,) = await engine.standings()
+    assert [each.halted_at_position for each in seen] == [2, 2]
+    assert (seen[0].halted_error or "").startswith("Unavailable in owed")
+    assert seen[0].halted_at == seen[1].halted_at, "since when, and not when it last tried"
+    assert (healthy.halted_at, healthy.halted_error) == (None, None)
+    line = next(each for each in lines if each["event"] == "delivery_kind_waits")
+    assert (line["kind"], line["after"], line["reason"]) == ("waits", 1, "position_not_reached")
+    assert FIELDS["error"](line["error"])
+    assert FIELDS["reason"](line["reason"])
 
 
 class Declines(Tell):
