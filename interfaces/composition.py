@@ -59,6 +59,7 @@ from interfaces.measured import (
     Appends,
     MeasuredTraffic,
     measure_breakers,
+    measure_deliveries,
     measure_lateness,
     measure_pools,
     measure_read_models,
@@ -200,6 +201,7 @@ class Platform:
         self._stack.push_async_callback(self.lateness.close)
         measure_transparency(self.metrics, self.projector_pool)
         measure_read_models(self.metrics, self.runner, self.digests)
+        measure_deliveries(self.metrics, self.projector_pool)
 
     async def follow(self) -> None:
         """Start the tail and wait until it is at the end: from then on states may be cached."""

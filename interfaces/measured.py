@@ -10,6 +10,7 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 from infrastructure.database import Pool
+from infrastructure.delivery.standing import standings
 from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
@@ -124,6 +125,24 @@ def measure_read_models(metrics: Metrics, runner: ProjectionRunner, digests: Dig
             diverging.labels(status.name).set(digests.diverging(status.name))
 
     metrics.at_scrape("read_models", read)
+
+
+def measure_deliveries(metrics: Metrics, projector: Pool) -> None:
+    pending = metrics.gauge("link_deliveries_pending", "Deliveries not yet over.", ["kind"])
+    dead = metrics.gauge("link_deliveries_dead", "Deliveries no longer tried.", ["kind"])
+    oldest = metrics.gauge(
+        "link_deliveries_oldest_age_seconds", "Age of the oldest pending delivery.", ["kind"]
+    )
+    halted = metrics.gauge("link_deliveries_halted", "1 when the kind stands still.", ["kind"])
+
+    async def read() -> None:
+        for found in await standings(projector):
+            pending.labels(found.kind).set(found.pending)
+            dead.labels(found.kind).set(found.dead)
+            oldest.labels(found.kind).set(found.oldest_s or 0.0)
+            halted.labels(found.kind).set(found.halted_at is not None)
+
+    metrics.at_scrape("deliveries", read)
 
 
 def measure_transparency(metrics: Metrics, projector: Pool) -> None:

@@ -9,6 +9,7 @@ import rich_click as click
 from infrastructure.clock import SystemClock
 from infrastructure.edge.listeners import new_event_loop
 from infrastructure.messages.inbox import Inbox
+from interfaces.cli.deliveries import deliveries
 from interfaces.cli.event_log import log
 from interfaces.cli.exit_codes import exit_code
 from interfaces.cli.keys import keys
@@ -82,7 +83,7 @@ def read_inbox(mobile: str, as_json: bool) -> None:
     facts(msgspec.to_builtins(message), as_json=as_json)
 
 
-for group in (tenants, clients, keys, log, projections):
+for group in (tenants, clients, keys, log, projections, deliveries):
     commands.add_command(group)
 
 

@@ -1,18 +1,11 @@
 """`link-identity projections` as a script meets it: JSON on stdout, and what the end says."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import msgspec
 import psycopg
 import pytest_asyncio
-from psycopg.conninfo import conninfo_to_dict
 
 from domain.events import Recorded
 from domain.ids import wire
@@ -20,44 +13,15 @@ from infrastructure.database import Connection
 from projections import devices
 from projections.catalogue import READ_MODELS
 from tests.infrastructure.projections.watching import device_id, halted_for, register
+from tests.interfaces.shell import Shell
 from tests.projections.stage import PATIENCE_S, Stage, stage_on
 from tests.spec import TENANT
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture
 async def stage(database: str) -> AsyncGenerator[Stage]:
     async with stage_on(database) as stage:
         yield stage
-
-
-class Shell:
-    """Runs the program against a test's own database."""
-
-    def __init__(self, dsn: str, folder: Path) -> None:
-        given = conninfo_to_dict(dsn)
-        host = quote(str(given["host"]), safe="")
-        url = f"postgresql://{given['user']}@/{given['dbname']}?host={host}&port={given['port']}"
-        self._env = {
-            **os.environ,
-            "LINK_DATABASE_URL": url,
-            "LINK_DATA_DIR": str(folder),
-            "LINK_DEVELOPMENT": "true",
-        }
-
-    def run(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
-        """What stands on stdout, a line an object; the program ends with `code`."""
-        finished = subprocess.run(
-            [sys.executable, "-m", "interfaces", "projections", *arguments, "--json"],
-            cwd=ROOT,
-            env=self._env,
-            capture_output=True,
-            check=False,
-            timeout=120,
-        )
-        assert finished.returncode == code, finished.stderr.decode(errors="replace")
-        return [json.loads(line) for line in finished.stdout.splitlines()]
 
 
 async def poison(connection: Connection, events: Sequence[Recorded]) -> None:
@@ -74,7 +38,7 @@ async def test_a_halt_is_seen_and_resumed_and_a_read_model_rebuilt(
     async with stage.runner(model) as runner:
         await halted_for(runner, model, TENANT)
         assert await runner.wait(stage.last, model.name, PATIENCE_S)
-    shell = Shell(stage.dsn, tmp_path)
+    shell = Shell(stage.dsn, tmp_path, "projections")
     ours = wire("ten", TENANT)
 
     (status,) = [each for each in shell.run("status") if each["name"] == "devices"]
@@ -99,7 +63,7 @@ async def test_rows_are_stated_and_a_row_altered_by_sql_is_named(
 ) -> None:
     await register(stage, 0, 3)
     await stage.show()
-    shell = Shell(stage.dsn, tmp_path)
+    shell = Shell(stage.dsn, tmp_path, "projections")
     ours = wire("ten", TENANT)
     (stated,) = shell.run("digest", "devices", "--tenant", ours)
     assert (stated["read_model"], stated["table"], stated["rows"]) == ("devices", "devices", 3)
