@@ -24,7 +24,7 @@ from tests.spec import TENANT
 @pytest_asyncio.fixture
 async def stage(database: str) -> AsyncGenerator[Stage]:
     """Three deliveries of the kind `tell`: one arrived, one is dead, one is tried again."""
-    answers = {1: Delivered(200), 2: Dead("gone"), 3: RetryLater("busy")}
+    answers: dict[int, Attempted] = {1: Delivered(200), 2: Dead("gone"), 3: RetryLater("busy")}
 
     async def answer(delivery: Delivery) -> Attempted:
         return answers[delivery.event.position]

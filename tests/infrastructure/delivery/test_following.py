@@ -182,11 +182,10 @@ async def test_a_kind_that_waits_says_so_and_since_when(stage: Stage) -> None:
         async with delivering(stage, waits) as engine:
             await register(stage, 0, 3)
             await until(lambda: len(waits.arrived) == 1 and waits.refused >= 2)
-            seen: list[Standing] = []
-            while len(seen) < 2:
-                again = waits.refused + 2
-                await until(lambda again=again: waits.refused >= again)
-                seen += await engine.standings()
+            seen = list(await engine.standings())
+            again = waits.refused + 2
+            await until(lambda: waits.refused >= again)
+            seen += await engine.standings()
             waits.missing = False
             await until_over(stage, 3)
             (healthy,) = await engine.standings()
