@@ -13,7 +13,6 @@ from application.ports.deliveries import delivery_id, event_id
 from domain.errors import Unavailable
 from domain.events import Recorded
 from infrastructure.delivery.engine import DeliveryEngine
-from infrastructure.delivery.standing import Standing
 from interfaces.log_lines import FIELDS
 from projections import devices
 from tests.builders import device_registered, linked_service_registered
