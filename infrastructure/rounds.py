@@ -1,8 +1,9 @@
 """Something that is done again and again, by one process of all that could.
 
 A lock in the database says whose turn it is; who holds it keeps it for as long as its connection
-lives, and another process takes over when that one is gone. Work must be safe to be done twice
-all the same: a process that has lost its connection finishes the round it is in.
+lives, and another process takes over when that one is gone. A process that stands still gives it
+up, too: the server ends a session that says nothing for `frozen_s`. Work must be safe to be cut
+off and to be done twice: a process that stood still goes on with its round until it notices.
 """
 
 import asyncio
@@ -12,16 +13,20 @@ from typing import Any, Final, Self
 
 import psycopg
 import structlog
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import PoolTimeout
 
 from application.ports import CommitFailed
 from domain.errors import Unavailable
 from infrastructure.database import APP_ROLE, Connection, acting_as
 from infrastructure.endings import end
+from infrastructure.speaking import speaking
 
 # Any number will do that no other advisory lock of ours begins with.
 _ROUNDS: Final = 7310590
 _CONNECT_TIMEOUT_S: Final = 5
+FROZEN_S: Final = 60.0
+"""After so long without a word from us the server gives our turn to another process."""
 
 _PASSES: Final = (
     CommitFailed,
@@ -44,9 +49,17 @@ class Rounds:
     """
 
     def __init__(
-        self, dsn: str, name: str, every_s: float, work: Callable[[], Awaitable[Any]]
+        self,
+        dsn: str,
+        name: str,
+        every_s: float,
+        work: Callable[[], Awaitable[Any]],
+        frozen_s: float = FROZEN_S,
     ) -> None:
-        self._dsn = acting_as(dsn, APP_ROLE)
+        given = conninfo_to_dict(acting_as(dsn, APP_ROLE))
+        given["options"] = f"{given['options']} -c idle_session_timeout={int(frozen_s * 1000)}"
+        self._dsn = make_conninfo("", **given)
+        self._speak_s = frozen_s / 4
         self._name = name
         self._every_s = every_s
         self._work = work
@@ -95,5 +108,5 @@ class Rounds:
             parameters = () if ours else (_ROUNDS, self._name)
             ours = await (await connection.execute(query, parameters)).fetchone() == (True,)
             if ours:
-                await self._work()
-            await asyncio.sleep(self._every_s)
+                await speaking(connection, self._work(), self._speak_s)
+            await speaking(connection, asyncio.sleep(self._every_s), self._speak_s)

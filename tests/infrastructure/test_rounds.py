@@ -1,6 +1,8 @@
 """Rounds are done by one process at a time, and by another one when that one is gone."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -78,6 +80,47 @@ async def test_a_lost_connection_gives_the_turn_back(database: str) -> None:
             )
         done = work.rounds
         await until(lambda: work.rounds > done + 2)
+
+
+async def test_a_process_that_stands_still_gives_its_turn_up(database: str) -> None:
+    """Seen to fail when the session has no time-out: then the turn is its own for ever."""
+    taken = threading.Event()
+
+    def take_over() -> None:
+        with psycopg.connect(database, autocommit=True) as other:
+            query = "SELECT pg_try_advisory_lock(7310590, hashtext('sweeper'))"
+            for _ in range(300):
+                if other.execute(query).fetchone() == (True,):
+                    taken.set()
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=take_over)
+    found: list[bool] = []
+
+    async def stand_still() -> None:
+        thread.start()
+        found.append(taken.wait(40.0))  # nothing else of this process goes on meanwhile
+
+    async with Rounds(database, "sweeper", 60.0, stand_still, frozen_s=2.0):
+        await until(lambda: bool(found))
+    thread.join()
+    assert found == [True]
+
+
+async def test_a_round_may_be_long(database: str) -> None:
+    """Seen to fail when nothing is said during a round: then anybody may take the turn."""
+    free: list[object] = []
+
+    async def long() -> None:
+        await asyncio.sleep(5.0)
+        with psycopg.connect(database, autocommit=True) as other:
+            query = "SELECT pg_try_advisory_lock(7310590, hashtext('sweeper'))"
+            free.append(other.execute(query).fetchone())
+
+    async with Rounds(database, "sweeper", EVERY_S, long, frozen_s=3.0):
+        await until(lambda: bool(free))
+    assert free[0] == (False,)
 
 
 async def test_a_bug_ends_the_rounds_and_is_heard(database: str) -> None:
