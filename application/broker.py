@@ -37,6 +37,7 @@ from domain.events import StreamAppend
 from domain.ids import TransactionId, transaction_id
 
 JOIN_MAX_S: Final = 1.5
+RELAYED_TRIES: Final = 3
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,17 +112,26 @@ class Broker:
         """
         if reply.replayed:
             return
-        append = StreamAppend(
-            tenant_id=device.tenant_id,
-            stream_id=reply.transaction_id,
-            expected_version=reply.version,
-            events=[x.TransactionRelayed(relayed_at=self._clock.now())],
-        )
-        try:
-            await self._log.append(device.origin(self._ids.uuid()), [append])
-        except StaleStream:
-            # A repeat of the answer noted it first, or the transaction moved on: nothing to add.
-            return
+        relayed = x.TransactionRelayed(relayed_at=self._clock.now())
+        version = reply.version
+        for _ in range(RELAYED_TRIES):
+            append = StreamAppend(
+                tenant_id=device.tenant_id,
+                stream_id=reply.transaction_id,
+                expected_version=version,
+                events=[relayed],
+            )
+            try:
+                await self._log.append(device.origin(self._ids.uuid()), [append])
+            except StaleStream:
+                # A void that is quicker than the note, for instance: the answer was relayed all
+                # the same.
+                past = x.rebuild(await self._log.load(device.tenant_id, reply.transaction_id))
+                if past is None or past.relayed:
+                    return
+                version = past.version
+            else:
+                return
 
     async def _receive(self, device: DevicePrincipal, request: TransactionRequest) -> Asked:
         started = self._clock.monotonic()

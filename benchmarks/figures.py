@@ -81,11 +81,11 @@ def figure(
     baseline = statistics.median(run.baseline for run in runs)
     return Figure(
         name=name,
-        ours=round(ours, 2),
-        baseline=round(baseline, 2),
+        ours=round(ours, 6),
+        baseline=round(baseline, 6),
         ratio=round(ours / baseline, 3) if baseline else None,
         unit=unit,
-        runs=[Run(ours=round(run.ours, 2), baseline=round(run.baseline, 2)) for run in runs],
+        runs=[Run(ours=round(run.ours, 6), baseline=round(run.baseline, 6)) for run in runs],
         others=others or {},
         machine=machine.seen(),
     )

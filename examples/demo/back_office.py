@@ -85,6 +85,7 @@ class BackOffice:
                 "timeout_ms": TIMEOUT_MS,
                 "fail_mode": "closed",
                 "allowed_actions": [action],
+                "void_path": "/void",
             },
         )
         answer.raise_for_status()

@@ -40,6 +40,16 @@ async def test_a_transaction_that_moved_on_is_left_alone() -> None:
     assert world.names(transaction()).count("transaction.relayed") == 1
 
 
+async def test_a_void_that_was_quicker_does_not_take_the_note_away() -> None:
+    """Seen to fail while whatever else moved the transaction ended the noting."""
+    world = World()
+    broker = world.broker()
+    reply = await world.transact(broker=broker)
+    world.given(transaction(), builders.transaction_void_requested())
+    await broker.relayed(TILL, reply)
+    assert world.names(transaction())[-1] == "transaction.relayed"
+
+
 async def test_a_log_that_is_away_is_said_to_whoever_noted() -> None:
     world = World()
     broker = world.broker()
