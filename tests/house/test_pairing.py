@@ -54,7 +54,8 @@ def told(answered: httpx.Response) -> tuple[int, str, str]:
     """Status, body and headers, without what is drawn anew for every answer."""
     body: dict[str, Any] = answered.json()
     body.pop("request_id")
-    headers = {k: v for k, v in answered.headers.items() if k not in ("x-request-id", "date")}
+    drawn = ("x-request-id", "date", "traceresponse")
+    headers = {k: v for k, v in answered.headers.items() if k not in drawn}
     return answered.status_code, json.dumps(body), json.dumps(headers)
 
 
