@@ -3,7 +3,8 @@
 standing by ─▶ keeping ─▶ (the connection, and with it the lock, is lost) ─▶ standing by
 
 The lock belongs to the connection that everything is written through, so whoever loses it cannot
-write either.
+write either. A process that stands still gives it up: the server ends a session that says nothing
+for `Pace.frozen_s`, in a transaction or out of it.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ class Pace:
 
     While it is behind, the keeper works only `share` of the time: appending comes first, and what
     is left over is taken in when there is room. `sign_s` lies between two signings of the same
-    logs, `platform_s` between two of the platform's tree.
+    logs, `platform_s` between two of the platform's tree. No pause is longer than half of
+    `frozen_s`, the silence after which another process takes over.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Pace:
         sign_s: float = 0.4,
         platform_s: float = 5.0,
         poll_s: float = 0.5,
+        frozen_s: float = 60.0,
     ) -> None:
         self.batch = batch
         self.rest_s = rest_s
@@ -62,6 +65,7 @@ class Pace:
         self.sign_s = sign_s
         self.platform_s = platform_s
         self.poll_s = poll_s
+        self.frozen_s = frozen_s
 
 
 class LogKeeper:
@@ -122,7 +126,12 @@ class LogKeeper:
 
     async def _connect(self) -> Connection:
         given = conninfo_to_dict(acting_as(self._dsn, PROJECTOR_ROLE))
-        given["options"] = f"{given['options']} -c timezone=UTC -c enable_seqscan=off"
+        silence_ms = int(self._pace.frozen_s * 1000)
+        given["options"] = (
+            f"{given['options']} -c timezone=UTC -c enable_seqscan=off"
+            f" -c idle_session_timeout={silence_ms}"
+            f" -c idle_in_transaction_session_timeout={silence_ms}"
+        )
         return await psycopg.AsyncConnection[TupleRow].connect(
             make_conninfo("", **given), autocommit=True, connect_timeout=5
         )
@@ -146,7 +155,8 @@ class LogKeeper:
             await self._sign(connection)
             worked = time.monotonic() - began
             if taken == self._pace.batch:
-                await asyncio.sleep(worked * (1 / self._pace.share - 1))
+                pause = worked * (1 / self._pace.share - 1)
+                await asyncio.sleep(min(pause, self._pace.frozen_s / 2))
             elif taken or self._unsigned:
                 await asyncio.sleep(self._pace.rest_s)
             else:

@@ -384,7 +384,10 @@ async def without_a_wall(house: House, _: TenantId) -> AsyncGenerator[Connection
 async def test_without_the_applications_filter_the_database_still_shows_nothing_foreign(
     house: House, planted: bool
 ) -> None:
-    """The application's filter is taken out by naming the other tenant inside our own scope."""
+    """The application's filter is taken out by naming the other tenant inside our own scope.
+
+    More may be shown the second time: what a tenant's first events cause is still being written.
+    """
     ours, theirs = await asyncio.gather(estate(house), estate(house))
     reads = house.platform.services.read_models
     end = max(ours.position, theirs.position)
@@ -397,7 +400,10 @@ async def test_without_the_applications_filter_the_database_still_shows_nothing_
     scope = without_a_wall(house, here) if planted else reads.scope(here)
     async with scope as connection:
         leaked = await _all_of(connection, theirs)
-    assert (leaked == shown) if planted else (set(leaked.values()) == {0})
+    if planted:
+        assert all(leaked[name] >= shown[name] for name in shown)
+    else:
+        assert set(leaked.values()) == {0}
 
 
 async def test_a_foreign_stream_loads_as_if_it_were_not_there(house: House) -> None:

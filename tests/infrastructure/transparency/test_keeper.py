@@ -1,15 +1,19 @@
 """The keeper: what was appended comes under a checkpoint, in one process at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
 import pytest
 
+from domain.ids import TenantId
 from domain.transparency.origin import PLATFORM_LOG
+from infrastructure.database import Connection
+from infrastructure.endings import end
 from infrastructure.event_log.positions import LogGap
 from infrastructure.transparency.keeper import LOCK, LogKeeper, Pace
+from infrastructure.transparency.signer import CheckpointSigner
 from infrastructure.transparency.standing import LogStanding, standing
 from tests.infrastructure.event_log.notes import A, B
 from tests.infrastructure.transparency.stage import Stage
@@ -53,6 +57,34 @@ async def test_what_is_appended_is_signed(stage: Stage) -> None:
         await eventually(signed(stage, 320))
         await eventually(signed(stage, 1, B))
     assert (await stage.opened()).root == stage.root()
+
+
+class StandsStill(CheckpointSigner):
+    """A process that freezes with the turn in its hands."""
+
+    def __init__(self, signer: CheckpointSigner) -> None:
+        self.__dict__.update(signer.__dict__)
+        self.asked = asyncio.Event()
+
+    async def sign(self, connection: Connection, logs: Sequence[TenantId] | None = None) -> int:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return await super().sign(connection, logs)
+
+
+async def test_another_process_keeps_the_log_when_one_stands_still(stage: Stage) -> None:
+    """Seen to fail without `idle_session_timeout`: the lock stayed with the frozen one."""
+    await stage.append(3)
+    frozen = StandsStill(stage.signer)
+    pace = Pace(rest_s=0.01, sign_s=0.01, platform_s=0.01, poll_s=0.05, frozen_s=2.0)
+    stuck = asyncio.create_task(LogKeeper(stage.dsn, frozen, pace=pace).run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await frozen.asked.wait()
+        async with kept(stage):
+            await eventually(signed(stage, 3))
+    finally:
+        await end([stuck])
 
 
 async def test_it_catches_up_while_it_works_a_share_of_the_time(stage: Stage) -> None:
