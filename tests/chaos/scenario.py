@@ -142,7 +142,7 @@ class Scenario:
                 backends = self._stage.backends(self._name)
                 victim = backends[int(self._random.integers(len(backends)))]
                 os.kill(victim, signal.SIGKILL)
-                self._stage.await_postgres()
+                self._stage.await_postgres(self._name, backends)
             case "postmaster":
                 self._stage.kill_postmaster()
                 self._stage.start_postgres()

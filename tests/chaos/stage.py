@@ -6,7 +6,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -174,17 +174,19 @@ class Stage:
         """Until what a killed platform had begun is over, one way or the other."""
         until(lambda: not self.backends(database), GONE_S, "backends of a dead platform stay")
 
-    def await_postgres(self) -> None:
-        """Until the server takes connections again, after one of its backends was killed."""
+    def await_postgres(self, database: str, before: Collection[int]) -> None:
+        """Until the server takes connections again, after one of its backends was killed.
 
-        def answers() -> bool:
+        It goes on taking them until it has noticed; then it ends all of `before` and recovers.
+        """
+
+        def recovered() -> bool:
             try:
-                psycopg.connect(self.dsn("postgres"), connect_timeout=2).close()
+                return set(before).isdisjoint(self.backends(database))
             except psycopg.OperationalError:
                 return False
-            return True
 
-        until(answers, 60.0, "PostgreSQL does not come back")
+        until(recovered, 60.0, "PostgreSQL does not come back")
 
 
 class TookTooLong(Exception):
