@@ -133,7 +133,12 @@ def measure_deliveries(metrics: Metrics, projector: Pool) -> None:
     oldest = metrics.gauge(
         "link_deliveries_oldest_age_seconds", "Age of the oldest pending delivery.", ["kind"]
     )
-    halted = metrics.gauge("link_deliveries_halted", "1 when the kind stands still.", ["kind"])
+    halted = metrics.gauge(
+        "link_deliveries_halted", "1 when the kind stands still for everybody.", ["kind"]
+    )
+    waiting = metrics.gauge(
+        "link_deliveries_waiting_tenants", "Tenants that the kind stands still for.", ["kind"]
+    )
 
     async def read() -> None:
         for found in await standings(projector):
@@ -141,6 +146,7 @@ def measure_deliveries(metrics: Metrics, projector: Pool) -> None:
             dead.labels(found.kind).set(found.dead)
             oldest.labels(found.kind).set(found.oldest_s or 0.0)
             halted.labels(found.kind).set(found.halted_at is not None)
+            waiting.labels(found.kind).set(found.tenants_waiting)
 
     metrics.at_scrape("deliveries", read)
 

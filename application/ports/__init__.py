@@ -25,6 +25,7 @@ from application.ports.deliveries import (
     Replayed,
     RetryLater,
     Settlement,
+    TenantMustWait,
 )
 from application.ports.devices import (
     CertificateAuthority,
@@ -147,6 +148,7 @@ __all__ = [
     "Settlement",
     "StaleStream",
     "Streams",
+    "TenantMustWait",
     "Undecided",
     "UndecidedTransactions",
     "VendorFault",

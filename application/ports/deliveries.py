@@ -141,6 +141,14 @@ Attempted = Delivered | RetryLater | Dead
 Settlement = Delivered | Dead
 
 
+class TenantMustWait(Exception):
+    """What one tenant's events owe cannot be said yet. `reason` is a short code of ours."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class DeliveryKind(Protocol):
     """One kind of delivery. `name` is stored: it never changes once a delivery was owed."""
 
@@ -156,10 +164,15 @@ class DeliveryKind(Protocol):
     def policy(self) -> DeliveryPolicy: ...
 
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
-        """What these consecutive events owe. What it raises halts the kind, visibly.
+        """What these events owe; they are in the order of the log.
+
+        What it raises is visible and skips nothing. Unavailable, and a database that is away, halt
+        the kind for all; TenantMustWait, and whatever else it raises about one event alone, makes
+        that event's tenant wait and nobody else.
 
         It may be asked twice about the same events; only one answer is written. A new kind is
-        asked about the whole log, from the first event on.
+        asked about the whole log, from the first event on. A tenant that waited is asked about
+        by itself.
         """
         ...
 

@@ -1,10 +1,14 @@
 """Follows the log for one kind and writes what each event owes: once, whoever else tries to.
 
-The position moves, if it is still where we left it, in the transaction that writes the rows. So
-of two processes one writes them and the other begins anew, and a process that dies has written
-all of a batch or nothing. The lock that makes one process do the work only saves the others the
-trouble. A process that stands still gives it up, too: the server ends a session that says nothing
-for `frozen_s`.
+The position moves, if it is still where we left it, in the transaction that writes the rows
+(`progress.py`). So of two processes one writes them and the other begins anew, and a process that
+dies has written all of a batch or nothing. The lock that makes one process do the work only saves
+the others the trouble. A process that stands still gives it up, too: the server ends a session
+that says nothing for `frozen_s`.
+
+An event that cannot be judged makes its tenant wait, and nobody else: the position moves past it,
+and none of the tenant's later events is judged before it. What was missed is taken in from the
+tenant's own events, in their order, at the first of many tries that succeeds.
 
 The commits do not wait for the disk: a server that crashes loses rows and position together, and
 what was owed is owed again under the same ids. A worker's commit, which waits, makes durable
@@ -12,8 +16,8 @@ whatever it saw.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, LiteralString
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -22,10 +26,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from application.ports import DeliveryKind, Owed
-from application.ports.deliveries import delivery_id, event_id
-from domain.errors import Unavailable
 from domain.events import Recorded
+from domain.ids import TenantId
 from infrastructure.database import PROJECTOR_ROLE, Connection, acting_as
+from infrastructure.delivery import owing, progress, standstill
+from infrastructure.delivery.progress import Overtaken, Progress, TenantWait
 from infrastructure.projections.blame import description
 from infrastructure.projections.log_window import LogReader
 from infrastructure.speaking import speaking
@@ -34,40 +39,13 @@ _log: Final = structlog.stdlib.get_logger(__name__)
 _RUNNING: Final = 7310585
 """Any number will do that no other advisory lock of ours begins with."""
 
-_BEGIN: Final = """
-    INSERT INTO delivery_positions (kind, position) VALUES (%s, 0) ON CONFLICT DO NOTHING
-"""
-_POSITION: Final = "SELECT position FROM delivery_positions WHERE kind = %s"
-_ADVANCE: Final = """
-    UPDATE delivery_positions
-    SET position = %s, moved_at = now(),
-        halted_at_position = NULL, halted_error = NULL, halted_at = NULL
-    WHERE kind = %s AND position = %s
-"""
-_OWE: Final[LiteralString] = """
-    INSERT INTO deliveries (
-        id, tenant_id, kind, destination, lane, event_id, event, stream_id, stream_version,
-        position, recorded_at, state, reason, finished_at
-    ) VALUES (
-        %(id)s, %(tenant_id)s, %(kind)s, %(destination)s, %(lane)s, %(event_id)s, %(event)s,
-        %(stream_id)s, %(stream_version)s, %(position)s, %(recorded_at)s, %(state)s, %(reason)s,
-        CASE WHEN %(state)s = 'dead' THEN now() END
-    ) ON CONFLICT (id) DO NOTHING
-"""
-_HALT: Final = """
-    UPDATE delivery_positions
-    SET halted_at = CASE WHEN halted_at_position = %(at)s THEN halted_at ELSE now() END,
-        halted_at_position = %(at)s, halted_error = %(why)s
-    WHERE kind = %(kind)s AND position = %(stored)s
-"""
-
 
 class FollowerPace(msgspec.Struct, frozen=True, kw_only=True):
     """`batch` events to a commit while catching up; afterwards a commit at most every
     `live_interval_s`, and at the latest after `store_s` when nothing was owed meanwhile.
-    `poll_s` is how long a lost notification can go unnoticed, `halted_s` how long a follower
-    that could not read or judge an event waits before it tries again. After `frozen_s` without a
-    word from us the server gives our turn to another process."""
+    `poll_s` is how long a lost notification can go unnoticed, `halted_s` how long it takes until
+    what could not be read or judged is tried again, for all or for one tenant. After `frozen_s`
+    without a word from us the server gives our turn to another process."""
 
     batch: int = 500
     live_interval_s: float = 0.05
@@ -77,8 +55,23 @@ class FollowerPace(msgspec.Struct, frozen=True, kw_only=True):
     frozen_s: float = 15.0
 
 
-class Overtaken(Exception):
-    """Another process moved the position: what it wrote is not for us to write again."""
+class _Waiting(msgspec.Struct):
+    """A tenant that waits, and when it is tried again. Up to `singly_until` one event at a time,
+    which shows which of them it is."""
+
+    wait: TenantWait
+    try_at: float
+    singly_until: int = 0
+
+
+class _Way(msgspec.Struct):
+    """Where a follower stands: what is written, how far it has judged, and who waits."""
+
+    progress: Progress
+    seen: int
+    stored_at: float
+    waiting: dict[TenantId, _Waiting]
+    singly_until: int = 0
 
 
 class Follower:
@@ -129,7 +122,7 @@ class Follower:
         )
 
     async def _stand_by(self, connection: Connection) -> None:
-        await connection.execute(_BEGIN, (self._kind.name,))
+        await progress.begin(connection, self._kind.name)
         while True:
             cursor = await connection.execute(
                 "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_RUNNING, self._kind.name)
@@ -139,94 +132,141 @@ class Follower:
             await asyncio.sleep(min(self._pace.poll_s, self._pace.frozen_s / 4))
 
     async def _follow(self, connection: Connection) -> None:
-        found = await (await connection.execute(_POSITION, (self._kind.name,))).fetchone()
-        assert found is not None, "standing by has made the row"
-        stored: int = found[0]
-        seen = stored
-        singly_until = 0
+        stands, waits = await progress.read(connection, self._kind.name)
         loop = asyncio.get_running_loop()
-        stored_at = spoke_at = loop.time()
+        waiting = {each.tenant_id: _Waiting(each, loop.time()) for each in waits}
+        way = _Way(stands, stands.position, loop.time(), waiting)
+        spoke_at = loop.time()
         while True:
             self._news.clear()
             if loop.time() - spoke_at > self._pace.frozen_s / 4:
                 await connection.execute("SELECT")
                 spoke_at = loop.time()
-            limit = 1 if seen < singly_until else self._pace.batch
+            await self._try_who_waits(connection, way)
+            limit = 1 if way.seen < way.singly_until else self._pace.batch
             events: Sequence[Recorded] = ()
             try:
-                events = await self._reader.read(seen, limit)
-                owed = await speaking(connection, self._owed(events), self._pace.frozen_s / 4)
+                events = await self._reader.read(way.seen, limit)
+                owed = await self._owed(connection, events, way.waiting)
             except Exception as error:
                 if len(events) > 1:
                     # Taken one by one, they show which of them it is.
-                    singly_until = events[-1].position
-                    continue
-                await self._halted(connection, stored, seen, error)
-                await asyncio.sleep(min(self._pace.halted_s, self._pace.frozen_s / 4))
+                    way.singly_until = events[-1].position
+                elif events and standstill.is_the_tenants(error):
+                    await self._let_wait(connection, way, events[0], error)
+                else:
+                    await self._halted(connection, way, error)
+                    await asyncio.sleep(min(self._pace.halted_s, self._pace.frozen_s / 4))
                 continue
-            seen += len(events)
-            idle = loop.time() - stored_at >= self._pace.store_s
-            if owed or (seen > stored and (idle or len(events) == limit)):
-                await self._write(connection, stored, seen, owed)
-                stored, stored_at, spoke_at = seen, loop.time(), loop.time()
+            way.seen += len(events)
+            idle = loop.time() - way.stored_at >= self._pace.store_s
+            if owed or (way.seen > way.progress.position and (idle or len(events) == limit)):
+                await self._write(connection, way, owed)
+                spoke_at = loop.time()
+            if any(each.try_at <= loop.time() for each in way.waiting.values()):
+                continue
             if not events:
                 await self._sleep(min(self._pace.poll_s, self._pace.frozen_s / 4))
             elif len(events) < limit:
                 await asyncio.sleep(self._pace.live_interval_s)
 
-    async def _owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
-        relevant = [each for each in events if isinstance(each.event, self._kind.listens_to)]
-        return await self._kind.owed(relevant) if relevant else ()
+    async def _owed(
+        self,
+        connection: Connection,
+        events: Sequence[Recorded],
+        waiting: Collection[TenantId] = (),
+    ) -> Sequence[Owed]:
+        relevant = [
+            each
+            for each in events
+            if each.tenant_id not in waiting and isinstance(each.event, self._kind.listens_to)
+        ]
+        if not relevant:
+            return ()
+        return await speaking(connection, self._kind.owed(relevant), self._pace.frozen_s / 4)
 
     async def _write(
-        self, connection: Connection, before: int, position: int, owed: Sequence[Owed]
+        self,
+        connection: Connection,
+        way: _Way,
+        owed: Sequence[Owed],
+        wait: TenantWait | None = None,
     ) -> None:
         async with connection.transaction():
-            moved = await connection.execute(_ADVANCE, (position, self._kind.name, before))
-            if moved.rowcount != 1:
-                raise Overtaken(self._kind.name)
-            if owed:
-                async with connection.cursor() as cursor:
-                    await cursor.executemany(_OWE, [self._row(each) for each in owed])
+            moved = await progress.advance(connection, way.progress, way.seen, wait)
+            await owing.write(connection, self._kind.name, owed)
+        way.progress, way.stored_at = moved, asyncio.get_running_loop().time()
         if owed:
             self._wrote.set()
 
-    def _row(self, owed: Owed) -> dict[str, Any]:
-        recorded = owed.event
-        public = event_id(recorded.stream_id, recorded.version)
-        return {
-            "id": delivery_id(self._kind.name, public, owed.destination),
-            "tenant_id": recorded.tenant_id,
-            "kind": self._kind.name,
-            "destination": owed.destination,
-            "lane": owed.lane,
-            "event_id": public,
-            "event": recorded.event.NAME,
-            "stream_id": recorded.stream_id,
-            "stream_version": recorded.version,
-            "position": recorded.position,
-            "recorded_at": recorded.recorded_at,
-            "state": "pending" if owed.dead is None else "dead",
-            "reason": owed.dead,
-        }
-
-    async def _halted(
-        self, connection: Connection, stored: int, seen: int, error: Exception
+    async def _let_wait(
+        self, connection: Connection, way: _Way, at: Recorded, error: Exception
     ) -> None:
-        """Say in the open that the kind stands still; nothing is skipped.
+        """Go on past this event without its tenant."""
+        wait = standstill.wait_at(self._kind.name, at, error)
+        way.seen = at.position
+        await self._write(connection, way, (), wait)
+        self._put_off(way, wait)
+        standstill.tell_tenant_waits(wait, error)
 
-        What the kind needs may only be away for a while: that is a warning.
-        """
-        why = description(error)
-        kind = self._kind.name
-        if isinstance(error, Unavailable):
-            _log.warning("delivery_kind_waits", kind=kind, after=seen, error=why, reason=error.code)
-        elif isinstance(error, psycopg.OperationalError):
-            _log.warning("delivery_kind_waits", kind=kind, after=seen, error=why)
-        else:
-            _log.error("delivery_kind_halted", kind=kind, after=seen, error=why)
-        given = {"at": seen + 1, "why": why, "kind": kind, "stored": stored}
-        await connection.execute(_HALT, given)
+    async def _try_who_waits(self, connection: Connection, way: _Way) -> None:
+        """Give the tenant whose turn it is a portion of what it missed."""
+        now = asyncio.get_running_loop().time()
+        due = min(way.waiting.values(), key=lambda each: each.try_at, default=None)
+        if due is None or due.try_at > now:
+            return
+        if way.seen > way.progress.position:
+            # What the tenant missed ends where everybody else's way begins.
+            await self._write(connection, way, ())
+        wait = due.wait
+        limit = 1 if wait.position < due.singly_until else self._pace.batch
+        missed: Sequence[Recorded] = ()
+        try:
+            missed = await self._reader.read_tenant(
+                wait.tenant_id, wait.position - 1, way.progress.position, limit
+            )
+            owed = await self._owed(connection, missed)
+        except Exception as error:
+            if len(missed) > 1:
+                due.singly_until = missed[-1].position
+            elif missed and standstill.is_the_tenants(error):
+                await self._still_waits(connection, way, missed[0], error)
+            else:
+                standstill.tell_all_wait(self._kind.name, wait.position - 1, error)
+                self._put_off(way, wait)
+            return
+        async with connection.transaction():
+            await owing.write(connection, self._kind.name, owed)
+            if len(missed) < limit:
+                way.progress = await progress.end(connection, way.progress, wait.tenant_id)
+            else:
+                due.wait = msgspec.structs.replace(wait, position=missed[-1].position + 1)
+                await progress.move(connection, way.progress, due.wait)
+        if owed:
+            self._wrote.set()
+        if len(missed) < limit:
+            del way.waiting[wait.tenant_id]
+            standstill.tell_wait_ended(wait)
+
+    async def _still_waits(
+        self, connection: Connection, way: _Way, at: Recorded, error: Exception
+    ) -> None:
+        wait = standstill.wait_at(self._kind.name, at, error)
+        before = way.waiting[at.tenant_id].wait
+        async with connection.transaction():
+            await progress.move(connection, way.progress, wait)
+        self._put_off(way, wait)
+        if (wait.position, wait.error) != (before.position, before.error):
+            standstill.tell_tenant_waits(wait, error)
+
+    def _put_off(self, way: _Way, wait: TenantWait) -> None:
+        try_at = asyncio.get_running_loop().time() + self._pace.halted_s
+        way.waiting[wait.tenant_id] = _Waiting(wait, try_at)
+
+    async def _halted(self, connection: Connection, way: _Way, error: Exception) -> None:
+        """Say in the open that the kind stands still; nothing is skipped."""
+        standstill.tell_all_wait(self._kind.name, way.seen, error)
+        await progress.halt(connection, way.progress, way.seen + 1, description(error))
 
     async def _sleep(self, seconds: float) -> None:
         try:

@@ -8,11 +8,13 @@ import msgspec
 
 from application.ports import Replayed
 from infrastructure.database import Pool
+from infrastructure.delivery.progress import TenantWait, waits
 
 REPLAYED_MAX: Final = 10_000
 
 _STANDINGS: Final[LiteralString] = """
     SELECT p.kind, p.position, p.halted_at_position, p.halted_error, p.halted_at,
+           p.tenants_waiting,
            (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'pending'),
            (SELECT count(*) FROM deliveries d WHERE d.kind = p.kind AND d.state = 'dead'),
            (SELECT extract(epoch FROM now() - min(d.trying_since))::float8
@@ -37,7 +39,8 @@ _REPLAY: Final[LiteralString] = """
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a kind stands: how far the log was read for it, and what is still to be delivered.
 
-    `halted_at` is since when it stands still before `halted_at_position`, for every tenant.
+    `halted_at` is since when it stands still before `halted_at_position`, for every tenant;
+    `tenants_waiting` is for how many it stands still besides.
     `oldest_s` is the age of the oldest pending delivery, None when there is none.
     """
 
@@ -46,6 +49,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     halted_at_position: int | None
     halted_error: str | None
     halted_at: datetime | None
+    tenants_waiting: int
     pending: int
     dead: int
     oldest_s: float | None
@@ -57,6 +61,12 @@ async def standings(projector: Pool) -> Sequence[Standing]:
         rows = await (await connection.execute(_STANDINGS)).fetchall()
     names = Standing.__struct_fields__
     return [Standing(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def all_waits(projector: Pool) -> Sequence[TenantWait]:
+    """Every tenant that some kind stands still for, by kind and position."""
+    async with projector.connection() as connection:
+        return await waits(connection)
 
 
 async def replay(projector: Pool, kind: str, which: Replayed) -> int:

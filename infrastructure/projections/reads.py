@@ -11,6 +11,8 @@ from infrastructure.projections import halts
 from projections import devices, webhook_endpoints
 
 WAIT_S: Final = 5.0
+FOREVER: Final = 2**62
+"""A position that no event has."""
 
 
 class Positions(Protocol):
@@ -66,6 +68,11 @@ class TenantReads:
             return False
         async with self.scope(tenant_id) as connection:
             return not await halts.is_missing(connection, name, tenant_id, position)
+
+    async def stands_still(self, tenant_id: TenantId, name: str) -> bool:
+        """Whether the read model stands still for this tenant, and will until it is resumed."""
+        async with self.scope(tenant_id) as connection:
+            return await halts.is_missing(connection, name, tenant_id, FOREVER)
 
 
 class BoundDevices:

@@ -10,7 +10,6 @@ from typing import Final, Protocol
 from uuid import uuid5
 
 import msgspec
-import structlog
 
 from application.ports import (
     Attempted,
@@ -23,6 +22,7 @@ from application.ports import (
     Owed,
     RetryLater,
     Settlement,
+    TenantMustWait,
 )
 from application.ports.deliveries import DAY_S
 from application.ports.webhooks import WebhookSecrets
@@ -47,8 +47,6 @@ POLICY: Final = DeliveryPolicy(
     delays_s=(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, DAY_S),
     max_age_s=4 * DAY_S,
 )
-
-_log: Final = structlog.stdlib.get_logger(__name__)
 
 
 class Clients(Protocol):
@@ -83,21 +81,18 @@ class Webhooks:
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
         """Endpoints are asked for as they are now, or later: one that is gone is owed nothing.
 
-        Raises Unavailable while the read model has not come so far, for everybody or for one of
-        the tenants: then nobody is told, and a line names the tenant.
+        Raises Unavailable while the read model has not come so far, and TenantMustWait where it
+        stands still for one of the tenants.
         """
         told = [each for each in events if webhook_type(each.event) is not None]
         if not told:
             return ()
         found: dict[TenantId, list[view.WebhookEndpointRow]] = {}
         for tenant_id in {each.tenant_id for each in told}:
-            if not await self._reads.wait(tenant_id, view.READ_MODEL.name, told[-1].position):
-                _log.warning(
-                    "webhooks_wait_for_read_model",
-                    tenant=str(tenant_id),
-                    projection=view.READ_MODEL.name,
-                    position=told[-1].position,
-                )
+            name, position = view.READ_MODEL.name, told[-1].position
+            if not await self._reads.wait(tenant_id, name, position):
+                if await self._reads.stands_still(tenant_id, name):
+                    raise TenantMustWait("read_model_halted")
                 raise Unavailable("position_not_reached", retry_after_s=1)
             async with self._reads.scope(tenant_id) as connection:
                 found[tenant_id] = await view.whole(connection, tenant_id)

@@ -10,8 +10,9 @@ import rich_click as click
 
 from application.ports import Replayed
 from domain.errors import Malformed
-from domain.ids import parse
-from infrastructure.delivery.standing import Standing, replay, standings
+from domain.ids import parse, wire
+from infrastructure.delivery.progress import TenantWait
+from infrastructure.delivery.standing import Standing, all_waits, replay, standings
 from interfaces.cli.output import facts, json_option, line
 from interfaces.cli.session import WrongArgument, with_platform
 from interfaces.composition import Platform
@@ -26,16 +27,23 @@ def deliveries() -> None:
 @deliveries.command("status")
 @json_option
 def delivery_status(as_json: bool) -> None:
-    """List every kind with its position, what is pending and dead, and why it stands still.
+    """List every kind with its position, what is pending and dead, and why it stands still, for
+    all tenants or for the ones named.
 
     `oldest_s` is the age of the oldest pending delivery in seconds.
     """
 
-    async def command(platform: Platform) -> Sequence[Standing]:
-        return await standings(platform.projector_pool)
+    async def command(platform: Platform) -> tuple[Sequence[Standing], Sequence[TenantWait]]:
+        pool = platform.projector_pool
+        return await standings(pool), await all_waits(pool)
 
-    for found in with_platform(command):
-        line(msgspec.to_builtins(found)) if as_json else _tell(found)
+    kinds, waits = with_platform(command)
+    for found in kinds:
+        waiting = [each for each in waits if each.kind == found.kind]
+        if as_json:
+            line({**msgspec.to_builtins(found), "waits": [_told(each) for each in waiting]})
+        else:
+            _tell(found, waiting)
 
 
 @deliveries.command("replay")
@@ -92,7 +100,12 @@ def _event(text: str) -> UUID:
     return found
 
 
-def _tell(found: Standing) -> None:
+def _told(wait: TenantWait) -> dict[str, Any]:
+    told = {"tenant": wire("ten", wait.tenant_id), "position": wait.position, "event": wait.event}
+    return told | {"error": wait.error, "since": msgspec.to_builtins(wait.waiting_since)}
+
+
+def _tell(found: Standing, waiting: Sequence[TenantWait]) -> None:
     told: dict[str, Any] = {"kind": found.kind, "position": found.position}
     told |= {"pending": found.pending, "dead": found.dead}
     if found.oldest_s is not None:
@@ -100,5 +113,9 @@ def _tell(found: Standing) -> None:
     if found.halted_at is not None:
         since = found.halted_at.isoformat(timespec="seconds")
         told["halted"] = f"at {found.halted_at_position}: {found.halted_error} since {since}"
+    for each in waiting:
+        since = "" if each.waiting_since is None else each.waiting_since.isoformat(" ", "seconds")
+        tenant = wire("ten", each.tenant_id)
+        told[f"waits {tenant}"] = f"at {each.position}: {each.error} since {since}"
     facts(told, as_json=False)
     sys.stdout.write("\n")

@@ -21,7 +21,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.testing import capture_logs
 
 from application.webhook_endpoints import ENDPOINTS_MAX
-from infrastructure.delivery.standing import Standing
 from infrastructure.edge.tls import public_context
 from infrastructure.webhooks.message import signature
 from infrastructure.webhooks.secrets import written
@@ -443,14 +442,22 @@ async def test_another_tenants_endpoint_is_told_nothing_of_ours(house: House) ->
         assert listed.status_code == 404
 
 
-async def test_a_read_model_halted_for_one_tenant_delays_messages_in_the_open(
+async def test_a_read_model_halted_for_one_tenant_delays_that_tenants_messages_alone(
     house: House,
 ) -> None:
+    """It once delayed everybody's."""
     ours, theirs = await house.tenant(), await house.tenant()
 
-    async def standing() -> Standing:
+    async def waiting() -> int:
         found = await house.platform.deliveries.standings()
-        return next(each for each in found if each.kind == "webhook")
+        return next(each for each in found if each.kind == "webhook").tenants_waiting
+
+    async def until_waiting(count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                if await waiting() == count:
+                    return
+                await asyncio.sleep(0.05)
 
     async with receiver(house) as server:
         mine = await endpoint(ours, address(server))
@@ -464,22 +471,17 @@ async def test_a_read_model_halted_for_one_tenant_delays_messages_in_the_open(
                 )
             try:
                 await revoke_a_device(ours)
+                await until_waiting(1)
                 await revoke_a_device(theirs)
-                async with asyncio.timeout(PATIENCE_S):
-                    while True:
-                        halted = await standing()
-                        if halted.halted_at is not None:
-                            break
-                        await asyncio.sleep(0.05)
+                await until_state(theirs, foreign["id"], ("delivered", None))
+                assert await deliveries(ours, mine["id"]) == []
             finally:
                 await now(house, "DELETE FROM projection_halts WHERE name = 'webhook_endpoints'")
-        assert (halted.halted_error or "").startswith("Unavailable in owed")
         await until_state(ours, mine["id"], ("delivered", None))
-        await until_state(theirs, foreign["id"], ("delivered", None))
-        assert (await standing()).halted_at is None
-    waits = [each for each in lines if each["event"] == "webhooks_wait_for_read_model"]
-    assert {each["tenant"] for each in waits} == {str(ours.tenant_id)}
-    assert {each["projection"] for each in waits} == {"webhook_endpoints"}
+        await until_waiting(0)
+    (told,) = [each for each in lines if each["event"] == "delivery_tenant_waits"]
+    assert (told["tenant"], told["kind"]) == (str(ours.tenant_id), "webhook")
+    assert told["reason"] == "read_model_halted"
 
 
 async def test_the_page_for_strangers_verifies_what_we_sign() -> None:

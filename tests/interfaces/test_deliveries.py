@@ -11,6 +11,8 @@ import rich_click as click
 from application.ports import Attempted, Dead, Delivered, Delivery, RetryLater
 from application.ports.deliveries import DeliveryPolicy, event_id
 from domain.ids import wire
+from infrastructure.delivery import progress
+from infrastructure.delivery.progress import TenantWait
 from infrastructure.metrics import Metrics
 from interfaces.cli.commands import commands
 from interfaces.measured import measure_deliveries
@@ -65,8 +67,10 @@ async def test_what_is_not_delivered_is_seen_and_tried_again(stage: Stage, tmp_p
         "halted_at_position": None,
         "halted_error": None,
         "halted_at": None,
+        "tenants_waiting": 0,
         "pending": 1,
         "dead": 1,
+        "waits": [],
     }
 
     first = wire("evt", event_id(device_id(0), 1))
@@ -125,3 +129,33 @@ async def test_pending_dead_and_halted_are_measured_and_no_tenant_named(stage: S
     assert await change(stage, halt) == 1
     told = (await metrics.exposition()).decode()
     assert 'link_deliveries_halted{kind="tell"} 1.0' in told
+    assert 'link_deliveries_waiting_tenants{kind="tell"} 0.0' in told
+
+
+async def test_a_tenant_that_a_kind_waits_for_is_named_to_the_operator(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with stage.projector.connection() as connection:
+        stands, _ = await progress.read(connection, "tell")
+        wait = TenantWait(
+            kind="tell",
+            tenant_id=TENANT,
+            position=2,
+            event="device.registered",
+            error="ValueError in owed, x.py:3",
+        )
+        await progress.advance(connection, stands, stands.position, wait)
+    (told,) = Shell(stage.dsn, tmp_path, "deliveries").run("status")
+    assert told["tenants_waiting"] == 1
+    (shown,) = told["waits"]
+    assert shown.pop("since")
+    assert shown == {
+        "tenant": wire("ten", TENANT),
+        "position": 2,
+        "event": "device.registered",
+        "error": "ValueError in owed, x.py:3",
+    }
+    metrics = Metrics()
+    measure_deliveries(metrics, stage.projector)
+    exposition = (await metrics.exposition()).decode()
+    assert 'link_deliveries_waiting_tenants{kind="tell"} 1.0' in exposition

@@ -105,42 +105,6 @@ async def test_a_position_that_was_set_back_delivers_nothing_twice(stage: Stage)
     assert Counter(told.event.position for told in tell.arrived) == dict.fromkeys(range(1, 7), 1)
 
 
-class Stumbles(Tell):
-    """Cannot judge the event at one position, until it is mended."""
-
-    name = "stumbles"
-    broken_at: int | None = 3
-
-    async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
-        if any(each.position == self.broken_at for each in events):
-            raise ValueError("what is this?")
-        return await super().owed(events)
-
-
-async def test_a_kind_that_cannot_judge_an_event_halts_in_the_open_and_skips_nothing(
-    stage: Stage,
-) -> None:
-    await register(stage, 0, 5)
-    stumbles, tell = Stumbles(), Tell()
-    async with delivering(stage, stumbles, tell) as engine:
-        await until(lambda: len(tell.arrived) == 5 and len(stumbles.arrived) == 2)
-        async with asyncio.timeout(20):
-            while True:
-                halted, healthy = await engine.standings()
-                if halted.halted_at is not None:
-                    break
-                await asyncio.sleep(0.01)
-        assert (halted.kind, halted.halted_at_position) == ("stumbles", 3)
-        assert halted.halted_error is not None
-        assert "what is this?" not in halted.halted_error
-        assert halted.halted_error.startswith("ValueError")
-        assert (healthy.kind, healthy.halted_at) == ("tell", None)
-        stumbles.broken_at = None
-        await until_over(stage, 10)
-        assert (await engine.standings())[0].halted_at is None
-    assert [told.event.position for told in stumbles.arrived] == [1, 2, 3, 4, 5]
-
-
 class Ponders(Tell):
     """Takes longer to judge than a session may be silent."""
 
