@@ -58,6 +58,8 @@ class Peers:
             self._found[user_id.partition(".")[0]] = self._palm(user_id)
             added = {"code": 0, "msg": "ok", "data": {"palm_id": uuid4().hex}}
             return msgspec.json.encode(added), 0.0
+        if path in (b"/health", b"/KZ/health"):
+            return b'{"code": 0, "msg": "ok"}', 0.0
         raise ValueError(f"nobody here answers {path!r}")
 
     def _palm(self, user_id: str) -> bytes:

@@ -23,6 +23,7 @@ from application.ports import (
     Scan,
     VendorFault,
 )
+from application.ports.health import Probed
 from domain.ids import PalmRef
 from domain.matching import Candidate
 from infrastructure.outbound.client import Answer, OutboundFailed
@@ -61,14 +62,6 @@ class HttpCalls(Protocol):
     ) -> Answer:
         """Ask once within a total deadline. Raises OutboundFailed."""
         ...
-
-
-class VendorHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What a probe of the vendor found. `reason` is empty when it is healthy."""
-
-    healthy: bool
-    latency_s: float
-    reason: str = ""
 
 
 class _Query(msgspec.Struct, omit_defaults=True):
@@ -195,7 +188,7 @@ class XTelcomPalmVerifier:
         said = _Deleted() if envelope.data is None else _read(envelope, _Deleted)
         return "deleted" if said.deleted else "absent"
 
-    async def probe(self, *, deadline_s: float) -> VendorHealth:
+    async def probe(self, *, deadline_s: float) -> Probed:
         """Whether the vendor answers at all, and how fast; for its health monitor."""
         began = self._clock.monotonic()
         reason = ""
@@ -204,7 +197,7 @@ class XTelcomPalmVerifier:
         except PalmVendorFailed as error:
             reason = error.vendor_message or error.reason
         latency_s = self._clock.monotonic() - began
-        return VendorHealth(healthy=not reason, latency_s=latency_s, reason=reason)
+        return Probed(healthy=not reason, latency_s=latency_s, reason=reason)
 
     async def _post(self, path: str, body: _Query | _Add, deadline_s: float) -> _Envelope:
         # msgspec writes bytes as base64 straight into the JSON, without a copy in between.

@@ -70,6 +70,7 @@ from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from interfaces.transparency import transparency
 from interfaces.use_cases import use_cases
+from interfaces.watching import Watching
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
 
@@ -194,6 +195,7 @@ class Platform:
             erasure_interrupted,
         )
         self.erasing = Rounds(self.dsn, "erasures", EVERY_S, erasures.round)
+        self.watching = Watching(self, outside)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
         measure_lateness(self.metrics, self.lateness)
@@ -243,6 +245,11 @@ class Platform:
     async def sweep(self) -> None:
         """Close what devices left undecided; one process of all that could does it at a time."""
         await self._stack.enter_async_context(self.sweeping)
+
+    async def watch(self) -> None:
+        """Ask products and vendor how they are; one process of all that could does it."""
+        for rounds in self.watching.rounds:
+            await self._stack.enter_async_context(rounds)
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)

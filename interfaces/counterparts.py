@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from application.health_monitor import AT_ONCE
 from application.ports import Clock, OtpSender
 from domain.webhook_endpoint import Mtls
 from infrastructure.edge.tls import load_certificate
+from infrastructure.health_probes import HttpHealthProbes
 from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
@@ -49,6 +51,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     otp_sender: OtpSender
     egress: EgressGuard
     webhooks: WebhookClients
+    health: HttpHealthProbes
 
 
 def counterparts(
@@ -76,6 +79,7 @@ def counterparts(
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
         egress=guard,
         webhooks=WebhookClients(to_endpoints, to_tenants),
+        health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
     )
 
 
@@ -84,11 +88,23 @@ def inbox(settings: Settings, clock: Clock) -> Inbox:
     return Inbox(settings.data_dir / "inbox", clock)
 
 
-def _palm_vendor(settings: Settings, clock: Clock, at_end: AtEnd) -> XTelcomPalmVerifier:
+def _health_probes(
+    settings: Settings, clock: Clock, guard: EgressGuard, our_cas_pem: str, at_end: AtEnd
+) -> HttpHealthProbes:
+    """Few connections, and none of them a transaction's: probes wait for probes only."""
+    client = OutboundClient(guard, tls=_system_trust_and(our_cas_pem), connections_max=AT_ONCE)
+    at_end(client.close)
+    vendor = _palm_vendor(settings, clock, at_end, connections_max=1)
+    return HttpHealthProbes(client, vendor, clock)
+
+
+def _palm_vendor(
+    settings: Settings, clock: Clock, at_end: AtEnd, *, connections_max: int = 1000
+) -> XTelcomPalmVerifier:
     # The vendor's address comes from the operator's configuration, not from a tenant.
     vendor = urlsplit(settings.palm_vendor_url).hostname or ""
     guard = EgressGuard((*settings.egress_allow, vendor), settings.development, SystemResolver())
-    to_vendor = OutboundClient(guard)
+    to_vendor = OutboundClient(guard, connections_max=connections_max)
     at_end(to_vendor.close)
     key = settings.palm_vendor_key
     return XTelcomPalmVerifier(

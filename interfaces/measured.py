@@ -13,6 +13,7 @@ from infrastructure.database import Pool
 from infrastructure.delivery.standing import standings
 from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
+from infrastructure.health_book import PostgresHealthBook
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.metrics import Metrics
@@ -194,6 +195,19 @@ def measure_breakers(metrics: Metrics, gateway: HttpLinkedServiceGateway) -> Non
             breakers.labels(state).set(count)
 
     metrics.at_scrape("breakers", read)
+
+
+def measure_health(metrics: Metrics, book: PostgresHealthBook) -> None:
+    unhealthy = metrics.gauge(
+        "link_unhealthy", "Counterparts that failed their last three health checks.", ["kind"]
+    )
+
+    async def read() -> None:
+        services, platform = await book.unhealthy()
+        unhealthy.labels("linked_service").set(services)
+        unhealthy.labels("palm_vendor").set(platform)
+
+    metrics.at_scrape("health", read)
 
 
 def measure_listeners(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) -> None:

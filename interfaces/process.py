@@ -84,6 +84,7 @@ async def run(
             await platform.project()
             await platform.deliver()
             await platform.sweep()
+            await platform.watch()
         await platform.follow()
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
@@ -230,6 +231,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.deliveries.until_failure()),
             watched.create_task(platform.sweeping.until_failure()),
             watched.create_task(platform.erasing.until_failure()),
+            *(watched.create_task(each.until_failure()) for each in platform.watching.rounds),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

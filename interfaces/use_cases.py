@@ -37,6 +37,7 @@ from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.delivery.records import PostgresDeliveryRecords
 from infrastructure.device_signatures import CertificateSignatures
+from infrastructure.health_book import PostgresHealthRecords
 from infrastructure.people.client_secrets import PostgresClientSecrets
 from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
@@ -146,6 +147,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             clock,
             ids,
         ),
+        health=PostgresHealthRecords(of.app_pool),
         journal=Journal(log, of.streams, clock, ids),
         access_tokens=AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids),
         public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys)),

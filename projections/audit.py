@@ -17,6 +17,7 @@ from psycopg import sql
 from domain.audit import AuditRead
 from domain.catalogue import EVENTS
 from domain.events import Recorded
+from domain.health import LinkedServiceBecameHealthy, LinkedServiceBecameUnhealthy
 from domain.ids import TenantId
 from domain.personal_data import PersonalDataAccessed
 from domain.tenant import TenantCreated, TenantSettingsChanged
@@ -104,17 +105,19 @@ def line(recorded: Recorded) -> AuditRow | None:
         severity=shown.severity,
         actor=recorded.actor,
         subject_kind=shown.subject,
-        subject_id=_subject(recorded),
+        subject_id=subject_of(recorded),
         correlation_id=recorded.correlation_id,
         event=recorded.event.NAME,
         facts={name: value for name, value in facts.items() if name not in LEFT_OUT},
     )
 
 
-def _subject(recorded: Recorded) -> UUID:
-    """Whom or what the line is about: the stream's id, but for an access the person, and for a
-    reading the tenant whose audit it is."""
+def subject_of(recorded: Recorded) -> UUID:
+    """Whom or what an event is about: the stream's id, but for an access the person, for a
+    reading the tenant whose audit it is, and for health the counterpart."""
     match recorded.event:
+        case LinkedServiceBecameUnhealthy() | LinkedServiceBecameHealthy() as event:
+            return event.service_id
         case PersonalDataAccessed() as event:
             return event.user_id
         case AuditRead():

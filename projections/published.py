@@ -32,6 +32,12 @@ from domain.erasure import (
     ErasureTemplatesRemoved,
 )
 from domain.events import DomainEvent
+from domain.health import (
+    LinkedServiceBecameHealthy,
+    LinkedServiceBecameUnhealthy,
+    PalmVendorBecameHealthy,
+    PalmVendorBecameUnhealthy,
+)
 from domain.linked_service import (
     LinkedServiceChanged,
     LinkedServiceDeleted,
@@ -105,6 +111,7 @@ SubjectKind = Literal[
     "projection",
     "audit",
     "webhook_endpoint",
+    "palm_vendor",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -138,6 +145,14 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ),
     LinkedServiceResumed: Published("linked_service", "linked_service_resumed"),
     LinkedServiceDeleted: Published("linked_service", "linked_service_deleted", None, "warning"),
+    LinkedServiceBecameUnhealthy: Published(
+        "linked_service", "linked_service_unhealthy", "linked_service.unhealthy", "high"
+    ),
+    LinkedServiceBecameHealthy: Published(
+        "linked_service", "linked_service_recovered", "linked_service.recovered"
+    ),
+    PalmVendorBecameUnhealthy: Published("palm_vendor", "palm_vendor_unhealthy", None, "critical"),
+    PalmVendorBecameHealthy: Published("palm_vendor", "palm_vendor_recovered"),
     DeviceRegistered: Published("device", "device_registered"),
     DevicePairingCodeIssued: Published("device", "device_pairing_code_issued"),
     DevicePaired: Published("device", "device_paired", "device.paired"),

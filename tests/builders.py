@@ -18,6 +18,7 @@ from domain import (
     device,
     enrollment,
     erasure,
+    health,
     linked_service,
     oauth_client,
     pairing_code,
@@ -104,6 +105,18 @@ ROUTING = linked_service.Routing(
     fail_mode="closed",
     allowed_actions=("pay", "refund"),
 )
+linked_service_became_unhealthy = Builder(
+    health.LinkedServiceBecameUnhealthy(
+        service_id=SERVICE, product_key="wallet", reason="status_503", consecutive_failures=3
+    )
+)
+linked_service_became_healthy = Builder(
+    health.LinkedServiceBecameHealthy(service_id=SERVICE, product_key="wallet")
+)
+palm_vendor_became_unhealthy = Builder(
+    health.PalmVendorBecameUnhealthy(reason="palm_vendor_timeout", consecutive_failures=3)
+)
+palm_vendor_became_healthy = Builder(health.PalmVendorBecameHealthy())
 linked_service_registered = Builder(
     linked_service.LinkedServiceRegistered(product_key="wallet", routing=ROUTING)
 )

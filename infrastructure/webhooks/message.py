@@ -19,7 +19,7 @@ from domain import transaction as x
 from domain.events import DomainEvent, Recorded
 from domain.ids import wire
 from domain.webhook_endpoint import WebhookEndpointTestRequested
-from projections.audit import line
+from projections.audit import line, subject_of
 from projections.published import PUBLISHED, SubjectKind, published
 
 API_VERSION: Final = "1"
@@ -100,7 +100,7 @@ def signature(keys: Sequence[bytes], message_id: str, timestamp: int, content: b
 def _data(past: Sequence[Recorded]) -> dict[str, Any]:
     recorded = past[-1]
     subject = published(recorded.event).subject
-    data: dict[str, Any] = {"id": wire(SUBJECT_PREFIXES[subject], recorded.stream_id)}
+    data: dict[str, Any] = {"id": wire(SUBJECT_PREFIXES[subject], subject_of(recorded))}
     if subject == "transaction":
         return data | _decided(past)
     shown = line(recorded)

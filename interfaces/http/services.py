@@ -34,6 +34,7 @@ from application.ports import (
     RateLimiter,
     Streams,
 )
+from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
 from application.tenants import Tenants
@@ -119,6 +120,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     pairings: Pairings
     linked_services: LinkedServices
+    health: HealthRecords
     sign_ups: SignUps
     consents: Consents
     enrollments: Enrollments

@@ -75,8 +75,11 @@ class Vendor:
             status, scripted = await self.script(path)
             await reply(send, status, scripted)
             return
-        asked = json.loads(body)
         answer: dict[str, Any]
+        if path == "/KZ/health":
+            await reply(send, 200, b'{"code": 0, "msg": "ok"}')
+            return
+        asked = json.loads(body)
         if path == "/KZ/add":
             self.adds += 1
             self.enrolled[asked["user_id"]] = asked["rgb"]
@@ -106,6 +109,8 @@ class Product:
 
     def reset(self) -> None:
         self.calls: list[dict[str, Any]] = []
+        self.health = 200
+        self.health_checks = 0
         self.headers: list[dict[str, str]] = []
         self.charges: dict[str, int] = {}
         self.says: dict[str, Any] = {
@@ -117,6 +122,10 @@ class Product:
         self.script: Callable[[dict[str, Any]], Awaitable[tuple[int, bytes]]] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/health":
+            self.health_checks += 1
+            await reply(send, self.health, b'{"status": "as told"}')
+            return
         asked = cast("dict[str, Any]", json.loads(await read_body(receive)))
         self.calls.append(asked)
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})

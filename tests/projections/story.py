@@ -26,6 +26,11 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.linked_service_suspended(),
         b.linked_service_resumed(),
     ),
+    "service's health": (
+        b.linked_service_became_unhealthy(),
+        b.linked_service_became_healthy(),
+    ),
+    "vendor's health": (b.palm_vendor_became_unhealthy(), b.palm_vendor_became_healthy()),
     "gone service": (
         b.linked_service_registered(product_key="door"),
         b.linked_service_deleted(),

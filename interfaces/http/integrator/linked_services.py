@@ -8,6 +8,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from application.ports.health import HealthRecord
 from application.principals import IntegratorPrincipal
 from domain.errors import NotFound
 from domain.fail_mode import FailMode
@@ -21,6 +22,7 @@ from domain.linked_service import (
     StandIn,
 )
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
+from interfaces.http.integrator.health import HealthShown, health_shown
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
     Cursor,
@@ -126,7 +128,10 @@ class LinkedServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class LinkedServiceShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A linked service. No secret is part of it: products verify our assertion (004 §10.5)."""
+    """A linked service. No secret is part of it: products verify our assertion (004 §10.5).
+
+    `health` is of this moment, and absent where the past is shown.
+    """
 
     id: str
     product_key: str
@@ -145,6 +150,7 @@ class LinkedServiceShown(msgspec.Struct, frozen=True, kw_only=True):
     audience: str
     registered_at: datetime | None = None
     changed_at: datetime | None = None
+    health: HealthShown | None = None
 
 
 class LinkedServicePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +167,7 @@ def _shown(
     found: LinkedService | view.LinkedServiceRow,
     registered_at: datetime | None = None,
     changed_at: datetime | None = None,
+    health: HealthRecord | None = None,
 ) -> LinkedServiceShown:
     service_id = found.id if isinstance(found, LinkedService) else found.service_id
     routing = {name: getattr(found.routing, name) for name in Routing.__struct_fields__}
@@ -173,6 +180,7 @@ def _shown(
         audience=f"{services.issuer}/tenants/{tenant}/linked-services/{service}",
         registered_at=registered_at,
         changed_at=changed_at,
+        health=None if health is None else health_shown(health),
         **routing,
     )
 
@@ -246,7 +254,11 @@ async def index(
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
         found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
-    items = [_shown(services, row, row.registered_at, row.changed_at) for row in found.rows]
+    of_all = await services.health.of(integrator.tenant_id, [row.service_id for row in found.rows])
+    items = [
+        _shown(services, row, row.registered_at, row.changed_at, of_all[row.service_id])
+        for row in found.rows
+    ]
     return Response(LinkedServicePage(items=items, next=opaque(found.next)))
 
 
@@ -280,7 +292,8 @@ async def show(
             headers={**etag(row.version), **told(up_to)},
         )
     service = await services.linked_services.get(integrator.tenant_id, found)
-    return Response(_shown(services, service), headers=etag(service.version))
+    health = (await services.health.of(integrator.tenant_id, (service.id,)))[service.id]
+    return Response(_shown(services, service, health=health), headers=etag(service.version))
 
 
 @patch(

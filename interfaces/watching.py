@@ -1,0 +1,29 @@
+"""What workers look after by the clock: whether products and the palm vendor answer.
+
+A part of the composition root; one process of all that could does each of the rounds.
+"""
+
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+from application.health_monitor import HealthMonitor
+from infrastructure.health_book import PostgresHealthBook
+from infrastructure.rounds import Rounds
+from interfaces.counterparts import Counterparts
+from interfaces.measured import measure_health
+
+if TYPE_CHECKING:
+    from interfaces.composition import Platform
+
+LOOK_EVERY_S: Final = 5.0
+"""How often it is looked who is to be asked; each of them is asked once a minute."""
+
+
+class Watching:
+    def __init__(self, of: "Platform", outside: Counterparts) -> None:
+        book = PostgresHealthBook(of.projector_pool)
+        self.health = HealthMonitor(
+            of.log, of.streams, outside.health, book, of.clock, of.ids, SystemRandom().random
+        )
+        self.rounds = (Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),)
+        measure_health(of.metrics, book)
