@@ -1,15 +1,23 @@
 """The delivery engine in memory: what the log owes is tried once in each round, in its order."""
 
+from collections.abc import Sequence
+from typing import Protocol
 from uuid import UUID, uuid5
 
 from application.ports import Attempted, Delivery, DeliveryKind, EventRef, Owed, RetryLater
-from tests.application.memory_log import MemoryEventLog
+from domain.events import Recorded
+
+
+class WholeLog(Protocol):
+    def read_now(self) -> Sequence[Recorded]:
+        """Everything that happened, in order."""
+        ...
 
 
 class Deliveries:
     """`round()` tries whatever is pending; what `attempt` raises counts as a try that failed."""
 
-    def __init__(self, log: MemoryEventLog, kind: DeliveryKind) -> None:
+    def __init__(self, log: WholeLog, kind: DeliveryKind) -> None:
         self._log = log
         self._kind = kind
         self._over: set[UUID] = set()

@@ -96,6 +96,10 @@ class Signer:
         self.claims.append(claims)
         return f"assertion-{len(self.claims)}"
 
+    def claims_of(self, assertion: str) -> Mapping[str, Any]:
+        """What it signed."""
+        return self.claims[int(assertion.removeprefix("assertion-")) - 1]
+
 
 class Signatures:
     """A signature is the hash of the certificate and the message."""

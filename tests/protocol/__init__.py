@@ -1,0 +1,1 @@
+"""The checked model of the broker's protocol, against the real code over a real PostgreSQL."""
