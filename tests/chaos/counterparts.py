@@ -3,7 +3,8 @@
     python -m tests.chaos.counterparts ORDER.json
 
 Ends when its standard input does. The product is as good as a product can be: idempotent on
-its key, and durable before it answers. What it does with a key follows from the key alone.
+its key, durable before it answers, and it undoes what it is told to undo, also before it has been
+asked. What else it does with a key follows from the key alone.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import msgspec
 
 from infrastructure.edge.listeners import new_event_loop, serve
 from tests.chaos.children import stdin_closed, tell
-from tests.chaos.journal import Called, Charged, Journal
+from tests.chaos.journal import Called, Charged, Journal, Voided
 from tests.house.world import Vendor, read_body, reply
 
 DENIED_OF_256: Final = 26
@@ -34,11 +35,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Product:
-    """Charges once for each key and says the same to it for ever; slow now and then."""
+    """Charges once for each key and says the same to it for ever; slow now and then.
+
+    Nothing is awaited between a look at what is voided or decided and the note that it is.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._decided: dict[str, asyncio.Future[bytes]] = {}
+        self._voided: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/health":
@@ -46,6 +51,10 @@ class Product:
             return
         asked: dict[str, Any] = json.loads(await read_body(receive))
         key, transaction = asked["idempotency_key"], asked["transaction_id"]
+        if asked["action"] == "void":
+            status = await self._void(transaction, key)
+            await reply(send, 200, json.dumps({"status": status}).encode())
+            return
         token = dict(scope["headers"])[b"authorization"].removeprefix(b"Bearer ")
         claims = jwt.decode(token, options={"verify_signature": False})
         await self._journal.write(
@@ -58,7 +67,20 @@ class Product:
         await asyncio.sleep(_think_s(key))
         await reply(send, 200, answer)
 
+    async def _void(self, transaction: str, key: str) -> str:
+        """Undo the key's effect; a key that is not known yet is refused from now on."""
+        said = self._decided.get(key)
+        known = said is not None and b"allow" in await asyncio.shield(said)
+        if key in self._voided:
+            return "already_voided"
+        self._voided.add(key)
+        status = "voided" if known else "not_found"
+        await self._journal.write(Voided(transaction=transaction, key=key, status=status))
+        return status
+
     async def _decide(self, transaction: str, key: str) -> bytes:
+        if key in self._voided:
+            return b'{"decision":"deny","reason_code":"voided"}'
         if _draw(key)[0] < DENIED_OF_256:
             return b'{"decision":"deny","reason_code":"insufficient_funds"}'
         await self._journal.write(Charged(transaction=transaction, key=key))

@@ -16,6 +16,9 @@ PROMISED = (
     "calls_without_intent",
     "allows_without_charge",
     "unmarked_orphans",
+    "voided_though_shown",
+    "orphans_left",
+    "journals_left",
     "false_conflicts",
     "unexpected_statuses",
     "stale_read_models",
@@ -30,7 +33,9 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     transactions: int
     events: int
     given_up: int
+    journaled: int
     charges: int
+    voids: int
     orphan_charges: int
     orphans_undecided: int
     orphans_allowed: int
@@ -45,6 +50,9 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     calls_without_intent: int
     allows_without_charge: int
     unmarked_orphans: int
+    voided_though_shown: int
+    orphans_left: int
+    journals_left: int
     false_conflicts: int
     unexpected_statuses: int
     stale_read_models: int

@@ -36,13 +36,24 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class GaveUp(msgspec.Struct, frozen=True, tag="gave_up"):
-    """A device lost its connection before the answer and never came back with this key."""
+    """A device lost its connection before the answer and never sent this key again.
+
+    It asks later what became of it, and shows that or says in its journal that it did not.
+    """
 
     device: str
     key: str
 
 
-Seen = Answered | Refused | GaveUp
+class Journaled(msgspec.Struct, frozen=True, tag="journaled"):
+    """The platform took the device's word about what became of an answer."""
+
+    device: str
+    key: str
+    outcome: str
+
+
+Seen = Answered | Refused | GaveUp | Journaled
 """What the devices write down."""
 
 
@@ -62,7 +73,15 @@ class Charged(msgspec.Struct, frozen=True, tag="charged"):
     key: str
 
 
-Done = Called | Charged
+class Voided(msgspec.Struct, frozen=True, tag="voided"):
+    """The product undid it, or will refuse a key that it never saw; on disk before it answers."""
+
+    transaction: str
+    key: str
+    status: str
+
+
+Done = Called | Charged | Voided
 """What the product writes down."""
 
 

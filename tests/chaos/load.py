@@ -4,8 +4,9 @@
 
 A device sends a transaction and asks again with the same key until it is answered, as tills do;
 a few lose patience when their connection breaks, and a few ask again what they know already.
-`{"do":"stop"}` ends new transactions; when everything is answered (or `PATIENCE_S` later) it
-says how it went and ends.
+A fifth of all answers, and every one that was not had, is told in the device's journal.
+`{"do":"stop"}` ends new transactions; when everything is answered and every journal is told (or
+`PATIENCE_S` later) it says how it went and ends.
 """
 
 import asyncio
@@ -25,13 +26,15 @@ import numpy as np
 from infrastructure.edge.listeners import new_event_loop
 from tests.chaos.children import stdin_lines, tell
 from tests.chaos.journal import Answered, GaveUp, Journal, Refused
+from tests.chaos.keeping import KeptJournal
 from tests.chaos.wire import Lost, NotSent, Reply, Wire
 
 PATH: Final = "/v1/device/transactions"
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 90.0
 PAUSE_S: Final = 0.1
 GIVE_UP: Final = 0.03
 ASK_AGAIN: Final = 0.05
+JOURNALED: Final = 0.2
 STRANGERS: Final = 0.04
 """The share of palms that nobody enrolled."""
 
@@ -77,8 +80,14 @@ class Device:
         self._known: list[Pending] = []
         self._order = itertools.count()
         self.open = 0
+        self.kept = KeptJournal(till.device, load.journal, load.chance)
         self._tls = ssl.create_default_context(cafile=load.order.ca_file)
         self._tls.load_cert_chain(till.certificate, till.key)
+
+    async def keep(self) -> None:
+        """Tell the platform what became of answers."""
+        wire = Wire(self._load.order.port, self._tls)
+        await self.kept.keep(wire, lambda: self._load.stopping and not self.open)
 
     async def lane(self) -> None:
         """One customer after the other, at the pace of the order."""
@@ -112,8 +121,9 @@ class Device:
             self._again(pending, PAUSE_S)
         except Lost:
             if not pending.answered and self._load.chance(GIVE_UP):
-                self.open -= 1
                 await self._load.journal.write(GaveUp(self._till.device, pending.key))
+                self.kept.gave_up(pending.key)
+                self.open -= 1
             else:
                 self._again(pending, PAUSE_S)
         else:
@@ -129,6 +139,8 @@ class Device:
                 Answered(device, key, sends, replayed, again, reply.body.decode())
             )
             if not again:
+                if self._load.chance(JOURNALED):
+                    self.kept.told(key, reply.body)
                 self.open -= 1
                 self._known = [*self._known[-200:], pending]
             return
@@ -182,6 +194,7 @@ class Load:
             for device in self._devices
             for _ in range(self.order.lanes)
         ]
+        lanes += [asyncio.create_task(device.keep()) for device in self._devices]
         tell({"event": "started"})
         await self._until_stopped()
         self.stopping = True
@@ -192,7 +205,12 @@ class Load:
         for lane in lanes:
             if not lane.cancelled():
                 lane.result()
-        tell({"unanswered": sum(device.open for device in self._devices)})
+        tell(
+            {
+                "unanswered": sum(device.open for device in self._devices),
+                "journals_left": sum(device.kept.left for device in self._devices),
+            }
+        )
 
     async def _until_stopped(self) -> None:
         """Also when the harness is no more: then its end of the pipe is closed."""

@@ -22,6 +22,7 @@ class Report:
         self.load_s = 0.0
         self.load_answers = 0
         self.cuts = 0
+        self.drained_s = 0.0
         self.planted: dict[str, int | None] = {}
 
     def take(self, fault: str | None, scenario: Scenario, found: Findings, seconds: float) -> None:
@@ -33,6 +34,7 @@ class Report:
         self.found, self.seconds = found, seconds
         self.load_s, self.load_answers = scenario.load_s, scenario.load_answers
         self.cuts = scenario.cuts
+        self.drained_s = scenario.drained_s
 
     @property
     def kills(self) -> int:
@@ -65,6 +67,7 @@ class Report:
             "seed": self.seed,
             "faults": dict(self.faults),
             "cuts": self.cuts,
+            "drained_s": round(self.drained_s, 1),
             "seconds": round(self.seconds, 1),
             "acknowledged_per_s": self.rate(),
             "acknowledged_per_s_between_faults": self.rate_between(),
@@ -94,10 +97,9 @@ def honest_lines(report: Report) -> Sequence[str]:
         f"{verdict} (n = {report.kills} kills, {report.cuts} cuts, {found.acknowledged} answers,"
         f" {found.events} events, {report.seconds:.0f} s, seed {report.seed})",
         f"answers a second: {report.rate_between()} between faults, {report.rate()} over all",
-        f"charges without an allow that a device saw: {found.orphan_charges} of {found.charges}"
-        f" ({found.orphan_charges - found.orphans_undecided - found.orphans_allowed} closed with"
-        f" void_needed, {found.orphans_allowed} allowed and never fetched,"
-        f" {found.orphans_undecided} undecided; voids are not built yet: not promised)",
+        f"charges without an allow that a device saw: {found.orphan_charges} of {found.charges},"
+        f" after {found.voids} voids; the last was settled {report.drained_s:.0f} s after the last"
+        f" answer; {found.given_up} devices gave up, {found.journaled} journal lines taken",
         *found.evidence,
     )
 

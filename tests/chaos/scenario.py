@@ -23,6 +23,9 @@ DEADLINE_MS: Final = 1500
 CUTS: Final = 3
 """Answers lost between commit and reply, in every stretch of load between two kills."""
 
+DRAINED_S: Final = 180.0
+"""How long voids may take once nothing dies any more; the last wait between two tries is 40 s."""
+
 LONGEST_PAUSE_S: Final = 0.3
 BETWEEN_MIN: Final = 20
 BETWEEN_MAX: Final = 300
@@ -50,6 +53,9 @@ class Scenario:
         self.cuts = 0
         self.load_s = 0.0
         """How long devices were at it while the platform was there for them."""
+
+        self.drained_s = 0.0
+        """How long it took until no charge was left that nobody saw an allow for."""
 
         self.load_answers = 0
         """How many new answers they had in that time."""
@@ -167,12 +173,22 @@ class Scenario:
         return self._ask_verifier(last=False)
 
     def finish(self) -> Findings:
-        """Let the devices have their answers, then compare everything, read models included."""
+        """Let the devices have their answers and the product its voids, then compare everything.
+
+        Read models included, and nothing may be left that somebody was charged for in vain.
+        """
         self._load.order(do="stop")
-        self._load.hear()
+        journals_left = int(self._load.hear()["journals_left"])
         self._load.end()
         self.cuts = int(self._cutter.ask(cut=0)["cut"])
-        return self._ask_verifier(last=True)
+        began = time.monotonic()
+        while self.check().orphan_charges and time.monotonic() - began < DRAINED_S:
+            time.sleep(0.5)
+        self.drained_s = time.monotonic() - began
+        found = self._ask_verifier(last=True)
+        return msgspec.structs.replace(
+            found, orphans_left=found.orphan_charges, journals_left=journals_left
+        )
 
     def _ask_verifier(self, *, last: bool) -> Findings:
         return msgspec.convert(self._verifier.ask(check=last), Findings)

@@ -21,7 +21,7 @@ from infrastructure.embedded.postgres import PORT, EmbeddedPostgres
 from infrastructure.embedded.redis import EmbeddedRedis, redis_program
 from infrastructure.migrate import migrate
 from tests.chaos.load import Till
-from tests.house.world import House, PairedDevice, Vendor, key_and_csr, opened
+from tests.house.world import House, PairedDevice, Tenancy, Vendor, key_and_csr, opened
 
 PREPARED: Final = "prepared"
 PALMS: Final = (b"the palm of ali", b"the palm of badr", b"the palm of dana")
@@ -100,6 +100,7 @@ class Stage:
             for budget in ("pairing", "signup"):
                 house.limiter.unlimited.add(budget)
             tenant = await house.tenant()
+            await _give_void_path(tenant)
             kiosk = await house.device(tenant, "kiosk")
             for number, palm in enumerate(PALMS):
                 await house.person(kiosk, f"+96650123456{number}", palm)
@@ -187,6 +188,16 @@ class Stage:
                 return False
 
         until(recovered, 60.0, "PostgreSQL does not come back")
+
+
+async def _give_void_path(tenant: Tenancy) -> None:
+    """Have the product told what it must undo."""
+    service = f"/v1/linked-services/{tenant.service_id}"
+    etag = (await tenant.api.get(service)).headers["etag"]
+    changed = await tenant.api.patch(
+        service, json={"void_path": "/void"}, headers={"if-match": etag}
+    )
+    assert changed.status_code == 200, changed.text
 
 
 class TookTooLong(Exception):

@@ -32,17 +32,16 @@ def summary(finished: "subprocess.CompletedProcess[bytes]") -> dict[str, Any]:
     return msgspec.json.decode(finished.stdout.splitlines()[-1], type=dict[str, Any])
 
 
-def test_six_kills_lose_nothing_and_double_nothing() -> None:
-    """Three of the platform, and one each of a backend, the postmaster, and both at once."""
-    found = summary(chaos("--kills", "6", "--planted", "none"))
-    assert found.pop("acknowledged") > 6 * 20
-    # Not promised before voids exist (see the README), so no more than looked at.
-    assert found.pop("orphan_charges") >= 0
+def test_five_kills_lose_nothing_and_double_nothing() -> None:
+    """Two of the platform, and one each of a backend, the postmaster, and both at once."""
+    found = summary(chaos("--kills", "5", "--planted", "none"))
+    assert found.pop("acknowledged") > 5 * 20
     assert found == {
-        "kills": 6,
+        "kills": 5,
         "lost": 0,
         "gaps": 0,
         "extra_charges": 0,
+        "orphan_charges": 0,
         "uncommitted_allows": 0,
         "planted_caught": 0,
         "planted_total": 0,

@@ -19,7 +19,17 @@ from projections.catalogue import READ_MODELS
 from tests import builders
 from tests.builders import DEVICE
 from tests.chaos.findings import Findings
-from tests.chaos.journal import Answered, Called, Charged, GaveUp, Refused
+from tests.chaos.journal import (
+    Answered,
+    Called,
+    Charged,
+    Done,
+    GaveUp,
+    Journaled,
+    Refused,
+    Seen,
+    Voided,
+)
 from tests.chaos.verifier import Order, Verifier
 from tests.spec import TENANT
 
@@ -34,6 +44,7 @@ BEGUN = (RECEIVED, builders.transaction_identified(), INTENT)
 ALLOWED = builders.transaction_allowed()
 CALLED = Called(NAME, NAME, "jti-1", 1)
 CHARGED = Charged(NAME, NAME)
+VOIDED = Voided(NAME, NAME, "voided")
 
 
 class Bench:
@@ -54,10 +65,10 @@ class Bench:
         origin = Origin(actor="device:dev_1", correlation_id=uuid4(), command_id=uuid4())
         await self.log.append(origin, [append])
 
-    def told(self, *lines: Answered | Refused | GaveUp) -> None:
+    def told(self, *lines: Seen) -> None:
         _append(self._devices, lines)
 
-    def done(self, *lines: Called | Charged) -> None:
+    def done(self, *lines: Done) -> None:
         _append(self._product, lines)
 
     def tamper(self, statement: str) -> None:
@@ -175,6 +186,22 @@ async def test_a_charge_for_somebody_who_never_came_back_is_an_orphan(bench: Ben
     found = bench.verifier.check()
     assert (found.violations(), found.given_up) == ({}, 1)
     assert (found.orphan_charges, found.orphans_allowed) == (1, 1)
+
+
+async def test_a_charge_that_was_voided_is_no_orphan(bench: Bench) -> None:
+    await bench.logged(*BEGUN, ALLOWED)
+    bench.done(CALLED, CHARGED, VOIDED)
+    bench.told(GaveUp(TILL, KEY), Journaled(TILL, KEY, "not_received"))
+    found = bench.verifier.check()
+    assert (found.violations(), found.orphan_charges, found.voids) == ({}, 0, 1)
+    assert found.journaled == 1
+
+
+async def test_an_allow_that_was_shown_must_not_be_voided(bench: Bench) -> None:
+    await bench.logged(*BEGUN, ALLOWED)
+    bench.done(CALLED, CHARGED, VOIDED)
+    bench.told(answered(ALLOWED))
+    assert bench.broken() == {"voided_though_shown": 1}
 
 
 async def test_a_second_decision_is_found(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from domain.ids import DeviceId, parse, transaction_id
-from domain.transaction import Transaction, TransactionAllowed, TransactionFailedClosed
+from domain.transaction import Transaction, TransactionAllowed
 from infrastructure.edge.listeners import new_event_loop
 from interfaces.cli.session import configure_logging
 from tests.chaos.children import tell
@@ -26,9 +26,11 @@ from tests.chaos.journal import (
     Charged,
     Done,
     GaveUp,
+    Journaled,
     JournalReader,
     Refused,
     Seen,
+    Voided,
 )
 from tests.chaos.mirror import LogMirror, Story
 from tests.chaos.read_models import stale_read_models
@@ -60,7 +62,9 @@ class Verifier:
         self._answers: dict[UUID, set[bytes]] = {}
         self._called: set[tuple[UUID, str]] = set()
         self._charges: Counter[UUID] = Counter()
+        self._voided: set[UUID] = set()
         self._given_up = 0
+        self._journaled = 0
         self._false_conflicts: list[str] = []
         self._unexpected: list[str] = []
         self._rewound = 0
@@ -99,6 +103,8 @@ class Verifier:
                     self._unexpected.append(what)
             case GaveUp():
                 self._given_up += 1
+            case Journaled():
+                self._journaled += 1
 
     def _note_done(self) -> None:
         for line in self._done.read():
@@ -109,6 +115,8 @@ class Verifier:
                     self._called.add((transaction, line.jti))
                 case Charged():
                     self._charges[transaction] += 1
+                case Voided():
+                    self._voided.add(transaction)
 
     def _findings(self, called: set[tuple[UUID, str]]) -> Findings:
         stories = self._log.stories
@@ -125,7 +133,8 @@ class Verifier:
             one for one, story in stories.items() if _allowed(story) and not self._charges[one]
         ]
         extra = [one for one, count in self._charges.items() if count > 1]
-        orphans = [one for one in self._charges if one not in allowed]
+        orphans = [one for one in self._charges if one not in allowed | self._voided]
+        regretted = [one for one in self._voided if one in allowed]
         unmarked = [one for one in orphans if one in stories and _is_unmarked(stories[one].state)]
         twice = [one for one, story in stories.items() if story.decisions > 1]
         evidence = [
@@ -138,6 +147,7 @@ class Verifier:
                 ("allow without charge", unpaid),
                 ("charged more than once", extra),
                 ("charge nobody will void", unmarked),
+                ("voided though shown", regretted),
                 ("decided twice", twice),
                 ("log", self._log.nonsense),
                 ("false conflict", self._false_conflicts),
@@ -151,7 +161,9 @@ class Verifier:
             transactions=len(stories),
             events=self._log.position,
             given_up=self._given_up,
+            journaled=self._journaled,
             charges=self._charges.total(),
+            voids=len(self._voided),
             orphan_charges=len(orphans),
             orphans_undecided=sum(_answer(stories, one) is None for one in orphans),
             orphans_allowed=sum(_allowed(stories.get(one)) for one in orphans),
@@ -166,6 +178,9 @@ class Verifier:
             calls_without_intent=len(unsung),
             allows_without_charge=len(unpaid),
             unmarked_orphans=len(unmarked),
+            voided_though_shown=len(regretted),
+            orphans_left=0,
+            journals_left=0,
             false_conflicts=len(self._false_conflicts),
             unexpected_statuses=len(self._unexpected),
             stale_read_models=0,
@@ -199,7 +214,7 @@ def _is_unmarked(state: Transaction) -> bool:
     decision = state.decision
     if decision is None or isinstance(decision, TransactionAllowed):
         return False
-    return not (isinstance(decision, TransactionFailedClosed) and decision.void_needed)
+    return state.void == "none"
 
 
 def main() -> None:

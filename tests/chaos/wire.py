@@ -38,13 +38,20 @@ class Wire:
 
     async def post(self, path: str, body: bytes) -> Reply:
         """Raises NotSent and Lost."""
+        return await self._ask(
+            b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+        )
+
+    async def get(self, path: str) -> Reply:
+        """Raises NotSent and Lost."""
+        return await self._ask(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
+
+    async def _ask(self, request: bytes) -> Reply:
         reader, writer = await self._connected()
         try:
             async with asyncio.timeout(ANSWER_S):
-                writer.write(
-                    b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
-                )
+                writer.write(request)
                 await writer.drain()
                 return await _reply(reader)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
