@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from application.principals import operator
-from tests.house.world import House, Tenancy, transaction
+from tests.house.world import TIMEOUT_MS, House, Tenancy, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -61,7 +61,7 @@ async def test_a_person_a_product_and_the_settings_are_shown_as_they_were(house:
     now = await house.end()
     assert (await told(tenant, f"/v1/users/{user_id}", signed_up))["consents"] == []
     assert len((await told(tenant, f"/v1/users/{user_id}", now))["consents"]) == 1
-    assert (await told(tenant, product, signed_up))["timeout_ms"] == 800
+    assert (await told(tenant, product, signed_up))["timeout_ms"] == TIMEOUT_MS
     assert (await told(tenant, product, now))["timeout_ms"] == 650
     assert (await told(tenant, "/v1/tenant", signed_up))["settings"]["consent_required"] is True
     assert (await told(tenant, "/v1/tenant", now))["settings"]["consent_required"] is False
@@ -71,7 +71,7 @@ async def test_a_person_a_product_and_the_settings_are_shown_as_they_were(house:
     assert (await told(tenant, "/v1/users", began))["items"] == []
     assert [
         each["timeout_ms"] for each in (await told(tenant, "/v1/linked-services", began))["items"]
-    ] == [800]
+    ] == [TIMEOUT_MS]
 
 
 async def test_a_deleted_product_is_still_there_in_the_past(house: House) -> None:

@@ -176,7 +176,7 @@ async def raw(port: int, trust: ssl.SSLContext, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("localhost", port, ssl=trust)
     try:
         writer.write(sent)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             head = await reader.readuntil(b"\r\n\r\n")
             return head + await reader.read(4096)
     finally:

@@ -87,7 +87,7 @@ async def connected(port: int, trust: ssl.SSLContext) -> OpenConnection:
 def resumes(port: int, trust: ssl.SSLContext, session: ssl.SSLSession | None) -> bool:
     """Whether a handshake that offers an earlier session gets as far as an answer."""
     with (
-        socket.create_connection(("localhost", port), timeout=5) as plain,
+        socket.create_connection(("localhost", port), timeout=30) as plain,
         trust.wrap_socket(plain, server_hostname="localhost", session=session) as tls,
     ):
         try:

@@ -140,7 +140,7 @@ async def test_the_tokens_of_a_disabled_client_end_with_it(house: House) -> None
         lambda client: [] if client is None else c.disable(client, reason="left"),
     )
     assert done.position is not None
-    assert await house.platform.tail.wait_for(done.position, 1)
+    assert await house.platform.tail.wait_for(done.position, 30)
     ended = await listed(at, token)
     assert (ended.status_code, ended.json()["code"]) == (401, "token_invalid")
     again = await public.post("/oauth2/token", data=FORM, auth=auth)

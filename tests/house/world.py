@@ -33,6 +33,8 @@ from interfaces.settings import Settings
 from tests.house.contract import Contract
 
 PRODUCT_KEY = "wallet"
+TIMEOUT_MS, DEADLINE_MS = 4000, 10_000
+"""A product and a till that are patient with a machine that stands still for a moment."""
 THRESHOLDS = [0.7, 0.7, 0.7, 0.7]
 
 
@@ -234,7 +236,7 @@ class House:
         options.setdefault("verify", self.trust())
         if url in (self.public_url, self.device_url):
             options.setdefault("event_hooks", {"response": [self.contract.hear]})
-        made = httpx.AsyncClient(base_url=url, timeout=15, trust_env=False, **options)
+        made = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, **options)
         return await self._stack.enter_async_context(made)
 
     async def tenant(self, name: str = "Acme", **settings: Any) -> Tenancy:
@@ -248,7 +250,11 @@ class House:
         api.headers["authorization"] = f"Bearer {await self.token(tenant_id)}"
         made = await api.post(
             "/v1/linked-services",
-            json={"product_key": PRODUCT_KEY, "base_url": self.product_url},
+            json={
+                "product_key": PRODUCT_KEY,
+                "base_url": self.product_url,
+                "timeout_ms": TIMEOUT_MS,
+            },
         )
         assert made.status_code == 201, made.text
         return Tenancy(tenant_id, api, made.json()["id"])
@@ -372,6 +378,7 @@ def transaction(palm: bytes, key: str | None = None, **fields: Any) -> dict[str,
         "idempotency_key": key or uuid4().hex,
         "scan": scan(palm),
         "context": {"amount": "5.00", "currency": "SAR"},
+        "deadline_ms": DEADLINE_MS,
         **fields,
     }
 

@@ -113,12 +113,12 @@ async def test_a_round_may_be_long(database: str) -> None:
     free: list[object] = []
 
     async def long() -> None:
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(9.0)
         with psycopg.connect(database, autocommit=True) as other:
             query = "SELECT pg_try_advisory_lock(7310590, hashtext('sweeper'))"
             free.append(other.execute(query).fetchone())
 
-    async with Rounds(database, "sweeper", EVERY_S, long, frozen_s=3.0):
+    async with Rounds(database, "sweeper", EVERY_S, long, frozen_s=6.0):
         await until(lambda: bool(free))
     assert free[0] == (False,)
 

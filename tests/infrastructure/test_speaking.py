@@ -9,20 +9,20 @@ from infrastructure.speaking import speaking
 
 
 async def connected(database: str) -> psycopg.AsyncConnection:
-    options = "-c idle_session_timeout=3000"
+    options = "-c idle_session_timeout=6000"
     return await psycopg.AsyncConnection.connect(database, autocommit=True, options=options)
 
 
 async def test_a_session_outlives_its_silence_while_there_is_work(database: str) -> None:
     async with await connected(database) as connection:
-        assert await speaking(connection, asyncio.sleep(5.0, "done"), 0.5) == "done"
+        assert await speaking(connection, asyncio.sleep(9.0, "done"), 0.5) == "done"
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
 
 
 async def test_without_a_word_the_server_ends_it(database: str) -> None:
     """What the test above could not tell: that there is something to outlive."""
     connection = await connected(database)
-    await asyncio.sleep(5.0)
+    await asyncio.sleep(9.0)
     with pytest.raises(psycopg.errors.IdleSessionTimeout):
         await connection.execute("SELECT 1")
     await connection.close()

@@ -115,7 +115,7 @@ class CheckThenSet:
 
     def once(self, request: AuthorizeRequest, decide: Decide) -> Remembered:
         known = self._answers.get(request.idempotency_key)
-        self._everybody_looked.wait(timeout=5)
+        self._everybody_looked.wait(timeout=30)
         if known is not None:
             return known
         with self._database.transaction() as connection:

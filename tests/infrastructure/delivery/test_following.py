@@ -109,7 +109,7 @@ class Ponders(Tell):
     """Takes longer to judge than a session may be silent."""
 
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(9.0)
         return await super().owed(events)
 
 
@@ -117,7 +117,7 @@ async def test_a_kind_that_judges_slowly_gets_through(stage: Stage) -> None:
     """Seen to fail when nothing is said while it judges: the session ends, and it begins anew."""
     await register(stage, 0, 2)
     ponders = Ponders()
-    follower = msgspec.structs.replace(HASTY.follower, frozen_s=3.0)
+    follower = msgspec.structs.replace(HASTY.follower, frozen_s=6.0)
     pace = msgspec.structs.replace(HASTY, follower=follower)
     async with DeliveryEngine(stage.dsn, stage.log, [ponders], pace=pace):
         await until_over(stage, 2)

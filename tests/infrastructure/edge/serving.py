@@ -136,13 +136,13 @@ class RunningEdge:
         return self.run(calling())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(15)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(40)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Come back when it holds in the loop; fail after five seconds."""
+        """Come back when it holds in the loop; fail after half a minute."""
 
         async def waiting() -> None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not condition():  # noqa: ASYNC110 (what is waited for has no event)
                     await asyncio.sleep(0.002)
 

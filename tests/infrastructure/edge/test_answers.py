@@ -17,7 +17,7 @@ LENGTH = [(b"content-length", b"5")]
 @pytest.fixture
 def connection(edge: RunningEdge, device_context: ssl.SSLContext) -> Generator[ssl.SSLSocket]:
     with (
-        socket.create_connection(("127.0.0.1", edge.device_port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", edge.device_port), timeout=30) as plain,
         device_context.wrap_socket(plain, server_hostname="127.0.0.1") as dialled,
     ):
         yield dialled

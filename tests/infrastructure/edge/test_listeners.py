@@ -23,7 +23,7 @@ def stopping(edge: RunningEdge, *, drain_s: float = 5.0) -> "Future[None]":
 
 
 def dialled(edge: RunningEdge, context: ssl.SSLContext) -> HTTPSConnection:
-    return HTTPSConnection("127.0.0.1", edge.device_port, context=context, timeout=5)
+    return HTTPSConnection("127.0.0.1", edge.device_port, context=context, timeout=30)
 
 
 def test_a_running_request_gets_its_answer_and_the_connection_then_ends(
@@ -35,7 +35,7 @@ def test_a_running_request_gets_its_answer_and_the_connection_then_ends(
     stopped = stopping(edge)
     edge.wait_until(lambda: not edge.device_listener.accepting)
     with pytest.raises(ConnectionError):
-        socket.create_connection(("127.0.0.1", edge.device_port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", edge.device_port), timeout=30).close()
     assert not stopped.done()
 
     edge.call(edge.application.release.set)
@@ -66,7 +66,7 @@ def test_a_handshake_that_completes_while_stopping_is_not_served(
     running = dialled(edge, device_context)
     running.request("GET", "/hold")
     edge.wait_until(lambda: edge.application.begun == ["/hold"])
-    with socket.create_connection(("127.0.0.1", edge.device_port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", edge.device_port), timeout=30) as plain:
         edge.wait_until(lambda: edge.device_listener.accepted == 2)
         stopped = stopping(edge)
         edge.wait_until(lambda: not edge.device_listener.accepting)

@@ -23,7 +23,7 @@ def dial(edge: RunningEdge, device_context: ssl.SSLContext) -> Generator[Dial]:
     opened: list[ssl.SSLSocket] = []
 
     def dialling() -> ssl.SSLSocket:
-        plain = socket.create_connection(("127.0.0.1", edge.device_port), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", edge.device_port), timeout=30)
         opened.append(device_context.wrap_socket(plain, server_hostname="127.0.0.1"))
         return opened[-1]
 

@@ -69,7 +69,7 @@ def was_ended(connection: HTTPSConnection) -> bool:
 def test_the_answer_to_a_running_request_goes_nowhere(
     edge: RunningEdge, device: Device, device_context: ssl.SSLContext
 ) -> None:
-    connection = HTTPSConnection("127.0.0.1", edge.device_port, context=device_context, timeout=5)
+    connection = HTTPSConnection("127.0.0.1", edge.device_port, context=device_context, timeout=30)
     connection.request("GET", "/hold")
     edge.wait_until(lambda: edge.application.begun == ["/hold"])
     edge.call(edge.revocations.revoked, [device.fingerprint])

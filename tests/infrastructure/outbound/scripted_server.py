@@ -37,7 +37,7 @@ class ScriptedServer:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something this server sees is so."""
-        async with asyncio.timeout(5), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(condition)
 
     async def _notify(self) -> None:
