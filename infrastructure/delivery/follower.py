@@ -33,6 +33,7 @@ from infrastructure.delivery import owing, progress, standstill
 from infrastructure.delivery.progress import Overtaken, Progress, TenantWait
 from infrastructure.projections.blame import description
 from infrastructure.projections.log_window import LogReader
+from infrastructure.resting import rest_s
 from infrastructure.speaking import speaking
 
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -42,10 +43,11 @@ _RUNNING: Final = 7310585
 
 class FollowerPace(msgspec.Struct, frozen=True, kw_only=True):
     """`batch` events to a commit while catching up; afterwards a commit at most every
-    `live_interval_s`, and at the latest after `store_s` when nothing was owed meanwhile.
-    `poll_s` is how long a lost notification can go unnoticed, `halted_s` how long it takes until
-    what could not be read or judged is tried again, for all or for one tenant. After `frozen_s`
-    without a word from us the server gives our turn to another process."""
+    `live_interval_s` (longer while the log is busy), and at the latest after `store_s` when
+    nothing was owed meanwhile. `poll_s` is how long a lost notification can go unnoticed,
+    `halted_s` how long it takes until what could not be read or judged is tried again, for all or
+    for one tenant. After `frozen_s` without a word from us the server gives our turn to another
+    process."""
 
     batch: int = 500
     live_interval_s: float = 0.05
@@ -168,7 +170,7 @@ class Follower:
             if not events:
                 await self._sleep(min(self._pace.poll_s, self._pace.frozen_s / 4))
             elif len(events) < limit:
-                await asyncio.sleep(self._pace.live_interval_s)
+                await asyncio.sleep(rest_s(self._pace.live_interval_s, len(events)))
 
     async def _owed(
         self,

@@ -1,7 +1,7 @@
 """Follows the log as it grows and tells subscribers, once per process and without a gap.
 
 A notification only says that it is worth looking; looking every 200 ms is what is relied on.
-A busy log notifies for every commit: it is then looked at once in 25 ms, for many commits at once.
+A busy log notifies for every commit: it is then looked at once in 50 ms, for many commits at once.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Tail:
         *,
         after: int | None = None,
         poll_s: float = 0.2,
-        rest_s: float = 0.025,
+        rest_s: float = 0.05,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = Session(dsn, PROJECTOR_ROLE, on_connect="LISTEN link_events")

@@ -24,6 +24,7 @@ from infrastructure.projections.position_watch import PositionWatch
 from infrastructure.projections.positions import Halt, Standing, rebuild_name
 from infrastructure.projections.rebuild import RebuildHalted, rebuild
 from infrastructure.projections.resumption import resume_some, take_in_or_halt
+from infrastructure.resting import rest_s
 from projections.read_model import ReadModel
 
 log: Final = structlog.stdlib.get_logger(__name__)
@@ -32,13 +33,13 @@ log: Final = structlog.stdlib.get_logger(__name__)
 class Pace:
     """How a projector shares its work out: `batch` events to a commit while catching up.
 
-    Once it has caught up it commits at most once per `live_interval_s`, unless somebody waits
-    for it; `poll_s` is how long a lost notification can go unnoticed, and how often a process
-    that stands by asks for its turn.
+    Once it has caught up it commits at most once per `live_interval_s` (longer while the log is
+    busy), unless somebody in its process waits for it; `poll_s` is how long a lost notification
+    can go unnoticed, and how often a process that stands by asks for its turn.
     """
 
     def __init__(
-        self, *, batch: int = 500, live_interval_s: float = 0.05, poll_s: float = 0.5
+        self, *, batch: int = 1000, live_interval_s: float = 0.05, poll_s: float = 0.5
     ) -> None:
         self.batch = batch
         self.live_interval_s = live_interval_s
@@ -185,7 +186,7 @@ class Projector:
         if not events:
             await self._sleep(self._news, self._pace.poll_s)
         elif len(events) < self._pace.batch:
-            await self._sleep(self._hurry, self._pace.live_interval_s)
+            await self._sleep(self._hurry, rest_s(self._pace.live_interval_s, len(events)))
         return standing
 
     async def _stopped_by(

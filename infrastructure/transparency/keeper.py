@@ -52,7 +52,7 @@ class Pace:
         self,
         *,
         batch: int = 1000,
-        rest_s: float = 0.1,
+        rest_s: float = 0.2,
         share: float = 0.15,
         sign_s: float = 0.4,
         platform_s: float = 5.0,
