@@ -1,23 +1,21 @@
-"""OAuth clients: registration, and proof of a secret (003 §3.7; RFC 6749 §4.4)."""
+"""Who an OAuth client is, proved by a secret or an assertion, and what it may have a token for
+(003 §3.7; RFC 6749 §2.3 and §4.4, RFC 7523)."""
 
 from collections.abc import Set
 from typing import Final
 
 import msgspec
 
-from application.execute import execute
-from application.permissions import SCOPES
-from application.ports import Digests, EventLog, IdSource, Secrets, Streams
+from application.execute import stream_of
+from application.oauth_clients import SECRET_PURPOSE, OAuthClients
+from application.ports import ClientAssertions, ClientDirectory, Digests, Secrets, Streams
 from application.principals import Caller
 from domain import oauth_client as c
 from domain.errors import Invalid, Unauthenticated
 from domain.ids import OAuthClientId, TenantId, parse
 
-ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-SYMBOLS: Final = 43
-"""256 bits: too many to guess, so a keyed digest without a slow hash is enough."""
-
-_PURPOSE: Final = "client_secret"
+client_stream: Final = stream_of(c.OAuthClientRegistered, c.rebuild)
+"""A client's state, for `Streams`: one function, so that one state is kept."""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +23,20 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
     client_id: OAuthClientId
     secret: str
+
+
+class SecretShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says of itself, with its secret."""
+
+    client_id: str
+    secret: str
+
+
+class AssertionShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed JWT; `client_id` is None where the request leaves it to the JWT."""
+
+    client_id: str | None
+    assertion: str
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,46 +49,73 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 class Clients:
     def __init__(
-        self, log: EventLog, streams: Streams, secrets: Secrets, digests: Digests, ids: IdSource
+        self,
+        registry: OAuthClients,
+        streams: Streams,
+        directory: ClientDirectory,
+        secrets: Secrets,
+        digests: Digests,
+        assertions: ClientAssertions,
     ) -> None:
-        self._log = log
+        self._registry = registry
         self._streams = streams
+        self._directory = directory
         self._secrets = secrets
         self._digests = digests
-        self._ids = ids
+        self._assertions = assertions
 
     async def register(self, caller: Caller, name: str, scopes: Set[str]) -> Registered:
-        client_id = OAuthClientId(self._ids.uuid())
-        secret = self._ids.code(ALPHABET, SYMBOLS)
-        digest = self._digests.digest(_PURPOSE, secret)
-        c.register(None, name=name, scopes=scopes, known_scopes=SCOPES.keys())
-        await self._secrets.store(caller.tenant_id, client_id, digest)
-        await execute(
-            self._log,
-            caller.origin(self._ids.uuid()),
-            caller.tenant_id,
-            client_id,
-            c.rebuild,
-            lambda client: c.register(client, name=name, scopes=scopes, known_scopes=SCOPES.keys()),
-        )
-        return Registered(client_id=client_id, secret=secret)
+        """A client that proves itself by a secret."""
+        metadata = c.ClientMetadata(name=name, scopes=tuple(sorted(scopes)))
+        made = await self._registry.register(caller, metadata)
+        assert made.secret is not None, "a first registration shows its secret"
+        return Registered(client_id=made.client.id, secret=made.secret)
 
-    async def grant(self, client_id_text: str, secret: str, scope: str | None) -> Grant:
-        """Check a client's secret and settle its scopes.
+    async def authenticate(
+        self, shown: SecretShown | AssertionShown, audiences: Set[str]
+    ) -> c.OAuthClient:
+        """The client behind what was shown; `audiences` are the names that we go by here.
 
-        Raises Unauthenticated (`invalid_client`) alike for an unknown client, a wrong secret and
-        a disabled client, and Invalid (`invalid_scope`) for a scope that it does not have.
+        Raises Unauthenticated (`invalid_client`) alike for an unknown client, a wrong proof, a
+        proof of another kind than is registered, and a client that is not active.
         """
-        client_uuid = parse("cli", client_id_text)
-        digest = self._digests.digest(_PURPOSE, secret)
-        client_id = OAuthClientId(client_uuid or self._ids.uuid())
-        tenant_id = await self._secrets.verify(client_id, digest)
-        if tenant_id is None:
+        if isinstance(shown, SecretShown):
+            client = await self._active(shown.client_id)
+            if not client.metadata.has_secrets or not await self._holds(client, shown.secret):
+                raise Unauthenticated("invalid_client")
+            return client
+        named = self._assertions.named(shown.assertion)
+        client = await self._active(named)
+        if client.metadata.auth_method != "private_key_jwt" or shown.client_id not in (None, named):
             raise Unauthenticated("invalid_client")
-        client = await self._streams.state(tenant_id, client_id, c.rebuild)
+        await self._assertions.accept(shown.assertion, client, audiences)
+        return client
+
+    async def _active(self, client_id_text: str) -> c.OAuthClient:
+        client_id = parse("cli", client_id_text)
+        tenant_id = None if client_id is None else await self._directory.tenant_of(client_id)
+        if client_id is None or tenant_id is None:
+            raise Unauthenticated("invalid_client")
+        client = await self._streams.state(tenant_id, client_id, client_stream)
         if client is None or client.status != "active":
             raise Unauthenticated("invalid_client")
-        asked = frozenset(scope.split()) if scope is not None else client.scopes
-        if not asked or not asked <= client.scopes:
-            raise Invalid("invalid_scope", "a scope that this client does not have")
-        return Grant(tenant_id=tenant_id, client_id=client_id, scopes=tuple(sorted(asked)))
+        return client
+
+    async def _holds(self, client: c.OAuthClient, secret: str) -> bool:
+        """Whether it is one of the client's live secrets."""
+        for number in client.secrets:
+            digest = await self._secrets.digest_of(client.tenant_id, client.id, number)
+            if digest is not None and self._digests.matches(SECRET_PURPOSE, secret, digest):
+                return True
+        return False
+
+
+def grant(client: c.OAuthClient, scope: str | None) -> Grant:
+    """What the client asks for of what it has; all of it when it names nothing.
+
+    Raises Invalid (`invalid_scope`).
+    """
+    asked = frozenset(scope.split()) if scope is not None else client.scopes
+    if not asked or not asked <= client.scopes:
+        raise Invalid("invalid_scope", "a scope that this client does not have")
+    return Grant(tenant_id=client.tenant_id, client_id=client.id, scopes=tuple(sorted(asked)))

@@ -1,8 +1,9 @@
 """What may be done by whom: one table, read by every route and by the tests (003 §3.4, §3.7)."""
 
+from collections.abc import Set
 from typing import Final, Literal
 
-from application.principals import IntegratorPrincipal
+from application.principals import Caller, IntegratorPrincipal
 from domain.device import DeviceType
 from domain.errors import Forbidden
 
@@ -26,6 +27,8 @@ Permission = Literal[
     "webhooks.write",
     "dsr.read",
     "dsr.write",
+    "oauth_clients.read",
+    "oauth_clients.write",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -48,6 +51,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "webhooks:write": frozenset({"webhooks.read", "webhooks.write"}),
     "dsr:read": frozenset({"dsr.read"}),
     "dsr:write": frozenset({"dsr.read", "dsr.write"}),
+    "oauth_clients:read": frozenset({"oauth_clients.read"}),
+    "oauth_clients:write": frozenset({"oauth_clients.read", "oauth_clients.write"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 
@@ -60,6 +65,14 @@ DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
     "personal_scanner": frozenset(),
 }
 """Device type → what such a device may call (003 §3.2)."""
+
+
+def grantable(caller: Caller) -> Set[str]:
+    """The scopes that a caller may hand on to a client: a backend those that it holds itself,
+    whoever runs the platform's own command line all, and nobody else any."""
+    if isinstance(caller, IntegratorPrincipal):
+        return caller.scopes
+    return SCOPES.keys() if type(caller) is Caller else frozenset()
 
 
 def require(principal: IntegratorPrincipal, permission: Permission) -> None:

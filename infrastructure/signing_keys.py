@@ -114,13 +114,13 @@ class SigningKeys:
         if found is None:
             raise SignatureInvalid("not a compact JWS")
         try:
-            header = read_object(_unbase64url(found[1]))
+            header = read_object(unbase64url(found[1]))
         except NotAnObject as error:
             raise SignatureInvalid("the header is not plain JSON") from error
         key = self._by_kid.get(str(header.get("kid")))
         if key is None or header != {"alg": "ES256", "kid": key.kid, "typ": typ}:
             raise SignatureInvalid("not a header that we write")
-        signature = _unbase64url(found[3])
+        signature = unbase64url(found[3])
         der = encode_dss_signature(
             int.from_bytes(signature[:COORDINATE_BYTES], "big"),
             int.from_bytes(signature[COORDINATE_BYTES:], "big"),
@@ -129,7 +129,7 @@ class SigningKeys:
             key.public_key.verify(der, f"{found[1]}.{found[2]}".encode(), _ES256)
         except InvalidSignature as error:
             raise SignatureInvalid("the signature does not hold") from error
-        return _unbase64url(found[2])
+        return unbase64url(found[2])
 
 
 def jwks_document(*families: SigningKeys) -> dict[str, list[dict[str, str]]]:
@@ -145,7 +145,7 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _unbase64url(text: str) -> bytes:
+def unbase64url(text: str) -> bytes:
     """Only the one spelling that `base64url` writes: no padding, no stray trailing bits."""
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

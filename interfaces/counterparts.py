@@ -52,6 +52,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     egress: EgressGuard
     webhooks: WebhookClients
     health: HttpHealthProbes
+    client_keys: OutboundClient
 
 
 def counterparts(
@@ -80,6 +81,7 @@ def counterparts(
         egress=guard,
         webhooks=WebhookClients(to_endpoints, to_tenants),
         health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
+        client_keys=to_tenants,
     )
 
 

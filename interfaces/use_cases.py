@@ -22,6 +22,7 @@ from application.explanation import Explanations
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_removals import PalmRemovals
@@ -35,10 +36,12 @@ from application.webhook_endpoints import WebhookEndpoints
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.canonical_json import JcsCanonicalJSON
+from infrastructure.client_assertions import SignedClientAssertions
+from infrastructure.client_jwks import ClientJwks
 from infrastructure.delivery.records import PostgresDeliveryRecords
 from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.health_book import PostgresHealthRecords
-from infrastructure.people.client_secrets import PostgresClientSecrets
+from infrastructure.people.client_secrets import PostgresClientDirectory, PostgresClientSecrets
 from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
@@ -46,7 +49,8 @@ from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
-from infrastructure.projections.reads import BoundDevices, RegisteredEndpoints
+from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
+from infrastructure.shown_once import ShownOnce
 from infrastructure.signing_keys import SigningKeys, jwks_document
 from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
@@ -92,12 +96,27 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ids,
     )
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
+    secrets = PostgresClientSecrets(of.app_pool)
+    assertions = SignedClientAssertions(
+        ClientJwks(outside.client_keys, clock), ShownOnce(of.app_pool), clock
+    )
+    oauth_clients = OAuthClients(
+        log, secrets, of.keyring, assertions, outside.egress, RegisteredClients(reads, of.end), ids
+    )
     return Services(
         issuer=settings.issuer,
         trust_domain=settings.trust_domain,
         device_api=settings.device_url,
         streams=of.streams,
-        clients=Clients(log, of.streams, PostgresClientSecrets(of.app_pool), of.keyring, ids),
+        clients=Clients(
+            oauth_clients,
+            of.streams,
+            PostgresClientDirectory(of.app_pool),
+            secrets,
+            of.keyring,
+            assertions,
+        ),
+        oauth_clients=oauth_clients,
         devices=devices,
         pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
         linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, of.end), ids),

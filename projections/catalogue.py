@@ -10,6 +10,7 @@ from projections import (
     enrollments,
     erasures,
     linked_services,
+    oauth_clients,
     revoked_certificates,
     transactions,
     users,
@@ -28,4 +29,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     accesses.READ_MODEL,
     webhook_endpoints.READ_MODEL,
     erasures.READ_MODEL,
+    oauth_clients.READ_MODEL,
 )

@@ -45,7 +45,16 @@ from domain.linked_service import (
     LinkedServiceResumed,
     LinkedServiceSuspended,
 )
-from domain.oauth_client import OAuthClientDisabled, OAuthClientRegistered
+from domain.oauth_client import (
+    OAuthClientChanged,
+    OAuthClientDeleted,
+    OAuthClientDisabled,
+    OAuthClientRegistered,
+    OAuthClientResumed,
+    OAuthClientSecretAdded,
+    OAuthClientSecretRetired,
+    OAuthClientSuspended,
+)
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
 from domain.personal_data import PersonalDataAccessed
 from domain.projection import ProjectionDigested, ProjectionDiverged
@@ -134,6 +143,14 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TenantCreated: Published("tenant", "tenant_created"),
     TenantSettingsChanged: Published("tenant", "tenant_settings_changed", None, "warning"),
     OAuthClientRegistered: Published("oauth_client", "oauth_client_created", None, "warning"),
+    OAuthClientChanged: Published("oauth_client", "oauth_client_updated", None, "warning"),
+    OAuthClientSecretAdded: Published("oauth_client", "oauth_client_secret_added", None, "warning"),
+    OAuthClientSecretRetired: Published(
+        "oauth_client", "oauth_client_secret_retired", None, "warning"
+    ),
+    OAuthClientSuspended: Published("oauth_client", "oauth_client_suspended", None, "warning"),
+    OAuthClientResumed: Published("oauth_client", "oauth_client_resumed", None, "warning"),
+    OAuthClientDeleted: Published("oauth_client", "oauth_client_deleted", None, "warning"),
     OAuthClientDisabled: Published("oauth_client", "oauth_client_disabled", None, "warning"),
     # Claims are the bookkeeping of the facts that they are committed with.
     ClaimTaken: Published("claim", None),

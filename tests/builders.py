@@ -90,6 +90,30 @@ tenant_settings_changed = Builder(
 oauth_client_registered = Builder(
     oauth_client.OAuthClientRegistered(name="Wallet backend", scopes=("devices:read", "users:read"))
 )
+oauth_client_changed = Builder(
+    oauth_client.OAuthClientChanged(
+        metadata=oauth_client.ClientMetadata(
+            name="Wallet backend",
+            scopes=("devices:read",),
+            auth_method="private_key_jwt",
+            jwks=(
+                oauth_client.PublicJwk(
+                    kty="EC",
+                    crv="P-256",
+                    kid="2026",
+                    x="f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                    y="x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+                ),
+            ),
+        ),
+        changed=("scopes", "auth_method", "jwks"),
+    )
+)
+oauth_client_secret_added = Builder(oauth_client.OAuthClientSecretAdded(secret=2))
+oauth_client_secret_retired = Builder(oauth_client.OAuthClientSecretRetired(secret=1))
+oauth_client_suspended = Builder(oauth_client.OAuthClientSuspended())
+oauth_client_resumed = Builder(oauth_client.OAuthClientResumed())
+oauth_client_deleted = Builder(oauth_client.OAuthClientDeleted())
 oauth_client_disabled = Builder(oauth_client.OAuthClientDisabled(reason="secret leaked"))
 
 claim_taken = Builder(claim.ClaimTaken(kind=claim.PRODUCT_KEY, owner=SERVICE))

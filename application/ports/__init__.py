@@ -4,6 +4,8 @@ from application.ports.budgets import RateLimiter
 from application.ports.credentials import (
     AccessToken,
     AccessTokens,
+    ClientAssertions,
+    ClientDirectory,
     Commitments,
     Digests,
     IssuedToken,
@@ -99,6 +101,8 @@ __all__ = [
     "CanonicalJSON",
     "CertificateAuthority",
     "CertificateRequest",
+    "ClientAssertions",
+    "ClientDirectory",
     "Clock",
     "CommitFailed",
     "Commitments",

@@ -1,6 +1,6 @@
 """Tokens, secrets and keyed digests: how callers prove who they are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.ids import OAuthClientId, TenantId
+from domain.oauth_client import OAuthClient, PublicJwk
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +75,41 @@ class Commitments(Protocol):
 
 
 class Secrets(Protocol):
-    """Client secrets: kept as digests outside the log."""
+    """Client secrets: kept as keyed digests outside the log, each under its number."""
 
-    async def store(self, tenant_id: TenantId, owner: UUID, secret_digest: str) -> None: ...
+    async def store(
+        self, tenant_id: TenantId, owner: UUID, number: int, secret_digest: str
+    ) -> None:
+        """Keep a secret. What is kept under a number is never another one."""
+        ...
 
-    async def verify(self, owner: UUID, secret_digest: str) -> TenantId | None:
-        """The owner's tenant when the digest is one of its live secrets."""
+    async def destroy(self, tenant_id: TenantId, owner: UUID, number: int) -> None: ...
+
+    async def digest_of(self, tenant_id: TenantId, owner: UUID, number: int) -> str | None:
+        """The digest that was kept; the log says whether the number is live."""
+        ...
+
+
+class ClientDirectory(Protocol):
+    async def tenant_of(self, client_id: UUID) -> TenantId | None:
+        """Whose client this is; None when there never was one of this id."""
+        ...
+
+
+class ClientAssertions(Protocol):
+    """JWTs by which clients prove who they are (RFC 7523 §3)."""
+
+    def check_keys(self, jwks: Sequence[PublicJwk]) -> None:
+        """Raises Invalid (`client_keys_invalid`) unless each is a key that we can verify with."""
+        ...
+
+    def named(self, assertion: str) -> str:
+        """Whose it claims to be, unproven. Raises Unauthenticated (`invalid_client`)."""
+        ...
+
+    async def accept(self, assertion: str, client: OAuthClient, audiences: Set[str]) -> None:
+        """Returns when it is this client's, meant for us, of now and shown for the first time.
+
+        Raises Unauthenticated (`invalid_client`).
+        """
         ...

@@ -1,57 +1,99 @@
-"""Client secrets, kept as keyed digests outside the log, at most two live ones per owner."""
+"""Client secrets, kept as keyed digests outside the log, and which tenant a client is of.
 
-from typing import Final, LiteralString
+Both are asked for every token and neither ever changes: a client stays in its tenant, and what is
+kept under a secret's number is never another secret. So both are remembered; whether a secret
+still counts is what the log says.
+"""
+
+from collections import OrderedDict
+from typing import Final, Generic, LiteralString, TypeVar
 from uuid import UUID
 
 from domain.ids import TenantId
 from infrastructure.database import Pool, tenant_scope
 
-LIVE_MAX: Final = 2
-"""A rotation needs the old and the new secret to work side by side, and nothing needs three."""
+REMEMBERED_MAX: Final = 10_000
 
-_LOCK: Final[LiteralString] = """
-    SELECT pg_advisory_xact_lock(hashtextextended('client_secrets/' || %s, 0))"""
-
-_INSERT: Final[LiteralString] = """
+_STORE: Final[LiteralString] = """
     INSERT INTO client_secrets (tenant_id, owner, version, secret_digest)
-    SELECT %(tenant_id)s, %(owner)s, coalesce(max(version), 0) + 1, %(secret_digest)s
-    FROM client_secrets WHERE tenant_id = %(tenant_id)s AND owner = %(owner)s"""
+    VALUES (%s, %s, %s, %s)"""
+_DESTROY: Final[LiteralString] = """
+    DELETE FROM client_secrets WHERE tenant_id = %s AND owner = %s AND version = %s"""
+_DIGEST: Final[LiteralString] = """
+    SELECT secret_digest FROM client_secrets
+    WHERE tenant_id = %s AND owner = %s AND version = %s"""
 
-_RETIRE: Final[LiteralString] = """
-    DELETE FROM client_secrets
-    WHERE tenant_id = %(tenant_id)s AND owner = %(owner)s AND version <= (
-        SELECT max(version) FROM client_secrets
-        WHERE tenant_id = %(tenant_id)s AND owner = %(owner)s) - %(live_max)s"""
-
-# Nobody is signed in yet when a secret is checked, so no tenant is set: this one question is
+# Nobody is signed in yet when a client names itself, so no tenant is set: this one question is
 # answered by a function that may look across tenants and tells nothing but the tenant.
-_VERIFY: Final[LiteralString] = "SELECT client_secret_tenant(%s, %s)"
+_TENANT: Final[LiteralString] = "SELECT client_tenant(%s)"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Remembered(Generic[K, V]):
+    """What was found last, and never what was not there."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def keep(self, key: K, value: V) -> None:
+        self._kept[key] = value
+        while len(self._kept) > REMEMBERED_MAX:
+            self._kept.popitem(last=False)
 
 
 class PostgresClientSecrets:
-    """`Secrets` over the table `client_secrets`."""
+    """`Secrets` over the table `client_secrets`. Raises psycopg.Error."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._digests: _Remembered[tuple[int, int], str] = _Remembered()
 
-    async def store(self, tenant_id: TenantId, owner: UUID, secret_digest: str) -> None:
-        """Add a live secret; of more than two the oldest stops working in the same commit."""
-        values = {
-            "tenant_id": tenant_id,
-            "owner": owner,
-            "secret_digest": secret_digest,
-            "live_max": LIVE_MAX,
-        }
+    async def store(
+        self, tenant_id: TenantId, owner: UUID, number: int, secret_digest: str
+    ) -> None:
         async with tenant_scope(self._pool, tenant_id) as connection:
-            await connection.execute(_LOCK, (str(owner),))
-            await connection.execute(_INSERT, values)
-            await connection.execute(_RETIRE, values)
+            await connection.execute(_STORE, (tenant_id, owner, number, secret_digest))
 
-    async def verify(self, owner: UUID, secret_digest: str) -> TenantId | None:
-        """The owner's tenant when the digest is one of its live secrets.
+    async def destroy(self, tenant_id: TenantId, owner: UUID, number: int) -> None:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_DESTROY, (tenant_id, owner, number))
 
-        The digest is keyed, so how long a comparison takes says nothing about a secret.
-        """
+    async def digest_of(self, tenant_id: TenantId, owner: UUID, number: int) -> str | None:
+        found = self._digests.get((owner.int, number))
+        if found is not None:
+            return found
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            row = await (await connection.execute(_DIGEST, (tenant_id, owner, number))).fetchone()
+        if row is None:
+            return None
+        digest = str(row[0])
+        self._digests.keep((owner.int, number), digest)
+        return digest
+
+
+class PostgresClientDirectory:
+    """`ClientDirectory` over the log. Raises psycopg.Error."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._tenants: _Remembered[int, TenantId] = _Remembered()
+
+    async def tenant_of(self, client_id: UUID) -> TenantId | None:
+        found = self._tenants.get(client_id.int)
+        if found is not None:
+            return found
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(_VERIFY, (owner, secret_digest))).fetchone()
-        return None if row is None or row[0] is None else TenantId(row[0])
+            row = await (await connection.execute(_TENANT, (client_id,))).fetchone()
+        if row is None or row[0] is None:
+            return None
+        tenant_id = TenantId(row[0])
+        self._tenants.keep(client_id.int, tenant_id)
+        return tenant_id

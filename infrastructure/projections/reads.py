@@ -8,7 +8,7 @@ from domain.ids import TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.event_log.positions import LAST_POSITION
 from infrastructure.projections import halts
-from projections import devices, webhook_endpoints
+from projections import devices, oauth_clients, webhook_endpoints
 
 WAIT_S: Final = 5.0
 FOREVER: Final = 2**62
@@ -107,3 +107,18 @@ class RegisteredEndpoints:
             raise Unavailable("position_not_reached", retry_after_s=1)
         async with self._reads.scope(tenant_id) as connection:
             return await webhook_endpoints.count(connection, tenant_id)
+
+
+class RegisteredClients:
+    """How many OAuth clients a tenant has, counted when the read model has seen it all."""
+
+    def __init__(self, reads: TenantReads, end: LogEnd) -> None:
+        self._reads = reads
+        self._end = end
+
+    async def count(self, tenant_id: TenantId) -> int:
+        end = await self._end.position()
+        if not await self._reads.wait(tenant_id, oauth_clients.READ_MODEL.name, end):
+            raise Unavailable("position_not_reached", retry_after_s=1)
+        async with self._reads.scope(tenant_id) as connection:
+            return await oauth_clients.count(connection, tenant_id)

@@ -25,6 +25,7 @@ from interfaces.http.integrator import (
     health,
     linked_services,
     match_policies,
+    oauth_clients,
     palms,
     tenant,
     token,
@@ -40,6 +41,7 @@ SMALL_BODY: Final = 65_536
 PUBLIC: Final = (
     *wellknown.HANDLERS,
     *token.HANDLERS,
+    *oauth_clients.HANDLERS,
     *linked_services.HANDLERS,
     *health.HANDLERS,
     *devices.HANDLERS,

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from litestar import Request
 from litestar.di import NamedDependency
 
+from application.clients import client_stream
 from application.execute import stream_of
 from application.permissions import DeviceOperation, Permission, require, require_device
 from application.ports import AccessTokens, Clock, Streams
@@ -22,7 +23,6 @@ from application.principals import (
     device_actor,
 )
 from domain import device as d
-from domain import oauth_client as c
 from domain import tenant as t
 from domain.errors import Forbidden, Unauthenticated
 from domain.spiffe import read_device_uri
@@ -120,7 +120,7 @@ async def _integrator(
     if len(token) > TOKEN_MAX:
         raise Unauthenticated("token_invalid")
     verified = access_tokens.verify(token)
-    client = await streams.state(verified.tenant_id, verified.client_id, c.rebuild)
+    client = await streams.state(verified.tenant_id, verified.client_id, client_stream)
     if client is None or client.status != "active":
         raise Unauthenticated("token_invalid")
     principal = IntegratorPrincipal(

@@ -48,6 +48,7 @@ ID_PREFIXES: Final = {
     "verification_id": "ver",
     "identification_id": "idn",
     "endpoint_id": "whe",
+    "client_id": "cli",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

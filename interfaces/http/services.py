@@ -21,6 +21,7 @@ from application.explanation import Explanations
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
@@ -117,6 +118,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     device_api: str
     streams: Streams
     clients: Clients
+    oauth_clients: OAuthClients
     devices: Devices
     pairings: Pairings
     linked_services: LinkedServices

@@ -1,6 +1,7 @@
 """What is kept about people and clients, in memory and under the rules of the real tables."""
 
 import hashlib
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -8,8 +9,9 @@ from uuid import UUID
 import msgspec
 
 from application.ports import OtpAttempt, OtpChallenge
-from domain.errors import Conflict, Refusal
-from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from domain.errors import Conflict, Invalid, Refusal, Unauthenticated
+from domain.ids import ChallengeId, DeviceId, TenantId, UserId, wire
+from domain.oauth_client import OAuthClient, PublicJwk
 from tests.application.memory_log import Hook
 
 
@@ -194,13 +196,49 @@ class Commitments:
 
 
 class ClientSecrets:
-    """Digests of client secrets by owner."""
+    """Digests of client secrets by owner and number."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[UUID, str], TenantId] = {}
+        self.kept: dict[tuple[TenantId, UUID, int], str] = {}
 
-    async def store(self, tenant_id: TenantId, owner: UUID, secret_digest: str) -> None:
-        self.kept[owner, secret_digest] = tenant_id
+    async def store(
+        self, tenant_id: TenantId, owner: UUID, number: int, secret_digest: str
+    ) -> None:
+        self.kept[tenant_id, owner, number] = secret_digest
 
-    async def verify(self, owner: UUID, secret_digest: str) -> TenantId | None:
-        return self.kept.get((owner, secret_digest))
+    async def destroy(self, tenant_id: TenantId, owner: UUID, number: int) -> None:
+        self.kept.pop((tenant_id, owner, number), None)
+
+    async def digest_of(self, tenant_id: TenantId, owner: UUID, number: int) -> str | None:
+        return self.kept.get((tenant_id, owner, number))
+
+
+class OneTenantsClients:
+    """A directory in which every client is of one tenant, whether there is one or not."""
+
+    def __init__(self, tenant_id: TenantId) -> None:
+        self._tenant_id = tenant_id
+
+    async def tenant_of(self, client_id: UUID) -> TenantId | None:
+        del client_id
+        return self._tenant_id
+
+
+class Assertions:
+    """Assertions of the form `client id/number`; each is accepted once."""
+
+    def __init__(self) -> None:
+        self.shown: set[str] = set()
+
+    def check_keys(self, jwks: Sequence[PublicJwk]) -> None:
+        if any(jwk.kid == "unusable" for jwk in jwks):
+            raise Invalid("client_keys_invalid")
+
+    def named(self, assertion: str) -> str:
+        return assertion.partition("/")[0]
+
+    async def accept(self, assertion: str, client: OAuthClient, audiences: Set[str]) -> None:
+        assert self.named(assertion) == wire("cli", client.id)
+        if assertion in self.shown or "https://identity.example" not in audiences:
+            raise Unauthenticated("invalid_client")
+        self.shown.add(assertion)

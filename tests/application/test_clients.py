@@ -1,13 +1,15 @@
-"""An integrator's client: its secret seen once, its scopes settled at the token endpoint
+"""An integrator's client proves itself, by a secret or an assertion, and its scopes are settled
 (003 §3.7; RFC 6749 §4.4)."""
 
 from collections.abc import Callable
 
 import pytest
 
-from application.clients import SYMBOLS, Grant, Registered
+from application.clients import AssertionShown, Grant, Registered, SecretShown, grant
+from application.oauth_clients import SYMBOLS
 from domain import oauth_client as c
 from domain.errors import Invalid, Unauthenticated
+from domain.events import DomainEvent
 from domain.ids import wire
 from tests import builders
 from tests.application.world import BACKEND, Killed, World, kill
@@ -15,10 +17,16 @@ from tests.builders import DEVICE
 from tests.spec import TENANT
 
 SCOPES = frozenset({"devices:read", "users:read"})
+US = frozenset({"https://identity.example"})
 
 
 async def registered(world: World) -> Registered:
     return await world.clients().register(BACKEND, "Wallet backend", SCOPES)
+
+
+async def authenticated(world: World, client: Registered) -> c.OAuthClient:
+    shown = SecretShown(client_id=wire("cli", client.client_id), secret=client.secret)
+    return await world.clients().authenticate(shown, US)
 
 
 async def test_a_client_gets_its_secret_once_and_nobody_keeps_it() -> None:
@@ -31,6 +39,7 @@ async def test_a_client_gets_its_secret_once_and_nobody_keeps_it() -> None:
     assert client.secret not in repr(world.secrets.kept)
     assert client.secret not in repr(world.log.read_now())
     assert (await registered(world)).secret != client.secret
+    assert (await authenticated(world, client)).id == client.client_id
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,7 @@ async def test_a_client_is_granted_what_it_asks_of_what_it_has(
 ) -> None:
     world = World()
     client = await registered(world)
-    found = await world.clients().grant(wire("cli", client.client_id), client.secret, scope)
+    found = grant(await authenticated(world, client), scope)
     assert found == Grant(tenant_id=TENANT, client_id=client.client_id, scopes=granted)
 
 
@@ -74,40 +83,81 @@ async def test_a_client_is_granted_what_it_asks_of_what_it_has(
 )
 async def test_a_scope_that_it_does_not_have_is_refused(scope: str) -> None:
     world = World()
-    client = await registered(world)
+    client = await authenticated(world, await registered(world))
     with pytest.raises(Invalid, match="invalid_scope"):
-        await world.clients().grant(wire("cli", client.client_id), client.secret, scope)
+        grant(client, scope)
 
 
-def _of_nobody(client: Registered) -> tuple[str, str]:
-    return wire("cli", DEVICE), client.secret
+def _of_nobody(client: Registered) -> SecretShown:
+    return SecretShown(client_id=wire("cli", DEVICE), secret=client.secret)
 
 
-def _malformed(client: Registered) -> tuple[str, str]:
-    return client.client_id.hex, client.secret
+def _malformed(client: Registered) -> SecretShown:
+    return SecretShown(client_id=client.client_id.hex, secret=client.secret)
 
 
-def _wrong_secret(client: Registered) -> tuple[str, str]:
-    return wire("cli", client.client_id), client.secret[:-1]
+def _wrong_secret(client: Registered) -> SecretShown:
+    return SecretShown(client_id=wire("cli", client.client_id), secret=client.secret[:-1])
 
 
-@pytest.mark.parametrize("said", [_of_nobody, _malformed, _wrong_secret])
+def _no_secret(client: Registered) -> SecretShown:
+    return SecretShown(client_id=wire("cli", client.client_id), secret="")
+
+
+def _assertion(client: Registered) -> AssertionShown:
+    return AssertionShown(client_id=None, assertion=f"{wire('cli', client.client_id)}/1")
+
+
+@pytest.mark.parametrize("said", [_of_nobody, _malformed, _wrong_secret, _no_secret, _assertion])
 async def test_every_reason_not_to_know_a_client_is_the_same_refusal(
-    said: Callable[[Registered], tuple[str, str]],
+    said: Callable[[Registered], SecretShown | AssertionShown],
 ) -> None:
     world = World()
-    client_id, secret = said(await registered(world))
+    shown = said(await registered(world))
     with pytest.raises(Unauthenticated) as raised:
-        await world.clients().grant(client_id, secret, None)
-    assert raised.value.code == "invalid_client"
+        await world.clients().authenticate(shown, US)
+    assert (raised.value.code, raised.value.detail) == ("invalid_client", None)
 
 
-async def test_a_disabled_client_gets_nothing() -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        builders.oauth_client_suspended(),
+        builders.oauth_client_deleted(),
+        builders.oauth_client_disabled(),
+        builders.oauth_client_secret_retired(),
+        builders.oauth_client_changed(),
+    ],
+    ids=lambda event: event.NAME,
+)
+async def test_a_secret_opens_nothing_once_it_or_its_client_has_ended(event: DomainEvent) -> None:
+    """What is kept of the secret stays where it is: it is the log that ends it."""
     world = World()
     client = await registered(world)
-    world.given(client.client_id, builders.oauth_client_disabled())
+    assert await authenticated(world, client)
+    world.given(client.client_id, event)
     with pytest.raises(Unauthenticated, match="invalid_client"):
-        await world.clients().grant(wire("cli", client.client_id), client.secret, None)
+        await authenticated(world, client)
+
+
+async def test_an_assertion_proves_a_client_of_that_method_once() -> None:
+    world = World()
+    metadata = builders.oauth_client_changed().metadata
+    made = await world.oauth_clients().register(BACKEND, metadata)
+    assert (made.secret, world.secrets.kept) == (None, {})
+    name = wire("cli", made.client.id)
+    shown = AssertionShown(client_id=name, assertion=f"{name}/1")
+    assert (await world.clients().authenticate(shown, US)).id == made.client.id
+    refused: list[SecretShown | AssertionShown] = [
+        shown,
+        AssertionShown(client_id=wire("cli", DEVICE), assertion=f"{name}/2"),
+        AssertionShown(client_id=None, assertion=f"{wire('cli', DEVICE)}/3"),
+        SecretShown(client_id=name, secret=""),
+    ]
+    for each in refused:
+        with pytest.raises(Unauthenticated, match="invalid_client"):
+            await world.clients().authenticate(each, US)
+    assert world.assertions.shown == {f"{name}/1"}
 
 
 async def test_a_client_that_died_before_it_was_registered_opens_nothing() -> None:
@@ -116,9 +166,9 @@ async def test_a_client_that_died_before_it_was_registered_opens_nothing() -> No
     world.log.before(c.OAuthClientRegistered, kill)
     with pytest.raises(Killed):
         await registered(world)
-    ((client_id, _),) = world.secrets.kept
-    await world.secrets.store(
-        TENANT, client_id, world.digests.digest("client_secret", "what nobody was told")
-    )
+    ((_, client_id, _),) = world.secrets.kept
+    digest = world.digests.digest("client_secret", "what nobody was told")
+    await world.secrets.store(TENANT, client_id, 1, digest)
+    shown = SecretShown(client_id=wire("cli", client_id), secret="what nobody was told")
     with pytest.raises(Unauthenticated, match="invalid_client"):
-        await world.clients().grant(wire("cli", client_id), "what nobody was told", None)
+        await world.clients().authenticate(shown, US)

@@ -42,6 +42,8 @@ OPENS: dict[str, set[Permission]] = {
     "webhooks:write": {"webhooks.read", "webhooks.write"},
     "dsr:read": {"dsr.read"},
     "dsr:write": {"dsr.read", "dsr.write"},
+    "oauth_clients:read": {"oauth_clients.read"},
+    "oauth_clients:write": {"oauth_clients.read", "oauth_clients.write"},
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {

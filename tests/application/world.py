@@ -28,6 +28,7 @@ from application.enrollments import Enrollments
 from application.erasures import Erasures
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
@@ -74,7 +75,16 @@ from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog
-from tests.application.people import Challenges, ClientSecrets, Commitments, Grants, Sender, Vault
+from tests.application.people import (
+    Assertions,
+    Challenges,
+    ClientSecrets,
+    Commitments,
+    Grants,
+    OneTenantsClients,
+    Sender,
+    Vault,
+)
 from tests.application.turns import Turns
 from tests.builders import DEVICE, PALM, ROUTING, SERVICE, USER
 from tests.spec import CORRELATION, TENANT
@@ -203,6 +213,16 @@ class BoundDevices:
         return self.of.get((tenant_id, product_key), 0)
 
 
+class ClientCount:
+    """How many clients a tenant has, as a test says."""
+
+    def __init__(self) -> None:
+        self.of: dict[TenantId, int] = {}
+
+    async def count(self, tenant_id: TenantId) -> int:
+        return self.of.get(tenant_id, 0)
+
+
 class Undecided:
     """Looks for undecided transactions in the whole log, as a read model would know them."""
 
@@ -246,6 +266,8 @@ class World:
         self.challenges = Challenges(self.turns.turn)
         self.grants = Grants()
         self.secrets = ClientSecrets()
+        self.assertions = Assertions()
+        self.client_count = ClientCount()
         self.egress = Egress()
         self.bound_devices = BoundDevices()
         self.limiter = InProcessRateLimiter(monotonic=self.clock.monotonic)
@@ -422,8 +444,26 @@ class World:
     def linked_services(self) -> LinkedServices:
         return LinkedServices(self.log, self.egress, self.bound_devices, self.ids)
 
+    def oauth_clients(self) -> OAuthClients:
+        return OAuthClients(
+            self.log,
+            self.secrets,
+            self.digests,
+            self.assertions,
+            self.egress,
+            self.client_count,
+            self.ids,
+        )
+
     def clients(self) -> Clients:
-        return Clients(self.log, self.log, self.secrets, self.digests, self.ids)
+        return Clients(
+            self.oauth_clients(),
+            self.log,
+            OneTenantsClients(TENANT),
+            self.secrets,
+            self.digests,
+            self.assertions,
+        )
 
     def tenants(self) -> Tenants:
         return Tenants(self.log, self.ids)

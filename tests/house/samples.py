@@ -37,6 +37,7 @@ class Stage(msgspec.Struct, frozen=True):
             "verification_id": f"ver_{uuid4().hex}",
             "identification_id": f"idn_{uuid4().hex}",
             "endpoint_id": f"whe_{uuid4().hex}",
+            "client_id": f"cli_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -85,6 +86,25 @@ def bodies() -> dict[str, dict[str, Any]]:
             "until": "2026-03-02T00:00:00Z",
             "failed_only": True,
         },
+        "registerOAuthClient": {
+            "name": "Loyalty backend",
+            "scopes": ["devices:read", "audit:read"],
+            "token_endpoint_auth_method": "private_key_jwt",
+            "jwks": {
+                "keys": [
+                    {
+                        "kty": "EC",
+                        "crv": "P-256",
+                        "kid": "key-2026",
+                        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+                    }
+                ]
+            },
+            "dpop_bound_access_tokens": False,
+        },
+        "retireOAuthClientSecret": {"secret": 1},
+        "changeOAuthClient": {"name": "Loyalty backend 2", "scopes": ["devices:read"]},
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
         "evaluateMatchPolicy": {
             "match_policy": {"rule": "k_of_n", "k": 3, "minimum": [0.8, 0.8, 0.7, 0.7]},

@@ -36,6 +36,7 @@ async def test_every_route_that_reads_json_is_attacked() -> None:
 ALL_OPTIONAL = {
     "changeLinkedService",
     "changeWebhookEndpoint",
+    "changeOAuthClient",
     "erasePerson",
     "evaluateMatchPolicy",
     "exportPersonalData",

@@ -240,6 +240,8 @@ async def session_of(at: Stage, folder: Path) -> Session:
     }
     told = {"url": house.public_url + "/x", "event_types": ["device.revoked"]}
     ids["endpoint_id"] = (await api.post("/v1/webhook-endpoints", json=told)).json()["id"]
+    client = {"name": "backend", "scopes": ["devices:read"]}
+    ids["client_id"] = (await api.post("/v1/oauth-clients", json=client)).json()["id"]
     enrollments = await api.get("/v1/enrollments", params={"min_position": await house.end()})
     listed = await api.get("/v1/transactions")
     shown = {"scan": scan(b"somebody")}

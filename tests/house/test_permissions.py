@@ -69,7 +69,13 @@ async def ask(at: Any, operation: Operation, headers: dict[str, str]) -> tuple[i
     content = dumped({}) if operation.takes_json else b""
     answered = await at.tenant.api.request(
         operation.method,
-        at.path(operation, device_id="dev_0", service_id="lsvc_0", endpoint_id="whe_0"),
+        at.path(
+            operation,
+            device_id="dev_0",
+            service_id="lsvc_0",
+            endpoint_id="whe_0",
+            client_id="cli_0",
+        ),
         content=content,
         params={"wait": 0} if operation.id == "streamAudit" else None,
         headers={**JSON, **headers},

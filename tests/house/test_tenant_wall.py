@@ -32,6 +32,7 @@ from projections import (
     devices,
     enrollments,
     linked_services,
+    oauth_clients,
     transactions,
     users,
     webhook_endpoints,
@@ -50,6 +51,7 @@ PALM = b"the palm of one person"
 GOOD: dict[str, dict[str, Any]] = {
     "changeLinkedService": {"timeout_ms": 700},
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
+    "retireOAuthClientSecret": {"secret": 1},
 }
 """Bodies for routes with an id in their path; an empty object will do for the others."""
 
@@ -82,6 +84,9 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
         "/v1/webhook-endpoints",
         json={"url": f"https://localhost:{house.public.port}/x", "event_types": ["device.revoked"]},
     )
+    client = await tenant.api.post(
+        "/v1/oauth-clients", json={"name": "backend", "scopes": ["devices:read"]}
+    )
     position = await house.end()
     newest = {"min_position": str(position)}
     palms = (await tenant.api.get("/v1/enrollments", params=newest)).json()["items"]
@@ -95,6 +100,7 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
         "verification_id": await compared(tenant, "verifications", user_id=user_id),
         "identification_id": await compared(tenant, "identifications"),
         "endpoint_id": str(endpoint.json()["id"]),
+        "client_id": str(client.json()["id"]),
     }
     correlation_id = str(lines[0]["correlation_id"])
     challenge_id = waiting.json()["challenge_id"]
@@ -365,6 +371,7 @@ async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
         "enrollments": await enrollments.by_tenant(connection, tenant_id),
         "devices": await devices.by_tenant(connection, tenant_id),
         "linked_services": await linked_services.by_tenant(connection, tenant_id),
+        "oauth_clients": await oauth_clients.by_tenant(connection, tenant_id),
         "webhook_endpoints": await webhook_endpoints.by_tenant(connection, tenant_id),
         "audit": await audit.by_tenant(connection, tenant_id),
     }

@@ -7,9 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from application.execute import execute
 from application.principals import operator
-from domain import oauth_client as c
 from domain.ids import OAuthClientId, wire
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
@@ -121,30 +119,29 @@ async def test_two_tokens_are_none(house: House) -> None:
     assert (await public.get("/v1/devices", headers=cookie)).status_code == 401
 
 
-async def test_the_tokens_of_a_disabled_client_end_with_it(house: House) -> None:
+async def test_the_tokens_of_a_suspended_client_open_nothing_until_it_is_resumed(
+    house: House,
+) -> None:
     at = await stage(house)
-    caller = operator(at.tenant.tenant_id, uuid4())
-    found = await house.platform.services.clients.register(
-        caller, "backend", frozenset({"devices:read"})
+    made = await at.tenant.api.post(
+        "/v1/oauth-clients", json={"name": "backend", "scopes": ["devices:read"]}
     )
-    auth = (wire("cli", found.client_id), found.secret)
+    client = made.json()
+    auth = (client["id"], client["client_secret"])
     public = await house.client(house.public_url)
     token = (await public.post("/oauth2/token", data=FORM, auth=auth)).json()["access_token"]
     assert (await listed(at, token)).status_code == 200
-    done = await execute(
-        house.platform.log,
-        caller.origin(uuid4()),
-        at.tenant.tenant_id,
-        found.client_id,
-        c.rebuild,
-        lambda client: [] if client is None else c.disable(client, reason="left"),
-    )
-    assert done.position is not None
-    assert await house.platform.tail.wait_for(done.position, 30)
+    path = f"/v1/oauth-clients/{client['id']}"
+    suspended = await at.tenant.api.post(f"{path}/suspend")
+    assert (suspended.status_code, suspended.json()["status"]) == (200, "suspended")
     ended = await listed(at, token)
     assert (ended.status_code, ended.json()["code"]) == (401, "token_invalid")
     again = await public.post("/oauth2/token", data=FORM, auth=auth)
     assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
+    assert (await at.tenant.api.post(f"{path}/resume")).json()["status"] == "active"
+    assert (await listed(at, token)).status_code == 200
+    assert (await at.tenant.api.delete(path)).status_code == 204
+    assert (await listed(at, token)).status_code == 401
 
 
 async def test_an_unknown_client_and_a_wrong_secret_are_told_the_same(house: House) -> None:

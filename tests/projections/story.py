@@ -18,7 +18,16 @@ SCANNER: Final[DeviceRegistered] = b.device_registered(
 
 STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "tenant": (b.tenant_created(), b.tenant_settings_changed()),
-    "client": (b.oauth_client_registered(), b.oauth_client_disabled()),
+    "client": (
+        b.oauth_client_registered(),
+        b.oauth_client_secret_added(),
+        b.oauth_client_secret_retired(),
+        b.oauth_client_suspended(),
+        b.oauth_client_resumed(),
+        b.oauth_client_changed(),
+        b.oauth_client_disabled(),
+    ),
+    "gone client": (b.oauth_client_registered(), b.oauth_client_deleted()),
     "claim": (b.claim_taken(), b.claim_released()),
     "service": (
         b.linked_service_registered(),

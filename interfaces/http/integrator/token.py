@@ -1,23 +1,28 @@
-"""`POST /oauth2/token`: an integrator's backend trades its secret for a token (RFC 6749 §4.4)."""
+"""`POST /oauth2/token`: an integrator's backend proves itself and gets a token (RFC 6749 §4.4)."""
 
-import base64
-import binascii
+from collections.abc import Mapping
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 
+from application.clients import Grant, grant
 from domain import tenant as t
 from domain.errors import Invalid, Unauthenticated
 from domain.ids import PLATFORM
-from interfaces.http.caller_address import budget_address
+from domain.oauth_client import OAuthClient
+from interfaces.http.integrator.client_authentication import (
+    NOT_KEPT,
+    TOKEN,
+    ClientForm,
+    OAuthRefused,
+    TooOften,
+    authenticated,
+    refused,
+)
 from interfaces.http.services import Services
-
-FAILURES_PER_ADDRESS: Final = 30
-FORM: Final = "application/x-www-form-urlencoded"
 
 Given = NamedDependency[Services]
 
@@ -31,66 +36,45 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
 
 
-class TokenRefused(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 6749 §5.2: this endpoint speaks OAuth's own error form."""
-
-    error: str
-    error_description: str
-
-
-_REFUSALS: Final[dict[int, ResponseSpec]] = {
-    status: ResponseSpec(data_container=TokenRefused, description=description)
+REFUSALS: Final[dict[int, ResponseSpec]] = {
+    status: ResponseSpec(data_container=OAuthRefused, description=description)
     for status, description in (
         (400, "`invalid_request`, `unsupported_grant_type`, `invalid_scope`"),
         (401, "`invalid_client`: the client is not who it says"),
-        (429, "`slow_down`: too many failures from this address"),
+        (429, "`slow_down`: too many failures from this address, or requests of this client"),
     )
 }
 
 
-class TokenForm(msgspec.Struct, frozen=True, kw_only=True):
+class TokenForm(ClientForm, frozen=True, kw_only=True):
     """RFC 6749 §4.4.2; the client's id and secret may stand in the Authorization header."""
 
     grant_type: Literal["client_credentials"]
-    client_id: str | msgspec.UnsetType = msgspec.UNSET
-    client_secret: str | msgspec.UnsetType = msgspec.UNSET
     scope: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @post(
-    "/oauth2/token",
+    TOKEN,
     operation_id="issueToken",
     public=True,
     tags=["OAuth"],
     summary="Issue an access token for client_credentials",
     status_code=200,
     form=TokenForm,
-    responses=_REFUSALS,
+    responses=REFUSALS,
     refusals={413: ("body_too_large",)},
     request_max_body_size=8192,
 )
 async def token(request: Request[Any, Any, Any], services: Given) -> Response[Token]:
-    address = budget_address(request)
-    budget = {"limit": FAILURES_PER_ADDRESS, "per_s": 60}
-    if not await services.limiter.room("token.failures", address, **budget):
-        return _refused(429, "slow_down", "too many failures", {"retry-after": "60"})
     try:
-        form = _form(request, await request.body())
-        if form.get("grant_type") != "client_credentials":
-            return _refused(400, "unsupported_grant_type", "only client_credentials")
-        client_id, secret = _credentials(request, form)
-        grant = await services.clients.grant(client_id, secret, form.get("scope"))
-    except Unauthenticated as error:
-        await services.limiter.hit("token.failures", address, **budget)
-        challenge = {"www-authenticate": 'Basic realm="link-identity"'}
-        return _refused(401, error.code, "unknown client or wrong secret", challenge)
-    except Invalid as error:
-        return _refused(400, error.code, error.detail or "")
-    tenant = await services.streams.state(grant.tenant_id, grant.tenant_id, t.rebuild)
-    assert tenant is not None or grant.tenant_id == PLATFORM, "a client belongs to a tenant"
+        granted = _granted(*await authenticated(request, services))
+    except (Invalid, Unauthenticated, TooOften) as error:
+        return refused(error)
+    tenant = await services.streams.state(granted.tenant_id, granted.tenant_id, t.rebuild)
+    assert tenant is not None or granted.tenant_id == PLATFORM, "a client belongs to a tenant"
     settings = t.TenantSettings() if tenant is None else tenant.settings
     issued = services.access_tokens.issue(
-        grant.tenant_id, grant.client_id, grant.scopes, settings.access_token_s
+        granted.tenant_id, granted.client_id, granted.scopes, settings.access_token_s
     )
     body = Token(
         access_token=issued.access_token,
@@ -98,49 +82,14 @@ async def token(request: Request[Any, Any, Any], services: Given) -> Response[To
         expires_in=issued.expires_in,
         scope=issued.scope,
     )
-    return Response(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+    return Response(body, headers=NOT_KEPT)
 
 
-def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str]:
-    """Raises Invalid (`invalid_request`): a parameter twice is none (RFC 6749 §3.2)."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != FORM:
-        raise Invalid("invalid_request", f"send {FORM}")
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=16
-        )
-    except ValueError as error:
-        raise Invalid("invalid_request", "the form cannot be read") from error
-    form = dict(pairs)
-    if len(form) != len(pairs) or any(not value.isprintable() for value in form.values()):
-        raise Invalid("invalid_request", "a parameter stands twice or is not text")
-    return form
-
-
-def _credentials(request: Request[Any, Any, Any], form: dict[str, str]) -> tuple[str, str]:
-    """From the Authorization header or the form, not both (RFC 6749 §2.3)."""
-    header = request.headers.get("authorization")
-    if header is None:
-        return form.get("client_id", ""), form.get("client_secret", "")
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic" or "client_secret" in form:
-        raise Invalid("invalid_request", "authenticate in one way")
-    try:
-        decoded = base64.b64decode(encoded, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError) as error:
-        raise Unauthenticated("invalid_client") from error
-    client_id, _, secret = decoded.partition(":")
-    return unquote_plus(client_id), unquote_plus(secret)
-
-
-def _refused(
-    status: int, error: str, description: str, headers: dict[str, str] | None = None
-) -> Response[Any]:
-    body = TokenRefused(error=error, error_description=description)
-    return Response(
-        body, status_code=status, headers={"cache-control": "no-store", **(headers or {})}
-    )
+def _granted(client: OAuthClient, form: Mapping[str, str]) -> Grant:
+    """Raises Invalid: `unsupported_grant_type`, `invalid_scope`."""
+    if form.get("grant_type") != "client_credentials":
+        raise Invalid("unsupported_grant_type", "only client_credentials")
+    return grant(client, form.get("scope"))
 
 
 HANDLERS = (token,)

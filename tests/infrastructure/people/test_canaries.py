@@ -111,7 +111,7 @@ async def sign_up(pool: Pool, keys: TenantKeys, keyring: Keyring, redis_url: str
     await people.store(TENANT, SARA, "mobile", MOBILE)
     assert await people.read(TENANT, SARA, "mobile") == MOBILE
     await PostgresEnrollmentGrants(pool).open(TENANT, DEVICE, SARA, NOW)
-    await PostgresClientSecrets(pool).store(TENANT, uuid4(), keyring.digest("secret", SECRET))
+    await PostgresClientSecrets(pool).store(TENANT, uuid4(), 1, keyring.digest("secret", SECRET))
     assert await KeyStore(pool, keyring).obtain("ca", lambda: PEM.encode()) == PEM.encode()
 
 
