@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -85,24 +85,19 @@ class Authorization:
         issued_at = int(now.timestamp())
         bearer = self._signer.sign(
             {
-                "aud": [
-                    intent.product_key,
-                    audience(self._issuer, question.tenant_id, intent.service_id),
-                ],
-                "sub": user_id,
-                "tenant_id": tenant_id,
-                "device_id": device_id,
-                "txn": transaction_id,
-                "action": intent.action,
+                **recorded_claims(
+                    self._issuer,
+                    question.tenant_id,
+                    question.device_id,
+                    question.transaction_id,
+                    question.identified,
+                    intent,
+                ),
                 "context_hash": question.context_hash,
                 "body_sha256": digest(body),
-                "idempotency_key": intent.product_idempotency_key,
-                "acr": ACR[question.identified.match_source],
-                "match_source": question.identified.match_source,
                 "iat": issued_at,
                 "nbf": issued_at,
                 "exp": issued_at + min(ASSERTION_MAX_S, int(deadline_s) + 6),
-                "jti": intent.jti,
             }
         )
         return await self._gateway.authorize(
@@ -119,6 +114,34 @@ class Authorization:
                 trace_id=question.trace_id,
             )
         )
+
+
+NOT_RECORDED: Final = ("context_hash", "body_sha256", "iat", "nbf", "exp")
+"""The claims of an assertion that the log cannot say again: they come of the request's context,
+which is nowhere, and of the moment of signing."""
+
+
+def recorded_claims(
+    issuer: str,
+    tenant_id: TenantId,
+    device_id: DeviceId,
+    transaction_id: TransactionId,
+    identified: TransactionIdentified,
+    intent: TransactionAuthorizationRequested,
+) -> dict[str, Any]:
+    """What an assertion says that rests on recorded events alone."""
+    return {
+        "aud": [intent.product_key, audience(issuer, tenant_id, intent.service_id)],
+        "sub": wire("usr", identified.user_id),
+        "tenant_id": wire("ten", tenant_id),
+        "device_id": wire("dev", device_id),
+        "txn": wire("txn", transaction_id),
+        "action": intent.action,
+        "idempotency_key": intent.product_idempotency_key,
+        "acr": ACR[identified.match_source],
+        "match_source": identified.match_source,
+        "jti": intent.jti,
+    }
 
 
 def audience(issuer: str, tenant_id: UUID, service_id: LinkedServiceId) -> str:

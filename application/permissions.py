@@ -75,9 +75,13 @@ def grantable(caller: Caller) -> Set[str]:
     return SCOPES.keys() if type(caller) is Caller else frozenset()
 
 
+def may(principal: IntegratorPrincipal, permission: Permission) -> bool:
+    return any(permission in SCOPES.get(scope, frozenset()) for scope in principal.scopes)
+
+
 def require(principal: IntegratorPrincipal, permission: Permission) -> None:
     """Raises Forbidden (`insufficient_scope`, RFC 6750 §3.1)."""
-    if not any(permission in SCOPES.get(scope, frozenset()) for scope in principal.scopes):
+    if not may(principal, permission):
         raise Forbidden("insufficient_scope", f"this needs {permission}")
 
 

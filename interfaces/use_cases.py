@@ -19,6 +19,7 @@ from application.erasures import Erasures
 from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
+from application.full_explanation import FullExplanations
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
@@ -95,6 +96,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         clock,
         ids,
     )
+    deliveries = PostgresDeliveryRecords(of.app_pool)
+    explanations = Explanations(log)
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
     secrets = PostgresClientSecrets(of.app_pool)
     assertions = SignedClientAssertions(
@@ -144,7 +147,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         audit_readings=AuditReadings(log, clock, ids),
         audit_feed=of.audit_feed,
         history=History(log, of.past, clock),
-        explanations=Explanations(log),
+        explanations=explanations,
+        full_explanations=FullExplanations(log, explanations, deliveries, settings.issuer),
         evaluations=Evaluations(log, of.past),
         tenants=Tenants(log, ids),
         enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
@@ -175,7 +179,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         read_models=reads,
         transparency_logs=of.transparency.logs,
         event_proofs=EventProofs(of.transparency.logs, clock),
-        deliveries=PostgresDeliveryRecords(of.app_pool),
+        deliveries=deliveries,
         webhook_endpoints=WebhookEndpoints(
             log,
             outside.egress,

@@ -16,6 +16,7 @@ from domain.transaction.answer import (
     Answer,
     answer,
 )
+from domain.transaction.course import Step, StepName, course, own_ms
 from domain.transaction.facts import (
     Decision,
     FailClosedReason,
@@ -59,6 +60,7 @@ from domain.transaction.obligations import (
     settle_void,
     void_reason,
 )
+from domain.transaction.sentences import Sentence, sentence
 
 __all__ = [
     "SWEEP_GRACE",
@@ -71,8 +73,11 @@ __all__ = [
     "NotRecognizedReason",
     "PersonRefusal",
     "RefusedReason",
+    "Sentence",
     "Shown",
     "StandInReason",
+    "Step",
+    "StepName",
     "Transaction",
     "TransactionAcknowledged",
     "TransactionAdviceFailed",
@@ -101,11 +106,14 @@ __all__ = [
     "answer",
     "attempt_of",
     "check_same_request",
+    "course",
     "decide",
     "evolve",
     "key_reused",
+    "own_ms",
     "rebuild",
     "request_void",
+    "sentence",
     "settle_advice",
     "settle_void",
     "void_reason",

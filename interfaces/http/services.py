@@ -18,6 +18,7 @@ from application.erasures import Erasures
 from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
+from application.full_explanation import FullExplanations
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
@@ -137,6 +138,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     audit_feed: AuditFeed
     history: History
     explanations: Explanations
+    full_explanations: FullExplanations
     evaluations: Evaluations
     tenants: Tenants
     access_tokens: AccessTokens

@@ -62,6 +62,26 @@ async def test_a_product_that_is_away_at_first_is_told_until_it_acknowledges(hou
     assert (first["attempt"], second["attempt"]) == (1, 2)
     assert first["idempotency_key"] == second["idempotency_key"] == told["transaction_id"]
     assert (second["reason"], second["voided_action"]) == ("timeout", "pay")
+    await _is_explained(till, told["transaction_id"])
+
+
+async def _is_explained(till: PairedDevice, transaction_id: str) -> None:
+    path = f"/v1/transactions/{transaction_id}/explanation"
+    explained = (await till.tenant.api.get(path)).json()
+    assert explained["sentence"] == {
+        "en": "The palm matched, but the product did not answer in time, and nothing was allowed;"
+        " whatever the product allowed is cancelled.",
+        "ar": "تطابقت راحة اليد لكن المنتج لم يجب في الوقت المحدد ولم يُسمح بشيء،"
+        " وأُلغي ما سمح به المنتج.",
+    }
+    (void,) = [each for each in explained["deliveries"] if each["kind"] == "void"]
+    assert void["destination"] == till.tenant.service_id
+    assert next(each["reason"] for each in void["tries"]) is not None
+    assert {step["name"] for step in explained["waterfall"]} >= {"authorize", "decided", "voided"}
+    assert (explained["question"]["breaker"], explained["question"]["attempt"]) == (
+        "let_through",
+        1,
+    )
 
 
 async def test_an_allow_that_was_never_shown_is_given_back(house: House) -> None:

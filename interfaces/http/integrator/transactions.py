@@ -106,7 +106,7 @@ class TransactionPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def _shown(row: TransactionRow) -> TransactionShown:
+def transaction_shown(row: TransactionRow) -> TransactionShown:
     service = row.service_id
     return TransactionShown(
         id=wire(PREFIX, row.transaction_id),
@@ -178,7 +178,7 @@ async def index(
                 and outcome in (None, row.outcome)
             ),
         )
-        items = [_shown(row) for row in past.states]
+        items = [transaction_shown(row) for row in past.states]
         return Response(TransactionPage(items=items, next=opaque(past.next)), headers=told(up_to))
     await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
     async with services.read_models.scope(integrator.tenant_id) as connection:
@@ -192,7 +192,9 @@ async def index(
             limit=limit,
         )
     return Response(
-        TransactionPage(items=[_shown(row) for row in found.rows], next=opaque(found.next))
+        TransactionPage(
+            items=[transaction_shown(row) for row in found.rows], next=opaque(found.next)
+        )
     )
 
 
@@ -228,8 +230,8 @@ async def show(
         raise NotFound("transaction_not_found")
     determinants = await services.explanations.determined_by(tenant_id, past)
     explained = TransactionExplained(
-        **msgspec.structs.asdict(_shown(row)),
-        determined_by=[_determined_by(each) for each in determinants],
+        **msgspec.structs.asdict(transaction_shown(row)),
+        determined_by=[determined_by_shown(each) for each in determinants],
     )
     return Response(explained, headers=told(up_to))
 
@@ -244,7 +246,7 @@ RESOURCES: Final[dict[Source, tuple[str, str]]] = {
 """Where what a decision rested on is shown, and the prefix of its id."""
 
 
-def _determined_by(found: Determinant) -> DeterminedBy:
+def determined_by_shown(found: Determinant) -> DeterminedBy:
     prefix, path = RESOURCES[found.source]
     resource_id = wire(prefix, found.event.stream_id)
     return DeterminedBy(

@@ -167,15 +167,9 @@ def delivery(record: DeliveryRecord) -> WebhookDelivery:
         due_at=record.due_at,
         finished_at=record.finished_at,
         attempts=record.attempts,
-        tries=[
-            WebhookTry(
-                attempt=each.attempt,
-                started_at=each.started_at,
-                finished_at=each.finished_at,
-                outcome=each.outcome,
-                reason=each.reason,
-                status=each.status,
-            )
-            for each in record.tries
-        ],
+        tries=tries_shown(record),
     )
+
+
+def tries_shown(record: DeliveryRecord) -> list[WebhookTry]:
+    return [WebhookTry(**msgspec.structs.asdict(each)) for each in record.tries]
