@@ -24,10 +24,12 @@ from application.ports import (
     Commitments,
     EventLog,
     IdSource,
+    ProductTexts,
     StaleStream,
     Streams,
 )
 from application.principals import DevicePrincipal
+from application.product_texts import worded
 from application.take_over import TakeOvers
 from domain import device as d
 from domain import tenant as t
@@ -64,6 +66,7 @@ class Broker:
         take_overs: TakeOvers,
         canonical: CanonicalJSON,
         commitments: Commitments,
+        texts: ProductTexts,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -73,6 +76,7 @@ class Broker:
         self._take_overs = take_overs
         self._canonical = canonical
         self._commitments = commitments
+        self._texts = texts
         self._clock = clock
         self._ids = ids
         self._running: dict[TransactionId, _Running] = {}
@@ -175,7 +179,7 @@ class Broker:
         if past is not None:
             x.check_same_request(past, asked.fingerprint)
             if past.decision is not None:
-                return _reply(past, replayed=True)
+                return await self._reply(past, replayed=True)
             if past.intent is not None:
                 return await self._fenced(
                     asked, self._take_overs.take_over(asked, past, past.intent)
@@ -185,7 +189,7 @@ class Broker:
     async def _fenced(self, asked: Asked, attempt: Awaitable[x.Transaction]) -> Reply:
         """The attempt's decision; if somebody else got in between, what the log says instead."""
         try:
-            return _reply(await attempt, replayed=False)
+            return await self._reply(await attempt, replayed=False)
         except StaleStream:
             return await self._repeat(asked)
 
@@ -195,11 +199,20 @@ class Broker:
         if past is not None:
             x.check_same_request(past, asked.fingerprint)
             if past.decision is not None:
-                return _reply(past, replayed=True)
+                return await self._reply(past, replayed=True)
         running = self._running.get(asked.id)
         if running is not None and running.fingerprint != asked.fingerprint:
             raise x.key_reused()
         raise Conflict("request_in_progress", retry_after_s=1)
+
+    async def _reply(self, transaction: x.Transaction, *, replayed: bool) -> Reply:
+        return Reply(
+            answer=x.answer(await worded(self._texts, transaction)),
+            transaction_id=transaction.id,
+            version=transaction.version,
+            replayed=replayed,
+            received_at=transaction.received.received_at,
+        )
 
 
 def _fingerprint(request: TransactionRequest, context: bytes) -> str:
@@ -207,13 +220,3 @@ def _fingerprint(request: TransactionRequest, context: bytes) -> str:
     scan = request.scan
     said = (scan.sha256, scan.hand, scan.quality, scan.liveness, scan.captured_at, request.match)
     return hashlib.sha256(context + b"\0" + msgspec.json.encode(said)).hexdigest()
-
-
-def _reply(transaction: x.Transaction, *, replayed: bool) -> Reply:
-    return Reply(
-        answer=x.answer(transaction),
-        transaction_id=transaction.id,
-        version=transaction.version,
-        replayed=replayed,
-        received_at=transaction.received.received_at,
-    )

@@ -9,7 +9,7 @@ import msgspec
 
 from application.execute import stream_of
 from application.personal_data_accesses import PersonalDataAccesses
-from application.ports import EventLog, PersonalData, PersonPalms
+from application.ports import EventLog, PersonalData, PersonPalms, ProductTexts
 from application.principals import Caller
 from domain import erasure as r
 from domain import user as u
@@ -20,6 +20,7 @@ from domain.ids import TenantId, TransactionId, UserId, wire
 Source = Literal["vault", "user", "enrollment", "erasure", "transaction", "access"]
 OPERATION: Final = "exportPersonalData"
 HISTORY: Final = "history"
+PRODUCT_TEXT: Final = "product_text"
 
 _user: Final = stream_of(u.UserSignedUp, u.rebuild)
 
@@ -57,12 +58,14 @@ class DataExports:
         self,
         log: EventLog,
         personal_data: PersonalData,
+        texts: ProductTexts,
         palms: PersonPalms,
         records: PersonRecords,
         accesses: PersonalDataAccesses,
     ) -> None:
         self._log = log
         self._personal_data = personal_data
+        self._texts = texts
         self._palms = palms
         self._records = records
         self._accesses = accesses
@@ -78,15 +81,20 @@ class DataExports:
         if _user(past) is None:
             raise NotFound("user_not_found")
         values = await self._personal_data.everything(tenant_id, user_id)
+        texts = await self._texts.of_person(tenant_id, user_id)
         await self._accesses.note(
             caller,
             user_id,
-            fields=[*values, HISTORY],
+            fields=[*values, *([PRODUCT_TEXT] if texts else []), HISTORY],
             purpose="data_subject_request",
             operation=OPERATION,
             reference=reference,
         )
         items = [Item(source="vault", name=field, value=value) for field, value in values.items()]
+        items += [
+            Item(source="vault", name=PRODUCT_TEXT, id=wire("txn", transaction_id), value=text)
+            for transaction_id, text in texts
+        ]
         items += _events("user", None, past)
         for palm_ref in await self._palms.of_person(tenant_id, user_id):
             items += await self._stream(tenant_id, "enrollment", "plm", palm_ref)

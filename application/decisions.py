@@ -19,12 +19,13 @@ from application.ports import (
     Clock,
     EventLog,
     IdSource,
+    ProductTexts,
     StaleStream,
 )
 from application.stand_in import StandIns
 from domain import linked_service as ls
 from domain import transaction as x
-from domain.events import DomainEvent, StreamAppend
+from domain.events import DomainEvent, Sealed, StreamAppend
 
 RELAY_RESERVE_S: Final = 0.1
 
@@ -35,12 +36,14 @@ class Decisions:
         log: EventLog,
         authorization: Authorization,
         stand_ins: StandIns,
+        texts: ProductTexts,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._log = log
         self._authorization = authorization
         self._stand_ins = stand_ins
+        self._texts = texts
         self._clock = clock
         self._ids = ids
 
@@ -80,20 +83,27 @@ class Decisions:
                 failed, intent, stand_in, authorize_ms, self.moment(asked)
             )
         else:
-            decision = outcomes.answered(said, self._ms_since(began), self.moment(asked))
-            return await self._answered(asked, transaction, said, decision)
+            authorize_ms = self._ms_since(began)
+            return await self._answered(asked, transaction, identified, said, authorize_ms)
         return await self.decide(asked, transaction, [], decision)
 
     async def _answered(
         self,
         asked: Asked,
         transaction: x.Transaction,
+        identified: x.TransactionIdentified,
         said: Authorized,
-        decision: x.TransactionAllowed | x.TransactionDenied,
+        authorize_ms: float,
     ) -> x.Transaction:
         """Commit the product's word. A late yes to what was decided otherwise must be undone."""
+        text, sealed, commitment = said.text, None, None
+        if text is not None:
+            sealed = await self._texts.seal(asked.tenant.id, identified.user_id, asked.id, text)
+            commitment = sealed.commitment
+        decision = outcomes.answered(said, commitment, authorize_ms, self.moment(asked))
+        worded = msgspec.structs.replace(transaction, text=text)
         try:
-            return await self.decide(asked, transaction, [], decision)
+            return await self.decide(asked, worded, [], decision, sealed)
         except StaleStream:
             if said.decision == "allow":
                 await self._undo_late_allow(asked)
@@ -115,22 +125,28 @@ class Decisions:
         transaction: x.Transaction,
         before: Sequence[DomainEvent],
         decision: x.Decision,
+        sealed: Sealed | None = None,
     ) -> x.Transaction:
-        """Commit the decision, and only then return it."""
+        """Commit the decision, with the text that goes with it, and only then return it."""
         events: list[DomainEvent] = [*before, *x.decide(transaction, decision)]
-        await self.append(asked, transaction.version, events)
+        await self.append(asked, transaction.version, events, sealed)
         return msgspec.structs.replace(
             transaction, decision=decision, version=transaction.version + len(events)
         )
 
     async def append(
-        self, asked: Asked, expected_version: int, events: Sequence[DomainEvent]
+        self,
+        asked: Asked,
+        expected_version: int,
+        events: Sequence[DomainEvent],
+        sealed: Sealed | None = None,
     ) -> None:
         append = StreamAppend(
             tenant_id=asked.tenant.id,
             stream_id=asked.id,
             expected_version=expected_version,
             events=events,
+            sealed=sealed,
         )
         await self._log.append(asked.device.origin(self._ids.uuid()), [append])
 

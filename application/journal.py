@@ -13,8 +13,9 @@ import msgspec
 
 from application.admission import admitted
 from application.execute import retrying
-from application.ports import Clock, EventLog, IdSource, Streams
+from application.ports import Clock, EventLog, IdSource, ProductTexts, Streams
 from application.principals import DevicePrincipal
+from application.product_texts import worded
 from domain import transaction as x
 from domain.errors import NotFound, Unavailable
 from domain.events import StreamAppend
@@ -39,9 +40,17 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    def __init__(self, log: EventLog, streams: Streams, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        streams: Streams,
+        texts: ProductTexts,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
         self._log = log
         self._streams = streams
+        self._texts = texts
         self._clock = clock
         self._ids = ids
 
@@ -95,6 +104,8 @@ class Journal:
     async def look_up(self, device: DevicePrincipal, key: str) -> x.Transaction:
         """The device's transaction under this key, for one that restarted before its answer.
 
+        What its product wrote is open.
+
         Raises NotFound (`transaction_not_found`), and Unavailable (`palm_vendor_error`,
         `palm_vendor_timeout`) when the vendor failed and the key may be sent again.
         """
@@ -105,4 +116,4 @@ class Journal:
             raise NotFound("transaction_not_found")
         if transaction.decision is None and transaction.vendor_failed is not None:
             raise Unavailable(transaction.vendor_failed.reason, retry_after_s=1)
-        return transaction
+        return await worded(self._texts, transaction)

@@ -121,25 +121,23 @@ def not_asked(
 
 
 def answered(
-    said: Authorized, authorize_ms: float, moment: Moment
+    said: Authorized, text_commitment: str | None, authorize_ms: float, moment: Moment
 ) -> x.TransactionAllowed | x.TransactionDenied:
     """The product's own word."""
     if said.decision == "allow":
         return x.TransactionAllowed(
-            display_message=said.display_message,
-            reference_id=said.reference_id,
             ttl_seconds=said.ttl_seconds,
             authorize_ms=authorize_ms,
             decided_at=moment.decided_at,
             total_ms=moment.total_ms,
+            text_commitment=text_commitment,
         )
     return x.TransactionDenied(
         reason=said.reason_code or "product_denied",
-        display_message=said.display_message,
-        reference_id=said.reference_id,
         authorize_ms=authorize_ms,
         decided_at=moment.decided_at,
         total_ms=moment.total_ms,
+        text_commitment=text_commitment,
     )
 
 

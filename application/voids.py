@@ -27,9 +27,11 @@ from application.ports import (
     NoticeFailed,
     Owed,
     ProductNotices,
+    ProductTexts,
     RetryLater,
     Settlement,
 )
+from application.product_texts import worded
 from domain import transaction as x
 from domain.errors import Conflict
 from domain.events import Origin, Recorded
@@ -70,6 +72,7 @@ class Voids:
         self,
         log: EventLog,
         notices: ProductNotices,
+        texts: ProductTexts,
         signer: AssertionSigner,
         issuer: str,
         clock: Clock,
@@ -77,6 +80,7 @@ class Voids:
     ) -> None:
         self._log = log
         self._notices = notices
+        self._texts = texts
         self._signer = signer
         self._issuer = issuer
         self._clock = clock
@@ -123,7 +127,8 @@ class Voids:
         if intent.void_path is None:
             return Dead("no_void_path")
         try:
-            status = await self._notices.send(self._call(delivery, transaction, intent))
+            asked = self._call(delivery, await worded(self._texts, transaction), intent)
+            status = await self._notices.send(asked)
         except NoticeFailed as failed:
             return RetryLater(failed.reason, failed.status, failed.after_s)
         if status == "cannot_void":
@@ -178,7 +183,8 @@ class Voids:
         identified, decision = transaction.identified, transaction.decision
         if identified is None or decision is None or intent.void_path is None:
             raise Conflict("transaction_undecided")
-        reference = decision.reference_id if isinstance(decision, x.TransactionAllowed) else None
+        allowed = isinstance(decision, x.TransactionAllowed)
+        text = x.text_of(transaction) if allowed else None
         body = msgspec.json.encode(
             _Body(
                 user_id=wire("usr", identified.user_id),
@@ -191,7 +197,7 @@ class Voids:
                 attempt=delivery.attempt,
                 reason=x.void_reason(transaction),
                 voided_action=intent.action,
-                original_reference_id=reference,
+                original_reference_id=None if text is None else text.reference_id,
             )
         )
         issued_at = int(self._clock.now().timestamp())

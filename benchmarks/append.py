@@ -120,11 +120,10 @@ async def _append(dsn: str, submitters: int, seconds: float) -> tuple[float, flo
 def event_of(mapper: EventMapper) -> TransactionDenied:
     """An event whose stored form takes exactly `EVENT_BYTES`."""
 
-    def built(message: str) -> TransactionDenied:
+    def built(filling: str) -> TransactionDenied:
         return TransactionDenied(
             reason="product_denied",
-            display_message=message,
-            reference_id="ref_1",
+            text_commitment=filling,
             authorize_ms=41.07,
             decided_at=SystemClock().now().replace(microsecond=123_456),
             total_ms=93.11,

@@ -221,20 +221,18 @@ def _decision(number: int) -> Decision:
     """Every fifth is a no."""
     if number % 5:
         return TransactionAllowed(
-            display_message="Approved",
-            reference_id=f"ref_{number}",
             ttl_seconds=30,
             authorize_ms=41.3,
             decided_at=NOON,
             total_ms=460.2,
+            text_commitment=f"{number:043d}",
         )
     return TransactionDenied(
         reason="insufficient_balance",
-        display_message="Not enough money",
-        reference_id=f"ref_{number}",
         authorize_ms=40.1,
         decided_at=NOON,
         total_ms=455.9,
+        text_commitment=f"{number:043d}",
     )
 
 

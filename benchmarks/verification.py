@@ -73,11 +73,10 @@ def _write(directory: ExportDirectory, size: int) -> Trust:
     name, payload = mapper.encode(
         TransactionDenied(
             reason="product_denied",
-            display_message="Not enough money",
-            reference_id="ref_1",
             authorize_ms=41.07,
             decided_at=clock.now(),
             total_ms=93.11,
+            text_commitment=43 * "x",
         )
     )
     edge: dict[int, bytes] = {}

@@ -94,6 +94,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         value = field.default
     else:
         return ""
+    if value is msgspec.UNSET:
+        return "; may be absent"
     if isinstance(value, msgspec.Struct):
         return "; absent means its defaults"
     return f"; absent means `{msgspec.json.encode(value).decode()}`"
@@ -113,7 +115,8 @@ def _words(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(f'`"{value}"`' for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(_words(argument) for argument in arguments)
+        stored = (argument for argument in arguments if argument is not msgspec.UnsetType)
+        return " or ".join(_words(argument) for argument in stored)
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)}, each "
         member = _words(arguments[0])

@@ -51,5 +51,8 @@ EVENTS: Final[Mapping[str, type[DomainEvent]]] = {
     cls.NAME: cls for cls in (*(cls for union in _UNIONS for cls in get_args(union)), *_ALONE)
 }
 
-UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
-"""(stored name, version) → the pure step to the next version. Empty until an event changes."""
+UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {
+    (transaction.TransactionAllowed.NAME, 1): transaction.text_set_apart,
+    (transaction.TransactionDenied.NAME, 1): transaction.text_set_apart,
+}
+"""(stored name, version) → the pure step to the next version."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.ids import TenantId
+from domain.ids import TenantId, UserId
 
 Payload = dict[str, Any]
 """An event's data as plain JSON values: what an upcaster reads and writes."""
@@ -43,13 +43,27 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     command_id: UUID
 
 
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of a person under the person's key, and the salted commitment that stands for it."""
+
+    user_id: UserId
+    key_version: int
+    ciphertext: bytes
+    commitment: str
+
+
 class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
-    """New events of one stream. The first gets version `expected_version + 1`."""
+    """New events of one stream. The first gets version `expected_version + 1`.
+
+    `sealed` is kept outside the log, in the same commit, and goes with the person's key; where
+    that is gone already, it is not kept at all.
+    """
 
     tenant_id: TenantId
     stream_id: UUID
     expected_version: int
     events: Sequence[DomainEvent]
+    sealed: Sealed | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from infrastructure.key_store import KeyStore
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
+from infrastructure.people.product_texts import PostgresProductTexts
 from infrastructure.people.retention import Retention
 from infrastructure.platform_ca import PlatformCA
 from infrastructure.projections import tables
@@ -140,6 +141,7 @@ class Platform:
         self.tail.subscribe(self.audit_feed.heard)
         self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
         self.tenant_keys = TenantKeys(self.key_file)
+        self.product_texts = PostgresProductTexts(self.app_pool, self.tenant_keys, self.keyring)
         self.digests = Digests(self.dsn, self.log)
         self.digester = Digester(
             self.digests,
@@ -176,6 +178,7 @@ class Platform:
         self.voids = Voids(
             self.streams,
             outside.notices,
+            self.product_texts,
             JwtAssertionSigner(self.assertion_keys, self.settings.issuer),
             self.settings.issuer,
             self.clock,

@@ -79,6 +79,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     grants = PostgresEnrollmentGrants(of.app_pool)
     challenges = PostgresOtpChallenges(of.app_pool, of.keyring)
     vault = PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring)
+    texts = of.product_texts
     accesses = PersonalDataAccesses(log, ids)
     intake = of.palm_intake
     person_palms = EnrollmentsOfPerson(reads, of.end)
@@ -93,6 +94,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             settings.issuer,
         ),
         StandIns(limiter),
+        texts,
         clock,
         ids,
     )
@@ -139,7 +141,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         consents=Consents(log, of.streams, grants, clock, ids),
         accesses=accesses,
         data_exports=DataExports(
-            log, vault, person_palms, RecordsOfPerson(reads, of.end), accesses
+            log, vault, texts, person_palms, RecordsOfPerson(reads, of.end), accesses
         ),
         erasures=Erasures(
             log, vault, challenges, grants, palm_removals, of.templates, of.keyring, ids
@@ -167,11 +169,12 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             TakeOvers(of.streams, decisions, clock, ids),
             canonical,
             TenantCommitments(of.app_pool, of.tenant_keys),
+            texts,
             clock,
             ids,
         ),
         health=PostgresHealthRecords(of.app_pool),
-        journal=Journal(log, of.streams, clock, ids),
+        journal=Journal(log, of.streams, texts, clock, ids),
         access_tokens=AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids),
         public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys)),
         authority=of.authority,

@@ -57,10 +57,12 @@ LEFT_OUT: Final = frozenset(
         "candidates",
         "vendor_thresholds",
         "tenant_key",
+        "text_in_clear",
     }
 )
 """Fields that no audit line shows: bulky, biometric (read model `transactions` has the scores,
-for those who may see them), or a namespace that is nobody's business."""
+for those who may see them), what a product wrote to a person, or a namespace that is nobody's
+business."""
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):

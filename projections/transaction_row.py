@@ -89,7 +89,6 @@ class TransactionRow(msgspec.Struct, frozen=True, kw_only=True):
     stand_in: bool = False
     void_needed: bool = False
     advice_needed: bool = False
-    reference_id: str | None = None
     authorize_ms: float | None = None
     total_ms: float | None = None
     decided_at: datetime | None = None
@@ -203,7 +202,6 @@ def _decided(row: TransactionRow, event: Decision) -> TransactionRow:
                 row,
                 outcome="allow",
                 decision="allow",
-                reference_id=event.reference_id,
                 authorize_ms=event.authorize_ms,
             )
         case TransactionDenied():
@@ -212,7 +210,6 @@ def _decided(row: TransactionRow, event: Decision) -> TransactionRow:
                 outcome="deny",
                 decision="deny",
                 reason=event.reason,
-                reference_id=event.reference_id,
                 authorize_ms=event.authorize_ms,
             )
         case TransactionNotRecognized():

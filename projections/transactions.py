@@ -40,7 +40,6 @@ DDL: Final = """
         stand_in        boolean     NOT NULL,
         void_needed     boolean     NOT NULL,
         advice_needed   boolean     NOT NULL,
-        reference_id    text,
         authorize_ms    float8,
         total_ms        float8,
         decided_at      timestamptz,
@@ -64,7 +63,7 @@ DDL: Final = """
 
 READ_MODEL: Final = ReadModel(
     name="transactions",
-    version=2,
+    version=3,
     tables=("transactions",),
     ddl=DDL,
     listens_to=get_args(TransactionEvent),

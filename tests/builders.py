@@ -347,22 +347,20 @@ transaction_authorization_requested = Builder(
 )
 transaction_allowed = Builder(
     transaction.TransactionAllowed(
-        display_message="Approved - SAR 50.00",
-        reference_id="wal_889",
         ttl_seconds=30,
         authorize_ms=41.25,
         decided_at=NOW + timedelta(milliseconds=900),
         total_ms=900.0,
+        text_commitment="iKMmkp9BPfQXCzKAfTtLJj0nVzkUNKSLvVkL6r6eUDA",
     )
 )
 transaction_denied = Builder(
     transaction.TransactionDenied(
         reason="insufficient_funds",
-        display_message="Declined",
-        reference_id="wal_890",
         authorize_ms=39.5,
         decided_at=NOW + timedelta(milliseconds=900),
         total_ms=900.0,
+        text_commitment="dGhlIHRleHQgb2YgdGhlIHByb2R1Y3QgaXMgc2VhbA0",
     )
 )
 transaction_not_recognized = Builder(

@@ -71,6 +71,7 @@ from application.ports.people import (
     OtpSender,
     PersonalData,
     PhoneNumbers,
+    ProductTexts,
 )
 from application.ports.products import (
     AssertionSigner,
@@ -142,6 +143,7 @@ __all__ = [
     "PersonalData",
     "PhoneNumbers",
     "ProductNotices",
+    "ProductTexts",
     "PublicKeys",
     "RateLimiter",
     "Replayed",

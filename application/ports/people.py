@@ -1,12 +1,14 @@
 """What is kept about people outside the log, and how they are reached."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
 
-from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from domain.events import Sealed
+from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId
+from domain.transaction import ProductText
 
 
 class PersonalData(Protocol):
@@ -27,6 +29,26 @@ class PersonalData(Protocol):
     async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
         """The same, for good: from now on `store` raises Conflict (`personal_key_destroyed`)."""
         ...
+
+
+class ProductTexts(Protocol):
+    """What products write to a person, under the person's key, beside the transaction."""
+
+    async def seal(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, text: ProductText
+    ) -> Sealed:
+        """To be appended with the decision; of somebody who has been erased nothing is kept."""
+        ...
+
+    async def open(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, commitment: str
+    ) -> ProductText | None:
+        """The text that the commitment stands for; None once the person has been erased."""
+        ...
+
+    async def of_person(
+        self, tenant_id: TenantId, user_id: UserId
+    ) -> Sequence[tuple[TransactionId, ProductText]]: ...
 
 
 class OtpSender(Protocol):

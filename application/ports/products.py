@@ -8,6 +8,7 @@ import msgspec
 
 from domain.ids import DeviceId, TenantId
 from domain.linked_service import BreakerSettings
+from domain.transaction import ProductText
 
 AuthorizeFailure = Literal[
     "authorize_timeout",
@@ -29,6 +30,13 @@ class Authorized(msgspec.Struct, frozen=True, kw_only=True):
     reference_id: str | None = None
     ttl_seconds: int = 0
     reason_code: str | None = None
+
+    @property
+    def text(self) -> ProductText | None:
+        """What it wrote; None when it wrote nothing."""
+        if not self.display_message and self.reference_id is None:
+            return None
+        return ProductText(display_message=self.display_message, reference_id=self.reference_id)
 
 
 class AuthorizeFailed(Exception):

@@ -22,6 +22,7 @@ from domain.transaction.facts import (
     FailClosedReason,
     NotRecognizedReason,
     PersonRefusal,
+    ProductText,
     RefusedReason,
     StandInReason,
     TransactionAllowed,
@@ -38,6 +39,7 @@ from domain.transaction.facts import (
     TransactionRelayed,
     TransactionVendorFailed,
     VendorFailure,
+    text_set_apart,
 )
 from domain.transaction.lifecycle import (
     VENDOR_RETRY,
@@ -50,6 +52,8 @@ from domain.transaction.lifecycle import (
     evolve,
     key_reused,
     rebuild,
+    sealed_text,
+    text_of,
 )
 from domain.transaction.obligations import (
     SWEEP_GRACE,
@@ -72,6 +76,7 @@ __all__ = [
     "Fingerprint",
     "NotRecognizedReason",
     "PersonRefusal",
+    "ProductText",
     "RefusedReason",
     "Sentence",
     "Shown",
@@ -113,8 +118,11 @@ __all__ = [
     "own_ms",
     "rebuild",
     "request_void",
+    "sealed_text",
     "sentence",
     "settle_advice",
     "settle_void",
+    "text_of",
+    "text_set_apart",
     "void_reason",
 ]

@@ -1,4 +1,4 @@
-"""What the device is told: a function of what is recorded and nothing else."""
+"""What the device is told: a function of what was decided and nothing else."""
 
 from datetime import datetime
 from typing import Literal, assert_never
@@ -15,11 +15,15 @@ from domain.transaction.facts import (
     TransactionNotRecognized,
     TransactionRefused,
 )
-from domain.transaction.lifecycle import Transaction
+from domain.transaction.lifecycle import Transaction, sealed_text, text_of
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device is told (004 §10.3; reference broker.md §3.4). Encoded, it never changes."""
+    """What the device is told (004 §10.3; reference broker.md §3.4).
+
+    Encoded, it never changes, but for a person who has been erased: then what the product wrote
+    is gone, and `shredded` says so.
+    """
 
     transaction_id: str
     decision: Literal["allow", "deny", "not_recognized"]
@@ -30,10 +34,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     stand_in: bool
     decided_at: datetime
     user_id: str | msgspec.UnsetType = msgspec.UNSET
+    shredded: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 def answer(transaction: Transaction) -> Answer:
-    """The device's answer, from what is recorded and nothing else.
+    """The device's answer. Without its text open, one that had a text says that it is shredded.
 
     Whether it names the person is the tenant's setting as it was when the device asked.
     """
@@ -58,20 +63,10 @@ def answer(transaction: Transaction) -> Answer:
     replace = msgspec.structs.replace
     match decision:
         case TransactionAllowed():
-            return replace(
-                base,
-                decision="allow",
-                display_message=decision.display_message,
-                product_reference=decision.reference_id,
-                ttl_seconds=decision.ttl_seconds,
-            )
+            worded = _worded(base, transaction)
+            return replace(worded, decision="allow", ttl_seconds=decision.ttl_seconds)
         case TransactionDenied():
-            return replace(
-                base,
-                reason=decision.reason,
-                display_message=decision.display_message,
-                product_reference=decision.reference_id,
-            )
+            return replace(_worded(base, transaction), reason=decision.reason)
         case TransactionNotRecognized():
             return replace(
                 base,
@@ -89,3 +84,14 @@ def answer(transaction: Transaction) -> Answer:
             return replace(base, decision="allow", reason=decision.reason, stand_in=True)
         case _:
             assert_never(decision)
+
+
+def _worded(base: Answer, transaction: Transaction) -> Answer:
+    """With what the product wrote, or the word that it is gone."""
+    text = text_of(transaction)
+    if text is None:
+        gone = sealed_text(transaction) is not None
+        return msgspec.structs.replace(base, shredded=True) if gone else base
+    return msgspec.structs.replace(
+        base, display_message=text.display_message, product_reference=text.reference_id
+    )

@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.events import DomainEvent
+import msgspec
+
+from domain.events import DomainEvent, Payload
 from domain.fail_mode import FailMode
 from domain.ids import DeviceId, LinkedServiceId, PalmRef, UserId
 from domain.matching import ScoredPalm
@@ -118,28 +120,48 @@ class TransactionAuthorizationRequested(DomainEvent, frozen=True, kw_only=True):
     lease_until: datetime
 
 
+class ProductText(msgspec.Struct, frozen=True, kw_only=True):
+    """What a product writes into its answer: a line for the display, and its own reference."""
+
+    display_message: str = ""
+    reference_id: str | None = None
+
+
 class TransactionAllowed(DomainEvent, frozen=True, kw_only=True):
-    """The product said yes."""
+    """The product said yes.
+
+    `text_commitment` stands for its text, which is kept sealed under the person's key; None when
+    there was none. Version 1 had the text itself, which is then `text_in_clear`.
+    """
 
     NAME: ClassVar[str] = "transaction.allowed"
-    display_message: str
-    reference_id: str | None
+    VERSION: ClassVar[int] = 2
     ttl_seconds: int
     authorize_ms: float
     decided_at: datetime
     total_ms: float
+    text_commitment: str | None = None
+    text_in_clear: ProductText | msgspec.UnsetType = msgspec.UNSET
 
 
 class TransactionDenied(DomainEvent, frozen=True, kw_only=True):
-    """The product said no."""
+    """The product said no. Its text is where `transaction.allowed` has it."""
 
     NAME: ClassVar[str] = "transaction.denied"
+    VERSION: ClassVar[int] = 2
     reason: str
-    display_message: str
-    reference_id: str | None
     authorize_ms: float
     decided_at: datetime
     total_ms: float
+    text_commitment: str | None = None
+    text_in_clear: ProductText | msgspec.UnsetType = msgspec.UNSET
+
+
+def text_set_apart(stored: Payload) -> Payload:
+    """From version 1, which held the product's text, to version 2 of both."""
+    text = {name: stored[name] for name in ("display_message", "reference_id")}
+    kept = {name: value for name, value in stored.items() if name not in text}
+    return {**kept, "text_in_clear": text}
 
 
 class TransactionNotRecognized(DomainEvent, frozen=True, kw_only=True):

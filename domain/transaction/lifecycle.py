@@ -6,9 +6,10 @@
 
 `received`, `identified` and the intent to authorize are one commit, made before a byte leaves
 for the product; the decision is a second commit, made before the device hears of it
-(reference broker.md §4). Once decided, the answer is a function of this stream alone, so a
-retry with the same key is answered byte for byte the same. A vendor failure ends an attempt
-and not the transaction: no product was asked, so the same key may try again for a minute.
+(reference broker.md §4). Once decided, the answer is a function of this stream and of the text
+that was sealed in its commit, so a retry with the same key is answered byte for byte the same. A
+vendor failure ends an attempt and not the transaction: no product was asked, so the same key may
+try again for a minute.
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ from domain.transaction.aftermath import (
 )
 from domain.transaction.facts import (
     Decision,
+    ProductText,
     TransactionAllowed,
     TransactionAuthorizationRequested,
     TransactionDenied,
@@ -56,7 +58,10 @@ Debt = Literal["none", "owed", "settled", "failed"]
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it stands. `void` and `advice` are the product's due; `shown` is the device's word."""
+    """Where it stands. `void` and `advice` are the product's due; `shown` is the device's word.
+
+    `text` is what the product wrote, for whoever has it open: the stream has a commitment to it.
+    """
 
     id: TransactionId
     tenant_id: TenantId
@@ -72,6 +77,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     void_requested: TransactionVoidRequested | None = None
     shown: Shown | None = None
     contradicted: tuple[Shown, ...] = ()
+    text: ProductText | None = None
 
     @property
     def status(self) -> Literal["received", "identified", "authorizing", "decided"]:
@@ -135,6 +141,22 @@ def decide(transaction: Transaction, decision: Decision) -> list[TransactionEven
     if product_concerned and transaction.intent is None:
         raise Conflict("intent_missing")
     return [decision]
+
+
+def sealed_text(transaction: Transaction) -> str | None:
+    """The commitment to the product's text; None when it wrote none that was sealed."""
+    decision = transaction.decision
+    if isinstance(decision, TransactionAllowed | TransactionDenied):
+        return decision.text_commitment
+    return None
+
+
+def text_of(transaction: Transaction) -> ProductText | None:
+    """What the product wrote, where it is open or was recorded in clear."""
+    decision = transaction.decision
+    if isinstance(decision, TransactionAllowed | TransactionDenied):
+        return decision.text_in_clear or transaction.text
+    return None
 
 
 def evolve(transaction: Transaction | None, recorded: Recorded) -> Transaction:

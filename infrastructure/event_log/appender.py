@@ -29,7 +29,14 @@ from infrastructure.event_log.wire_arrays import (
 EventRow = tuple[UUID, UUID, int, str, bytes]
 """Tenant, stream, version, name and payload of one event to append."""
 
+SealedRow = tuple[UUID, UUID, UUID, int, bytes]
+"""Tenant, stream, person, version of the person's key and ciphertext of what is kept beside."""
+
 APPEND: Final = "SELECT * FROM append_events(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
+APPEND_SEALING: Final = (
+    "SELECT * FROM append_events_sealing"
+    "(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+)
 
 _OVERLOADED_RETRY_S: Final = 1
 
@@ -37,17 +44,19 @@ _OVERLOADED_RETRY_S: Final = 1
 class Submission:
     """What commits as a whole: its events, who waits for it, and the streams it touches."""
 
-    __slots__ = ("answer", "events", "origin", "queued_at", "streams")
+    __slots__ = ("answer", "events", "origin", "queued_at", "sealed", "streams")
 
     def __init__(
         self,
         origin: Origin,
         events: Sequence[EventRow],
+        sealed: Sequence[SealedRow],
         answer: "asyncio.Future[Appended]",
         queued_at: float,
     ) -> None:
         self.origin = origin
         self.events = events
+        self.sealed = sealed
         self.answer = answer
         self.queued_at = queued_at
         self.streams = {event[1] for event in events}
@@ -96,6 +105,21 @@ def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[W
     )
 
 
+def _sealed_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
+    """The further arguments of `append_events_sealing`; none when nothing is sealed."""
+    rows = [(number, row) for number, each in enumerate(submissions) for row in each.sealed]
+    if not rows:
+        return ()
+    return (
+        Int4Array.of([number for number, _ in rows]),
+        UuidArray.of([row[0] for _, row in rows]),
+        UuidArray.of([row[1] for _, row in rows]),
+        UuidArray.of([row[2] for _, row in rows]),
+        Int4Array.of([row[3] for _, row in rows]),
+        ByteaArray.of([row[4] for _, row in rows]),
+    )
+
+
 class GroupAppender:
     """`deadline_s` bounds how long the fate of a batch may stay unknown, and how long a submission
     may wait before it is sent: past that nobody waits for it any more, and it is refused.
@@ -136,8 +160,10 @@ class GroupAppender:
             await self._writer
         await self._session.close()
 
-    async def append(self, origin: Origin, events: Sequence[EventRow]) -> Appended:
-        """Commit `events` as one submission, durably.
+    async def append(
+        self, origin: Origin, events: Sequence[EventRow], sealed: Sequence[SealedRow] = ()
+    ) -> Appended:
+        """Commit `events` as one submission, durably, and what is `sealed` with them.
 
         Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when
         nothing of it was sent. A caller that is cancelled while it waits leaves the outcome open.
@@ -151,7 +177,7 @@ class GroupAppender:
         if self._waiting and now - self._waiting[0].queued_at > self._deadline_s:
             raise _overloaded()
         answer: asyncio.Future[Appended] = loop.create_future()
-        self._waiting.append(Submission(origin, events, answer, now))
+        self._waiting.append(Submission(origin, events, sealed, answer, now))
         self._waiting_events += len(events)
         self._wake.set()
         return await answer
@@ -218,9 +244,10 @@ class GroupAppender:
 
     async def _send(self, batch: Sequence[Submission]) -> None:
         began = time.perf_counter()
+        sealed = _sealed_columns(batch)
         rows = await self._session.fetch(
-            APPEND,
-            columns([(submission.origin, submission.events) for submission in batch]),
+            APPEND_SEALING if sealed else APPEND,
+            columns([(submission.origin, submission.events) for submission in batch]) + sealed,
             within_s=self._deadline_s,
         )
         if self._on_commit is not None:

@@ -12,7 +12,7 @@ from domain.errors import Unavailable
 from domain.events import Origin, Recorded, StreamAppend
 from domain.ids import TenantId
 from infrastructure.database import PROJECTOR_ROLE
-from infrastructure.event_log.appender import EventRow, GroupAppender
+from infrastructure.event_log.appender import EventRow, GroupAppender, SealedRow
 from infrastructure.event_log.loader import StreamLoader
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.positions import READ, READ_TENANT, page, tenant_page
@@ -90,6 +90,7 @@ class PostgresEventLog:
             raise ValueError(f"an actor of more than {ACTOR_BYTES_MAX} bytes")
         encode = self._mapper.encode
         events: list[EventRow] = []
+        sealed: list[SealedRow] = []
         for part in appends:
             version = part.expected_version
             if version < 0:
@@ -100,11 +101,15 @@ class PostgresEventLog:
                 if len(payload) > PAYLOAD_BYTES_MAX:
                     raise ValueError(f"{name} takes {len(payload)} bytes, {PAYLOAD_BYTES_MAX} fit")
                 events.append((part.tenant_id, part.stream_id, version, name, payload))
+            if part.sealed is not None:
+                beside = part.sealed
+                row = (beside.user_id, beside.key_version, beside.ciphertext)
+                sealed.append((part.tenant_id, part.stream_id, *row))
         if not events:
             raise ValueError("a submission without events")
         if len(appends) > 1 and len({part.stream_id for part in appends}) < len(appends):
             raise ValueError("a submission names a stream twice")
-        return await self._appender.append(origin, events)
+        return await self._appender.append(origin, events, sealed)
 
     async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
         """All events of a stream in order; empty when there is none or it is another tenant's."""

@@ -5,29 +5,16 @@ Keys are read afresh for every call and cached nowhere, so that a destroyed key 
 moment its row is.
 """
 
-import os
 from typing import Final, LiteralString
 
 from psycopg.errors import ForeignKeyViolation, ObjectNotInPrerequisiteState
 
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
-from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.keyring import KEY_BYTES, Keyring, open_under, seal_under
+from infrastructure.database import Pool, tenant_scope
+from infrastructure.keyring import Keyring, open_under, seal_under
+from infrastructure.people.person_keys import PersonKeys
 from infrastructure.tenant_keys import TenantKeys
-
-_FIRST_VERSION: Final = 1
-_BEFORE_TENANT_KEYS: Final = 0
-
-_KEY: Final[LiteralString] = """
-    SELECT key_version, tenant_key_version, wrapped_key FROM personal_keys
-    WHERE tenant_id = %s AND user_id = %s"""
-
-# Of several first writers one inserts; the others wait for it here and then read its key.
-_ADD_KEY: Final[LiteralString] = """
-    INSERT INTO personal_keys (tenant_id, user_id, key_version, tenant_key_version, wrapped_key)
-    VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT DO NOTHING"""
 
 _PUT: Final[LiteralString] = """
     INSERT INTO personal_data (tenant_id, user_id, field, key_version, ciphertext)
@@ -65,8 +52,7 @@ class PostgresPersonalData:
 
     def __init__(self, pool: Pool, keys: TenantKeys, keyring: Keyring) -> None:
         self._pool = pool
-        self._keys = keys
-        self._keyring = keyring
+        self._keys = PersonKeys(keys, keyring)
 
     async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None:
         """Keep a value, replacing the field's earlier one; the person's first makes the key.
@@ -76,7 +62,7 @@ class PostgresPersonalData:
         """
         try:
             async with tenant_scope(self._pool, tenant_id) as connection:
-                version, key = await self._obtain_key(connection, tenant_id, user_id)
+                version, key = await self._keys.obtain(connection, tenant_id, user_id)
                 belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
                 ciphertext = seal_under(key, value.encode(), belongs_to)
                 await connection.execute(_PUT, (tenant_id, user_id, field, version, ciphertext))
@@ -91,7 +77,7 @@ class PostgresPersonalData:
             if row is None:
                 return None
             version, under, wrapped, ciphertext = row
-            key = await self._open_key(connection, tenant_id, user_id, version, under, wrapped)
+            key = await self._keys.open(connection, tenant_id, user_id, version, under, wrapped)
         belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
         return open_under(key, ciphertext, belongs_to).decode()
 
@@ -101,7 +87,7 @@ class PostgresPersonalData:
         async with tenant_scope(self._pool, tenant_id) as connection:
             found = await connection.execute(_ALL, (tenant_id, user_id))
             for field, version, under, wrapped, ciphertext in await found.fetchall():
-                key = await self._open_key(connection, tenant_id, user_id, version, under, wrapped)
+                key = await self._keys.open(connection, tenant_id, user_id, version, under, wrapped)
                 belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
                 values[field] = open_under(key, ciphertext, belongs_to).decode()
         return values
@@ -121,43 +107,6 @@ class PostgresPersonalData:
         async with tenant_scope(self._pool, tenant_id) as connection:
             deleted = await connection.execute(_DESTROY, (tenant_id, user_id))
             return deleted.rowcount == 1
-
-    async def _obtain_key(
-        self, connection: Connection, tenant_id: TenantId, user_id: UserId
-    ) -> tuple[int, bytes]:
-        row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
-        if row is None:
-            under, tenant_key = await self._keys.current(connection, tenant_id)
-            belongs_to = _key_belongs_to(tenant_id, user_id, _FIRST_VERSION, under)
-            wrapped = seal_under(tenant_key, os.urandom(KEY_BYTES), belongs_to)
-            await connection.execute(_ADD_KEY, (tenant_id, user_id, _FIRST_VERSION, under, wrapped))
-            row = await (await connection.execute(_KEY, (tenant_id, user_id))).fetchone()
-        if row is None:
-            raise Conflict("personal_key_destroyed")
-        version, under, wrapped = row
-        return version, await self._open_key(
-            connection, tenant_id, user_id, version, under, wrapped
-        )
-
-    async def _open_key(
-        self,
-        connection: Connection,
-        tenant_id: TenantId,
-        user_id: UserId,
-        version: int,
-        under: int,
-        wrapped: bytes,
-    ) -> bytes:
-        belongs_to = _key_belongs_to(tenant_id, user_id, version, under)
-        if under == _BEFORE_TENANT_KEYS:
-            return self._keyring.open(wrapped, belongs_to)
-        tenant_key = await self._keys.version(connection, tenant_id, under)
-        return open_under(tenant_key, wrapped, belongs_to)
-
-
-def _key_belongs_to(tenant_id: TenantId, user_id: UserId, version: int, under: int) -> str:
-    place = f"personal_keys.wrapped_key/{tenant_id}/{user_id}/{version}"
-    return place if under == _BEFORE_TENANT_KEYS else f"{place}/{under}"
 
 
 def _value_belongs_to(tenant_id: TenantId, user_id: UserId, field: str, version: int) -> str:

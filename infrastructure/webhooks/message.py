@@ -130,7 +130,6 @@ def _decided(past: Sequence[Recorded]) -> dict[str, Any]:
             "decision": answer.decision,
             "reason": answer.reason,
             "stand_in": answer.stand_in,
-            "product_reference": answer.product_reference,
             "decided_at": answer.decided_at,
         }
     return data

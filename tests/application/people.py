@@ -10,8 +10,10 @@ import msgspec
 
 from application.ports import OtpAttempt, OtpChallenge
 from domain.errors import Conflict, Invalid, Refusal, Unauthenticated
-from domain.ids import ChallengeId, DeviceId, TenantId, UserId, wire
+from domain.events import Sealed
+from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId, wire
 from domain.oauth_client import OAuthClient, PublicJwk
+from domain.transaction import ProductText
 from tests.application.memory_log import Hook
 
 
@@ -54,6 +56,41 @@ class Vault:
         for key in held:
             del self.values[key]
         return bool(held)
+
+
+class Texts:
+    """What products wrote, in the clear, for as long as the vault has the person.
+
+    A text is kept when it is sealed and found by its commitment, which only the log tells.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self.kept: dict[str, tuple[UserId, TransactionId, ProductText]] = {}
+
+    async def seal(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, text: ProductText
+    ) -> Sealed:
+        content = tenant_id.bytes + transaction_id.bytes + msgspec.json.encode(text)
+        commitment = hashlib.sha256(content).hexdigest()
+        self.kept[commitment] = (user_id, transaction_id, text)
+        return Sealed(user_id=user_id, key_version=1, ciphertext=b"", commitment=commitment)
+
+    async def open(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, commitment: str
+    ) -> ProductText | None:
+        if (tenant_id, user_id) in self._vault.erased:
+            return None
+        of_user, of_transaction, text = self.kept[commitment]
+        assert (of_user, of_transaction) == (user_id, transaction_id)
+        return text
+
+    async def of_person(
+        self, tenant_id: TenantId, user_id: UserId
+    ) -> list[tuple[TransactionId, ProductText]]:
+        if (tenant_id, user_id) in self._vault.erased:
+            return []
+        return [(of, text) for who, of, text in self.kept.values() if who == user_id]
 
 
 class Sender:

@@ -27,6 +27,7 @@ from tests.application.world import (
     scan,
     transaction,
 )
+from tests.spec import TENANT
 
 
 @pytest.mark.parametrize(
@@ -272,3 +273,50 @@ async def test_without_the_fence_two_processes_would_ask_twice() -> None:
     """The same race, over a door to the log that does not compare versions."""
     with pytest.raises(AssertionError):
         await race(_two_processes(Unfenced), _asked_once, steps=10)
+
+
+async def test_what_the_product_wrote_is_kept_beside_the_log_and_goes_with_the_person() -> None:
+    """Until then the answer is the same in every process, and afterwards it says that it is not.
+
+    Seen to fail when the text is put into the event, and when a repeat does not open it.
+    """
+    world = World()
+    says = Authorized(decision="allow", display_message="Merhaba Ayse", reference_id="ayse-7")
+    world.product.says = says
+    first = await world.transact()
+    assert (first.answer.display_message, first.answer.product_reference) == (
+        "Merhaba Ayse",
+        "ayse-7",
+    )
+    assert first.answer.shredded is msgspec.UNSET
+    assert "ayse" not in repr(world.log.stream(transaction())).lower()
+    again = await world.transact(broker=world.broker())
+    assert msgspec.json.encode(again.answer) == msgspec.json.encode(first.answer)
+    await world.vault.erase(TENANT, builders.USER)
+    shredded = await world.transact(broker=world.broker())
+    assert shredded.answer == msgspec.structs.replace(
+        first.answer, display_message="", product_reference=None, shredded=True
+    )
+
+
+async def test_a_product_that_writes_nothing_leaves_nothing_to_keep() -> None:
+    world = World()
+    world.product.says = Authorized(decision="allow", ttl_seconds=5)
+    await world.transact()
+    assert world.texts.kept == {}
+    assert (await world.transact(broker=world.broker())).answer.shredded is msgspec.UNSET
+
+
+async def test_an_answer_of_before_texts_were_sealed_stays_as_it_was() -> None:
+    """As the release before wrote it, in clear; it is upcast and answered byte for byte."""
+    world = World()
+    first = await world.transact()
+    (sealed,) = [e for e in world.events(transaction()) if isinstance(e, x.TransactionAllowed)]
+    clear = x.ProductText(display_message="Approved", reference_id="wal_1")
+    older = msgspec.structs.replace(sealed, text_commitment=None, text_in_clear=clear)
+    stored = msgspec.to_builtins(older)
+    text = stored.pop("text_in_clear")
+    assert x.text_set_apart({**stored, **text}) == msgspec.to_builtins(older)
+    past = x.rebuild(world.log.stream(transaction()))
+    assert past is not None
+    assert x.answer(msgspec.structs.replace(past, decision=older)) == first.answer

@@ -49,7 +49,15 @@ class Office:
     def __init__(self, world: World) -> None:
         self.world = world
         self.notices = Notices()
-        self.kind = Voids(world.log, self.notices, world.signer, ISSUER, world.clock, world.ids)
+        self.kind = Voids(
+            world.log,
+            self.notices,
+            world.texts,
+            world.signer,
+            ISSUER,
+            world.clock,
+            world.ids,
+        )
 
     async def owed(self) -> Delivery:
         heard = [

@@ -83,6 +83,7 @@ from tests.application.people import (
     Grants,
     OneTenantsClients,
     Sender,
+    Texts,
     Vault,
 )
 from tests.application.turns import Turns
@@ -262,6 +263,7 @@ class World:
         self.authority = Authority(self.clock)
         self.revocations = Revocations()
         self.vault = Vault(self.turns.turn)
+        self.texts = Texts(self.vault)
         self.sender = Sender()
         self.challenges = Challenges(self.turns.turn)
         self.grants = Grants()
@@ -335,6 +337,7 @@ class World:
             log,
             Authorization(self.product, self.signer, ISSUER),
             StandIns(self.limiter),
+            self.texts,
             self.clock,
             self.ids,
         )
@@ -348,6 +351,7 @@ class World:
             take_overs,
             self.canonical,
             self.commitments,
+            self.texts,
             self.clock,
             self.ids,
         )
@@ -366,7 +370,7 @@ class World:
         return reply
 
     def journal(self) -> Journal:
-        return Journal(self.log, self.log, self.clock, self.ids)
+        return Journal(self.log, self.log, self.texts, self.clock, self.ids)
 
     def sweeper(self) -> Sweeper:
         return Sweeper(self.log, Undecided(self.log), self.clock, self.ids)

@@ -22,7 +22,7 @@ from application.asked import Asked
 from application.decisions import Decisions
 from application.take_over import TakeOvers
 from domain import transaction as x
-from domain.events import DomainEvent
+from domain.events import DomainEvent, Sealed
 from domain.ids import TransactionId
 from interfaces import process, use_cases
 from interfaces.cli import main as command_line
@@ -45,9 +45,10 @@ class AnswersBeforeCommit(Decisions):
         transaction: x.Transaction,
         before: Sequence[DomainEvent],
         decision: x.Decision,
+        sealed: Sealed | None = None,
     ) -> x.Transaction:
         events: list[DomainEvent] = [*before, *x.decide(transaction, decision)]
-        task = asyncio.create_task(self.append(asked, transaction.version, events))
+        task = asyncio.create_task(self.append(asked, transaction.version, events, sealed))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
         return msgspec.structs.replace(
@@ -65,13 +66,17 @@ class CallsBeforeIntent(Decisions):
         self._held = {}
 
     async def append(
-        self, asked: Asked, expected_version: int, events: Sequence[DomainEvent]
+        self,
+        asked: Asked,
+        expected_version: int,
+        events: Sequence[DomainEvent],
+        sealed: Sealed | None = None,
     ) -> None:
         if isinstance(events[-1], x.TransactionAuthorizationRequested):
             self._held[asked.id] = (expected_version, events)
             return
         version, before = self._held.pop(asked.id, (expected_version, ()))
-        await super().append(asked, version, [*before, *events])
+        await super().append(asked, version, [*before, *events], sealed)
 
 
 class FreshProductKey(TakeOvers):
@@ -94,10 +99,11 @@ class ForgetsTheVoid(Decisions):
         transaction: x.Transaction,
         before: Sequence[DomainEvent],
         decision: x.Decision,
+        sealed: Sealed | None = None,
     ) -> x.Transaction:
         if isinstance(decision, x.TransactionFailedClosed):
             decision = msgspec.structs.replace(decision, void_needed=False)
-        return await super().decide(asked, transaction, before, decision)
+        return await super().decide(asked, transaction, before, decision, sealed)
 
 
 def _in_the_place_of(

@@ -14,6 +14,7 @@ from domain.transaction import (
     VENDOR_RETRY,
     Decision,
     Fingerprint,
+    ProductText,
     Transaction,
     answer,
     attempt_of,
@@ -159,6 +160,12 @@ def test_a_transaction_says_how_far_it_is(past: tuple[DomainEvent, ...], status:
 
 COMMON = '{"transaction_id":"txn_0198c000000070008000000000000077",'
 USER = '"user_id":"usr_0198c0000000700080000000000000a1"'
+TEXT = ProductText(display_message="Approved - SAR 50.00", reference_id="wal_889")
+WORDED = (
+    COMMON + '"decision":"allow","reason":null,"display_message":"Approved - SAR 50.00",'
+    '"product_reference":"wal_889","ttl_seconds":30,"stand_in":false,'
+    '"decided_at":"2026-03-01T09:00:00.900000Z",' + USER + "}"
+)
 
 
 @pytest.mark.parametrize(
@@ -166,15 +173,29 @@ USER = '"user_id":"usr_0198c0000000700080000000000000a1"'
     [
         (
             (*ASKED, transaction_allowed()),
-            COMMON + '"decision":"allow","reason":null,"display_message":"Approved - SAR 50.00",'
-            '"product_reference":"wal_889","ttl_seconds":30,"stand_in":false,'
-            '"decided_at":"2026-03-01T09:00:00.900000Z",' + USER + "}",
+            COMMON
+            + '"decision":"allow","reason":null,"display_message":"","product_reference":null,'
+            '"ttl_seconds":30,"stand_in":false,"decided_at":"2026-03-01T09:00:00.900000Z",'
+            + USER
+            + ',"shredded":true}',
         ),
         (
             (*ASKED, transaction_denied()),
-            COMMON + '"decision":"deny","reason":"insufficient_funds",'
-            '"display_message":"Declined","product_reference":"wal_890","ttl_seconds":0,'
-            '"stand_in":false,"decided_at":"2026-03-01T09:00:00.900000Z",' + USER + "}",
+            COMMON + '"decision":"deny","reason":"insufficient_funds","display_message":"",'
+            '"product_reference":null,"ttl_seconds":0,"stand_in":false,'
+            '"decided_at":"2026-03-01T09:00:00.900000Z",' + USER + ',"shredded":true}',
+        ),
+        (
+            (*ASKED, transaction_allowed(text_commitment=None)),
+            COMMON
+            + '"decision":"allow","reason":null,"display_message":"","product_reference":null,'
+            '"ttl_seconds":30,"stand_in":false,"decided_at":"2026-03-01T09:00:00.900000Z",'
+            + USER
+            + "}",
+        ),
+        (
+            (*ASKED, transaction_allowed(text_commitment=None, text_in_clear=TEXT)),
+            WORDED,
         ),
         (
             (*RECEIVED, transaction_not_recognized()),
@@ -208,8 +229,10 @@ USER = '"user_id":"usr_0198c0000000700080000000000000a1"'
         ),
     ],
     ids=[
-        "allowed",
-        "denied",
+        "allowed, shredded",
+        "denied, shredded",
+        "allowed without a word",
+        "allowed in clear",
         "not recognized",
         "forbidden",
         "refused",
@@ -222,6 +245,11 @@ def test_an_answer_is_the_same_bytes_for_ever(past: tuple[DomainEvent, ...], enc
     again = msgspec.json.encode(answer(transaction_after(*past, transaction_relayed())))
     assert first.decode() == encoded
     assert again == first
+
+
+def test_an_answer_whose_text_is_open_has_it() -> None:
+    opened = msgspec.structs.replace(transaction_after(*ASKED, transaction_allowed()), text=TEXT)
+    assert msgspec.json.encode(answer(opened)).decode() == WORDED
 
 
 def test_the_device_learns_the_person_only_where_the_tenant_said_so_at_receipt() -> None:

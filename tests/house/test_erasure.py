@@ -35,8 +35,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MOBILE = "+966512345678"
 PALM = b"the palm of somebody who leaves"
+SAID = {"display_message": "Thank you, Sara Al-Otaibi", "reference_id": "sara.otaibi.77"}
 PLANTED = "planted-to-be-found"
-PERSONAL = ("personal_keys", "personal_data", "otp_challenges", "enrollment_grants")
+PERSONAL = (
+    "personal_keys",
+    "personal_data",
+    "product_texts",
+    "otp_challenges",
+    "enrollment_grants",
+)
 STEPS = ["requested", "access_ended", "keys_destroyed", "templates_removed", "completed"]
 
 
@@ -123,10 +130,11 @@ async def test_no_form_of_a_value_is_left_anywhere(
     reference, which the house itself keeps, and in Redis and the log what is put there for that.
 
     Seen to fail when challenges are not deleted and hold their destination in clear, when an
-    event is given the mobile, when a budget in Redis is counted under the mobile itself, and when
-    a line of the log quotes it.
+    event is given the mobile or what the product wrote, when a budget in Redis is counted under
+    the mobile itself, and when a line of the log quotes it.
     """
-    canaries = Canaries(MOBILE, base64.b64encode(PALM).decode(), PALM.decode())
+    palm = (base64.b64encode(PALM).decode(), PALM.decode())
+    canaries = Canaries(MOBILE, *palm, *SAID.values())
     planted = Canaries(PLANTED)
     redis = Redis.from_url(redis_url)
     await redis.flushdb()
@@ -134,15 +142,25 @@ async def test_no_form_of_a_value_is_left_anywhere(
         tenant = await house.tenant()
         till = await house.device(tenant)
         user_id = await house.person(till, MOBILE, PALM)
-        told = await till.http.post("/v1/device/transactions", json=transaction(PALM))
-        assert told.json()["decision"] == "allow"
+        house.product.says |= SAID
+        asked = transaction(PALM)
+        told = await till.http.post("/v1/device/transactions", json=asked)
+        assert told.json()["display_message"] == SAID["display_message"]
+        again = await till.http.post("/v1/device/transactions", json=asked)
+        assert again.content == told.content
         exported = await tenant.api.post(f"/v1/users/{user_id}/dsr/access", json={})
         assert MOBILE in exported.text
+        vault = [item for item in exported.json()["items"] if item["source"] == "vault"]
+        (text,) = [item for item in vault if item["name"] == "product_text"]
+        assert (text["id"], text["value"]) == (told.json()["transaction_id"], SAID)
         assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 1)
         assert canaries.in_tables(database) == {}, "it is sealed"
         house.vendor.enrolled["another"] = "template"
         assert (await erase(till, user_id, PLANTED))["status"] == "completed"
         assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 0)
+        again = await till.http.post("/v1/device/transactions", json=asked)
+        gone = {"display_message": "", "product_reference": None, "shredded": True}
+        assert again.json() == told.json() | gone
         before = await rows_of(house)
         async with house.platform.projector_pool.connection() as connection:
             assert await verify_blocks(connection) > 0
@@ -265,7 +283,8 @@ async def test_an_export_says_what_is_held_and_that_it_was_shown(house: House) -
     answer = await tenant.api.post(f"/v1/users/{user_id}/dsr/access", json={"reference": "DSR-18"})
     assert answer.status_code == 200, answer.text
     items = answer.json()["items"]
-    assert [item["value"] for item in items if item["source"] == "vault"] == [mobile]
+    said = {"display_message": "Approved", "reference_id": "ref_1"}
+    assert [item["value"] for item in items if item["source"] == "vault"] == [mobile, said]
     names = {(item["source"], item["name"]) for item in items}
     assert {
         ("user", "user.signed_up"),
@@ -279,7 +298,7 @@ async def test_an_export_says_what_is_held_and_that_it_was_shown(house: House) -
     path = f"/v1/users/{user_id}/accesses"
     (access,) = (await tenant.api.get(path, params=newest)).json()["items"]
     assert (access["purpose"], access["reference"]) == ("data_subject_request", "DSR-18")
-    assert access["fields"] == ["history", "mobile"]
+    assert access["fields"] == ["history", "mobile", "product_text"]
 
 
 async def test_an_erasure_that_a_process_left_behind_is_finished_by_a_worker(

@@ -64,7 +64,7 @@ ASKED = (transaction_identified(), transaction_authorization_requested())
 OUTCOMES: list[tuple[tuple[DomainEvent, ...], dict[str, Any]]] = [
     (
         (*ASKED, transaction_allowed()),
-        {"outcome": "allow", "decision": "allow", "reason": None, "reference_id": "wal_889"},
+        {"outcome": "allow", "decision": "allow", "reason": None},
     ),
     (
         (*ASKED, transaction_denied()),

@@ -3,6 +3,7 @@
 import msgspec
 
 from application.ports import CommitFailed, StaleStream
+from application.product_texts import worded
 from domain import transaction as x
 from domain.errors import Refusal
 from domain.folding import UnexpectedEvent
@@ -74,5 +75,6 @@ async def check_end(scene: Scene) -> None:
         raise Broken(NOT_STUCK)
     if state.void in ("owed", "failed"):
         raise Broken(VOIDS_SETTLED, state.void)
-    if scene.answers and scene.answers != {msgspec.json.encode(x.answer(state))}:
+    told = await worded(scene.texts, state)
+    if scene.answers and scene.answers != {msgspec.json.encode(x.answer(told))}:
         raise Broken(ONE_ANSWER, scene.answers)

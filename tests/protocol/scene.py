@@ -84,13 +84,22 @@ class Scene:
         self.key = f"till-4-{uuid4().hex}"
         self.id = transaction_id(DEVICE, self.key)
         self._world = world = World()
+        self.texts = world.texts
         self.workers = Workers()
         self._door = Door(log, self.workers, self.id)
         self._door.fenced = plant.fenced
         self._door.changes = self._changed
         self.product = Product(world.signer)
         self.product.idempotent, self.product.tombstones = plant.idempotent, plant.tombstones
-        voids = Voids(self._door, self.product, world.signer, ISSUER, world.clock, world.ids)
+        voids = Voids(
+            self._door,
+            self.product,
+            world.texts,
+            world.signer,
+            ISSUER,
+            world.clock,
+            world.ids,
+        )
         self._deliveries = Deliveries(self, voids)
         self._known: tuple[int, Sequence[Recorded]] = (0, ())
         self.sends = 0
@@ -232,6 +241,7 @@ class Scene:
             door,
             Authorization(self.product, world.signer, ISSUER),
             StandIns(world.limiter),
+            world.texts,
             world.clock,
             world.ids,
         )
@@ -241,11 +251,20 @@ class Scene:
         take_overs = plant.take_overs(door, decisions, world.clock, world.ids)
         canonical, commitments = world.canonical, world.commitments
         return Broker(
-            door, door, attempts, take_overs, canonical, commitments, world.clock, world.ids
+            door,
+            door,
+            attempts,
+            take_overs,
+            canonical,
+            commitments,
+            world.texts,
+            world.clock,
+            world.ids,
         )
 
     def _journal(self) -> Journal:
-        return Journal(self._door, self._door, self._world.clock, self._world.ids)
+        world = self._world
+        return Journal(self._door, self._door, world.texts, world.clock, world.ids)
 
     def _changed(self, origin: Origin, events: Sequence[DomainEvent]) -> Sequence[DomainEvent]:
         by = "sweeper" if origin.actor == SWEEPER else "broker"

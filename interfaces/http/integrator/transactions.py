@@ -58,7 +58,6 @@ class TransactionShown(msgspec.Struct, frozen=True, kw_only=True):
     linked_service_id: str | None
     product_key: str | None
     action: str | None
-    product_reference: str | None
     attempt: int
     policy_version: int | None
     void_needed: bool
@@ -121,7 +120,6 @@ def transaction_shown(row: TransactionRow) -> TransactionShown:
         linked_service_id=wire("lsvc", service) if service is not None else None,
         product_key=row.product_key,
         action=row.action,
-        product_reference=row.reference_id,
         attempt=row.attempt,
         policy_version=row.policy_version,
         void_needed=row.void_needed,

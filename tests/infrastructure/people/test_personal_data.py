@@ -12,6 +12,7 @@ from domain.ids import TenantId, UserId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.key_file import KeyFile
 from infrastructure.keyring import Keyring, KeyringUnusable, seal_under
+from infrastructure.people.person_keys import PersonKeys
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.tenant_keys import TenantKeys
 
@@ -197,28 +198,23 @@ async def test_a_persons_key_from_before_tenants_had_keys_still_opens(
     assert await people.read(TENANT, SARA, "email") == "sara@example.com"
 
 
-class _DestroyedWhileStoring(PostgresPersonalData):
-    """Erases the person at the worst moment: after the key was read, before the value lands."""
+async def test_a_value_that_arrives_during_the_erasure_is_not_kept(
+    people: PostgresPersonalData, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person goes at the worst moment: after the key was read, before the value lands."""
+    await people.store(TENANT, SARA, "mobile", "+966500000001")
+    obtain = PersonKeys.obtain
 
-    async def _obtain_key(
-        self, connection: Connection, tenant_id: TenantId, user_id: UserId
+    async def destroyed_meanwhile(
+        keys: PersonKeys, connection: Connection, tenant_id: TenantId, user_id: UserId
     ) -> tuple[int, bytes]:
-        key = await super()._obtain_key(connection, tenant_id, user_id)
-        await self.destroy(tenant_id, user_id)
+        key = await obtain(keys, connection, tenant_id, user_id)
+        await people.destroy(tenant_id, user_id)
         return key
 
-
-async def test_a_value_that_arrives_during_the_erasure_is_not_kept(
-    people: PostgresPersonalData,
-    pool: Pool,
-    tenant_keys: TenantKeys,
-    keyring: Keyring,
-    admin: Connection,
-) -> None:
-    await people.store(TENANT, SARA, "mobile", "+966500000001")
-    erasing = _DestroyedWhileStoring(pool, tenant_keys, keyring)
+    monkeypatch.setattr(PersonKeys, "obtain", destroyed_meanwhile)
     with pytest.raises(Conflict) as refused:
-        await erasing.store(TENANT, SARA, "email", "s@example.com")
+        await people.store(TENANT, SARA, "email", "s@example.com")
     assert refused.value.code == "personal_key_destroyed"
     left = await admin.execute("SELECT 1 FROM personal_data UNION SELECT 1 FROM personal_keys")
     assert await left.fetchall() == []

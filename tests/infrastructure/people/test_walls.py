@@ -13,6 +13,7 @@ TENANT_TABLES = {
     "otp_challenges",
     "personal_data",
     "personal_keys",
+    "product_texts",
     "tenant_keys",
 }
 TABLES = TENANT_TABLES | {"key_encryption_keys", "key_material"}
@@ -46,6 +47,7 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
         "otp_challenges": "DELETE INSERT SELECT",
         "personal_data": "INSERT SELECT UPDATE",
         "personal_keys": "DELETE INSERT SELECT",
+        "product_texts": "SELECT",
         "tenant_keys": "INSERT SELECT",
     }
 
