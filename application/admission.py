@@ -13,11 +13,12 @@ async def admitted(
 ) -> t.Tenant:
     """The tenant of a device that may do this.
 
-    Raises Unauthenticated (`device_unknown`) and Forbidden (`device_type_not_allowed`).
+    Raises Unauthenticated (`device_unknown`) and Forbidden (`device_type_not_allowed`,
+    `device_locked`).
     """
     state = await streams.state(device.tenant_id, device.device_id, d.rebuild)
     tenant = await streams.state(device.tenant_id, device.tenant_id, t.rebuild)
     if state is None or tenant is None:
         raise Unauthenticated("device_unknown")
-    require_device(state.registered.type, operation)
+    require_device(state, operation)
     return tenant

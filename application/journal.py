@@ -59,7 +59,7 @@ class Journal:
 
         Raises Unauthenticated, Forbidden (`device_type_not_allowed`), CommitFailed.
         """
-        await admitted(self._streams, device, "transact")
+        await admitted(self._streams, device, "journal")
         by_key: dict[str, list[JournalEntry]] = {}
         for entry in entries:
             by_key.setdefault(entry.idempotency_key, []).append(entry)
@@ -109,7 +109,7 @@ class Journal:
         Raises NotFound (`transaction_not_found`), and Unavailable (`palm_vendor_error`,
         `palm_vendor_timeout`) when the vendor failed and the key may be sent again.
         """
-        await admitted(self._streams, device, "transact")
+        await admitted(self._streams, device, "journal")
         stream = transaction_id(device.device_id, key)
         transaction = x.rebuild(await self._log.load(device.tenant_id, stream))
         if transaction is None:

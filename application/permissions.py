@@ -4,7 +4,7 @@ from collections.abc import Set
 from typing import Final, Literal
 
 from application.principals import Caller, IntegratorPrincipal
-from domain.device import DeviceType
+from domain.device import Device, DeviceType
 from domain.errors import Forbidden
 
 Permission = Literal[
@@ -56,15 +56,21 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 
-DeviceOperation = Literal["transact", "sign_up", "consent", "enroll"]
+DeviceOperation = Literal["transact", "sign_up", "consent", "enroll", "journal", "heartbeat"]
 
+_AT_A_COUNTER: Final[frozenset[DeviceOperation]] = frozenset(
+    {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"}
+)
 DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
-    "pos": frozenset({"transact", "sign_up", "consent", "enroll"}),
-    "gate": frozenset({"transact", "sign_up", "consent", "enroll"}),
-    "kiosk": frozenset({"transact", "sign_up", "consent", "enroll"}),
-    "personal_scanner": frozenset(),
+    "pos": _AT_A_COUNTER,
+    "gate": _AT_A_COUNTER,
+    "kiosk": _AT_A_COUNTER,
+    "personal_scanner": frozenset({"heartbeat"}),
 }
 """Device type → what such a device may call (003 §3.2)."""
+
+WHILE_LOCKED: Final[frozenset[DeviceOperation]] = frozenset({"journal", "heartbeat"})
+"""What a locked device may still do: say what became of its answers, and hear that it is free."""
 
 
 def grantable(caller: Caller) -> Set[str]:
@@ -85,7 +91,9 @@ def require(principal: IntegratorPrincipal, permission: Permission) -> None:
         raise Forbidden("insufficient_scope", f"this needs {permission}")
 
 
-def require_device(device_type: DeviceType, operation: DeviceOperation) -> None:
-    """Raises Forbidden (`device_type_not_allowed`)."""
-    if operation not in DEVICE_OPERATIONS[device_type]:
+def require_device(device: Device, operation: DeviceOperation) -> None:
+    """Raises Forbidden (`device_type_not_allowed`, `device_locked`)."""
+    if operation not in DEVICE_OPERATIONS[device.registered.type]:
         raise Forbidden("device_type_not_allowed")
+    if device.locked and operation not in WHILE_LOCKED:
+        raise Forbidden("device_locked", "whoever runs the device has locked it")

@@ -58,7 +58,26 @@ class DeviceRevoked(DomainEvent, frozen=True, kw_only=True):
     fingerprints: tuple[str, ...]
 
 
-DeviceEvent = DeviceRegistered | DevicePairingCodeIssued | DevicePaired | DeviceRevoked
+class DeviceLocked(DomainEvent, frozen=True, kw_only=True):
+    """The device may transact and enrol no more until it is unlocked, paired anew or not."""
+
+    NAME: ClassVar[str] = "device.locked"
+
+
+class DeviceUnlocked(DomainEvent, frozen=True, kw_only=True):
+    """The device may do again what its type may do."""
+
+    NAME: ClassVar[str] = "device.unlocked"
+
+
+DeviceEvent = (
+    DeviceRegistered
+    | DevicePairingCodeIssued
+    | DevicePaired
+    | DeviceRevoked
+    | DeviceLocked
+    | DeviceUnlocked
+)
 
 
 class PairedCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +97,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     code_number: int = 0
     code_expires_at: datetime | None = None
     certificate: PairedCertificate | None = None
+    locked: bool = False
 
     def holds(self, fingerprint: str) -> bool:
         """Whether this certificate may speak for the device right now."""
@@ -128,6 +148,14 @@ def revoke(device: Device, reason: RevocationReason) -> list[DeviceEvent]:
     return [DeviceRevoked(reason=reason, fingerprints=held)]
 
 
+def lock(device: Device) -> list[DeviceEvent]:
+    return [] if device.locked else [DeviceLocked()]
+
+
+def unlock(device: Device) -> list[DeviceEvent]:
+    return [DeviceUnlocked()] if device.locked else []
+
+
 def evolve(device: Device | None, recorded: Recorded) -> Device:
     replace = msgspec.structs.replace
     match recorded.event:
@@ -162,6 +190,10 @@ def evolve(device: Device | None, recorded: Recorded) -> Device:
             )
         case DeviceRevoked() if device is not None:
             return replace(device, version=recorded.version, status="revoked", certificate=None)
+        case DeviceLocked() if device is not None:
+            return replace(device, version=recorded.version, locked=True)
+        case DeviceUnlocked() if device is not None:
+            return replace(device, version=recorded.version, locked=False)
         case other:
             raise UnexpectedEvent(other)
 

@@ -23,6 +23,7 @@ ChallengeId = NewType("ChallengeId", UUID)
 VerificationId = NewType("VerificationId", UUID)
 IdentificationId = NewType("IdentificationId", UUID)
 WebhookEndpointId = NewType("WebhookEndpointId", UUID)
+DeviceCommandId = NewType("DeviceCommandId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))

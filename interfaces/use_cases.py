@@ -13,6 +13,7 @@ from application.comparisons import Comparisons
 from application.consents import Consents
 from application.data_exports import DataExports
 from application.decisions import Decisions
+from application.device_commands import DeviceCommands
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.erasures import Erasures
@@ -20,6 +21,7 @@ from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.full_explanation import FullExplanations
+from application.heartbeats import Heartbeats
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
@@ -42,12 +44,14 @@ from infrastructure.client_jwks import ClientJwks
 from infrastructure.delivery.records import PostgresDeliveryRecords
 from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.health_book import PostgresHealthRecords
+from infrastructure.open_commands import ReadModelOpenCommands
 from infrastructure.people.client_secrets import PostgresClientDirectory, PostgresClientSecrets
 from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
+from infrastructure.presences import PostgresPresences
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
@@ -86,6 +90,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     palm_removals = PalmRemovals(log, intake, person_palms, ids)
     recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
     codes = PairingCodes(of.keyring)
+    presences = PostgresPresences(of.app_pool)
+    waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)
+    device_commands = DeviceCommands(log, waiting, clock, ids)
     decisions = Decisions(
         log,
         Authorization(
@@ -173,6 +180,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             clock,
             ids,
         ),
+        device_commands=device_commands,
+        heartbeats=Heartbeats(of.streams, presences, device_commands, limiter, clock),
+        presences=presences,
         health=PostgresHealthRecords(of.app_pool),
         journal=Journal(log, of.streams, texts, clock, ids),
         access_tokens=AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids),

@@ -1,4 +1,4 @@
-"""What workers look after by the clock: whether products and the palm vendor answer.
+"""What workers look after by the clock: whether products, the palm vendor and devices are there.
 
 A part of the composition root; one process of all that could does each of the rounds.
 """
@@ -6,8 +6,11 @@ A part of the composition root; one process of all that could does each of the r
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
+from application.fleet_monitor import FleetMonitor
 from application.health_monitor import HealthMonitor
 from infrastructure.health_book import PostgresHealthBook
+from infrastructure.open_commands import ReadModelOpenCommands
+from infrastructure.presences import PostgresPresenceBook
 from infrastructure.rounds import Rounds
 from interfaces.counterparts import Counterparts
 from interfaces.measured import measure_health
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from interfaces.composition import Platform
 
 LOOK_EVERY_S: Final = 5.0
-"""How often it is looked who is to be asked; each of them is asked once a minute."""
+"""How often it is looked who is to be asked, once a minute each, and who has gone silent."""
 
 
 class Watching:
@@ -25,5 +28,15 @@ class Watching:
         self.health = HealthMonitor(
             of.log, of.streams, outside.health, book, of.clock, of.ids, SystemRandom().random
         )
-        self.rounds = (Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),)
+        self.fleet = FleetMonitor(
+            of.log,
+            PostgresPresenceBook(of.projector_pool),
+            ReadModelOpenCommands(of.app_pool, of.projector_pool),
+            of.clock,
+            of.ids,
+        )
+        self.rounds = (
+            Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),
+            Rounds(of.dsn, "fleet", LOOK_EVERY_S, self.fleet.round),
+        )
         measure_health(of.metrics, book)

@@ -20,6 +20,13 @@ from domain.events import Recorded
 from domain.health import LinkedServiceBecameHealthy, LinkedServiceBecameUnhealthy
 from domain.ids import TenantId
 from domain.personal_data import PersonalDataAccessed
+from domain.presence import (
+    DeviceCameBack,
+    DeviceCertificateForked,
+    DeviceClockCorrected,
+    DeviceClockSkewed,
+    DeviceWentOffline,
+)
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from projections.published import Severity, SubjectKind, published
 from projections.read_model import Connection, Page, ReadModel, fetch_one, page
@@ -116,10 +123,19 @@ def line(recorded: Recorded) -> AuditRow | None:
 
 def subject_of(recorded: Recorded) -> UUID:
     """Whom or what an event is about: the stream's id, but for an access the person, for a
-    reading the tenant whose audit it is, and for health the counterpart."""
+    reading the tenant whose audit it is, for health and presence the
+    counterpart or device."""
     match recorded.event:
         case LinkedServiceBecameUnhealthy() | LinkedServiceBecameHealthy() as event:
             return event.service_id
+        case (
+            DeviceWentOffline()
+            | DeviceCameBack()
+            | DeviceClockSkewed()
+            | DeviceClockCorrected()
+            | DeviceCertificateForked() as event
+        ):
+            return event.device_id
         case PersonalDataAccessed() as event:
             return event.user_id
         case AuditRead():

@@ -7,12 +7,14 @@ import msgspec
 
 from domain.device import (
     DeviceEvent,
+    DeviceLocked,
     DevicePaired,
     DevicePairingCodeIssued,
     DeviceRegistered,
     DeviceRevoked,
     DeviceStatus,
     DeviceType,
+    DeviceUnlocked,
 )
 from domain.events import Recorded
 from domain.folding import UnexpectedEvent
@@ -41,7 +43,8 @@ DDL: Final = """
         registered_at       timestamptz NOT NULL,
         paired_at           timestamptz,
         revoked_at          timestamptz,
-        revoked_reason      text
+        revoked_reason      text,
+        locked              boolean     NOT NULL
     );
     CREATE INDEX devices_listing ON devices (tenant_id, position);
     CREATE INDEX devices_binding ON devices (tenant_id, bound_product);
@@ -74,6 +77,7 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     paired_at: datetime | None
     revoked_at: datetime | None
     revoked_reason: str | None
+    locked: bool
 
 
 def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
@@ -109,6 +113,10 @@ def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
                 revoked_at=recorded.recorded_at,
                 revoked_reason=event.reason,
             )
+        case DeviceLocked():
+            return replace(row, locked=True)
+        case DeviceUnlocked():
+            return replace(row, locked=False)
         case other:
             raise UnexpectedEvent(other)
 
@@ -135,12 +143,13 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
         paired_at=None,
         revoked_at=None,
         revoked_reason=None,
+        locked=False,
     )
 
 
 READ_MODEL: Final = ReadModel(
     name="devices",
-    version=1,
+    version=2,
     tables=("devices",),
     ddl=DDL,
     listens_to=get_args(DeviceEvent),

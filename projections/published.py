@@ -12,7 +12,20 @@ import msgspec
 from domain.audit import AuditRead
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
-from domain.device import DevicePaired, DevicePairingCodeIssued, DeviceRegistered, DeviceRevoked
+from domain.device import (
+    DeviceLocked,
+    DevicePaired,
+    DevicePairingCodeIssued,
+    DeviceRegistered,
+    DeviceRevoked,
+    DeviceUnlocked,
+)
+from domain.device_command import (
+    DeviceCommandCompleted,
+    DeviceCommandDelivered,
+    DeviceCommandExpired,
+    DeviceCommandQueued,
+)
 from domain.enrollment import (
     EnrollmentCompleted,
     EnrollmentFailed,
@@ -57,6 +70,13 @@ from domain.oauth_client import (
 )
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
 from domain.personal_data import PersonalDataAccessed
+from domain.presence import (
+    DeviceCameBack,
+    DeviceCertificateForked,
+    DeviceClockCorrected,
+    DeviceClockSkewed,
+    DeviceWentOffline,
+)
 from domain.projection import ProjectionDigested, ProjectionDiverged
 from domain.tenant import TenantCreated, TenantSettingsChanged
 from domain.transaction import (
@@ -121,6 +141,7 @@ SubjectKind = Literal[
     "audit",
     "webhook_endpoint",
     "palm_vendor",
+    "device_command",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -174,6 +195,23 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     DevicePairingCodeIssued: Published("device", "device_pairing_code_issued"),
     DevicePaired: Published("device", "device_paired", "device.paired"),
     DeviceRevoked: Published("device", "device_revoked", "device.revoked", "warning"),
+    DeviceLocked: Published("device", "device_locked", "device.locked", "warning"),
+    DeviceUnlocked: Published("device", "device_unlocked", "device.unlocked", "warning"),
+    DeviceWentOffline: Published("device", "device_offline", "device.offline", "warning"),
+    DeviceCameBack: Published("device", "device_online", "device.online"),
+    DeviceClockSkewed: Published("device", "device_clock_skew", "device.clock_skew", "warning"),
+    DeviceClockCorrected: Published("device", "device_clock_corrected"),
+    DeviceCertificateForked: Published(
+        "device", "device_certificate_forked", "device.certificate_forked", "critical"
+    ),
+    DeviceCommandQueued: Published("device_command", "device_command_queued"),
+    DeviceCommandDelivered: Published("device_command", "device_command_delivered"),
+    DeviceCommandCompleted: Published(
+        "device_command", "device_command_completed", "device.command.completed"
+    ),
+    DeviceCommandExpired: Published(
+        "device_command", "device_command_expired", "device.command.expired", "warning"
+    ),
     PairingCodeIssued: Published("pairing_code", "pairing_code_issued"),
     PairingCodeRedeemed: Published("pairing_code", "pairing_code_redeemed"),
     UserSignedUp: Published("user", "user_signed_up", "user.signed_up"),

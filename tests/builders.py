@@ -16,6 +16,7 @@ from domain import (
     claim,
     comparison,
     device,
+    device_command,
     enrollment,
     erasure,
     health,
@@ -23,6 +24,7 @@ from domain import (
     oauth_client,
     pairing_code,
     personal_data,
+    presence,
     projection,
     tenant,
     transaction,
@@ -136,6 +138,32 @@ linked_service_became_unhealthy = Builder(
 )
 linked_service_became_healthy = Builder(
     health.LinkedServiceBecameHealthy(service_id=SERVICE, product_key="wallet")
+)
+device_locked = Builder(device.DeviceLocked())
+device_unlocked = Builder(device.DeviceUnlocked())
+device_went_offline = Builder(presence.DeviceWentOffline(device_id=DEVICE, last_heard_at=NOW))
+device_came_back = Builder(presence.DeviceCameBack(device_id=DEVICE, offline_since=NOW))
+device_clock_skewed = Builder(presence.DeviceClockSkewed(device_id=DEVICE, offset_ms=-180_000))
+device_clock_corrected = Builder(presence.DeviceClockCorrected(device_id=DEVICE, offset_ms=12))
+device_certificate_forked = Builder(
+    presence.DeviceCertificateForked(device_id=DEVICE, fingerprint="ab" * 32)
+)
+device_command_queued = Builder(
+    device_command.DeviceCommandQueued(
+        device_id=DEVICE,
+        kind="show_message",
+        message="ask_staff",
+        expires_at=NOW + timedelta(hours=1),
+    )
+)
+device_command_delivered = Builder(device_command.DeviceCommandDelivered())
+device_command_completed = Builder(
+    device_command.DeviceCommandCompleted(
+        device_id=DEVICE, kind="show_message", result="failed", detail="screen_off"
+    )
+)
+device_command_expired = Builder(
+    device_command.DeviceCommandExpired(device_id=DEVICE, kind="show_message")
 )
 palm_vendor_became_unhealthy = Builder(
     health.PalmVendorBecameUnhealthy(reason="palm_vendor_timeout", consecutive_failures=3)

@@ -55,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     asking.add_argument("--key", help="idempotency key; the same key is the same intention")
     _of_whose_palm(asking)
     asking.set_defaults(run=transact)
+
+    beating = commands.add_parser("beat", help="send heartbeats and do what they answer")
+    beating.add_argument("--folder", type=Path, required=True, help="a paired device")
+    beating.add_argument("--times", type=int, default=2, help="how many heartbeats")
+    beating.add_argument("--every", type=float, help="seconds between; else as the platform says")
+    beating.set_defaults(run=beat)
     return found
 
 
@@ -99,6 +105,17 @@ async def transact(given: argparse.Namespace) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.structs.asdict(answer)
     del told["body"]
     return {**told, "milliseconds": round(answer.milliseconds, 1)}
+
+
+async def beat(given: argparse.Namespace) -> dict[str, Any]:
+    async with SimulatedDevice.load(given.folder) as device:
+        operation = device.operation()
+        answer = await operation.beat()
+        for _ in range(given.times - 1):
+            await asyncio.sleep(answer.next_heartbeat_s if given.every is None else given.every)
+            answer = await operation.beat()
+    told: dict[str, Any] = msgspec.to_builtins(answer)
+    return {**told, "locked": operation.locked, "showing": operation.showing}
 
 
 def _shown(credentials: Credentials) -> dict[str, Any]:

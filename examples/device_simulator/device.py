@@ -15,6 +15,7 @@ import msgspec
 
 from examples.device_simulator.connection import OpenConnection
 from examples.device_simulator.credentials import Credentials, certificate_request
+from examples.device_simulator.heartbeat import Operation
 from examples.device_simulator.refusals import ConnectionRefused, check, tls_alert
 from examples.synthetic_palms import Capture
 
@@ -218,6 +219,15 @@ class SimulatedDevice:
             milliseconds=(time.perf_counter() - started) * 1000,
             body=response.content,
         )
+
+    def operation(self, **reported: Any) -> Operation:
+        """The device switched on: it beats, and does what it is told. `reported` goes with every
+        beat: `fw_version`, `battery` and the like (reference broker.md §3.3)."""
+
+        async def send(body: bytes) -> bytes:
+            return check(await self._post("/v1/device/heartbeat", body, {}), 200).content
+
+        return Operation(send, {"app_version": "1", **reported})
 
     async def connect(self) -> OpenConnection:
         """One connection more, held open. Raises ConnectionRefused."""

@@ -33,6 +33,7 @@ SUBJECT_PREFIXES: Final[Mapping[SubjectKind, str]] = {
     "linked_service": "lsvc",
     "webhook_endpoint": "whe",
     "verification": "ver",
+    "device_command": "cmd",
 }
 _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "device": "devices.read",
@@ -42,6 +43,7 @@ _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "linked_service": "linked_services.read",
     "webhook_endpoint": "webhooks.read",
     "verification": "verifications.read",
+    "device_command": "devices.read",
 }
 WEBHOOK_TYPES: Final[Mapping[str, Permission]] = {
     "enrollment.duplicate_detected": "enrollments.read",

@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
-from interfaces.http.device import journal, pairing, signup
+from interfaces.http.device import heartbeat, journal, pairing, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
@@ -21,6 +21,7 @@ from interfaces.http.integrator import (
     audit_stream,
     comparisons,
     data_subject_requests,
+    device_commands,
     devices,
     explanation,
     health,
@@ -46,6 +47,7 @@ PUBLIC: Final = (
     *linked_services.HANDLERS,
     *health.HANDLERS,
     *devices.HANDLERS,
+    *device_commands.HANDLERS,
     *tenant.HANDLERS,
     *transactions.HANDLERS,
     *explanation.HANDLERS,
@@ -62,7 +64,12 @@ PUBLIC: Final = (
     *pairing.HANDLERS,
 )
 
-DEVICE: Final = (*device_transactions.HANDLERS, *journal.HANDLERS, *signup.HANDLERS)
+DEVICE: Final = (
+    *device_transactions.HANDLERS,
+    *journal.HANDLERS,
+    *heartbeat.HANDLERS,
+    *signup.HANDLERS,
+)
 
 
 class Apps(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,7 +145,7 @@ async def _device(
 
     Certificate, device and tenant must agree. Raises Unauthenticated
     (`client_certificate_required`, `device_unknown`) and Forbidden (`device_revoked`,
-    `device_type_not_allowed`).
+    `device_type_not_allowed`, `device_locked`).
     """
     extensions = cast("dict[str, Any]", request.scope.get("extensions") or {})
     tls = cast("dict[str, Any] | None", extensions.get("tls"))
@@ -168,7 +168,7 @@ async def _device(
     if certificate.not_after <= clock.now():
         # The handshake looks at this once; a connection that is kept busy may live for months.
         raise Unauthenticated("device_unknown")
-    require_device(state.registered.type, operation)
+    require_device(state, operation)
     return DevicePrincipal(
         tenant_id=identity.tenant_id,
         actor=device_actor(identity.device_id),

@@ -32,7 +32,7 @@ INTEGRATOR: Final[Refusals] = {
 }
 DEVICE: Final[Refusals] = {
     401: ("client_certificate_required", "device_unknown"),
-    403: ("device_revoked", "device_type_not_allowed"),
+    403: ("device_revoked", "device_type_not_allowed", "device_locked"),
     429: ("tenant_at_capacity",),
 }
 

@@ -12,6 +12,7 @@ from application.clients import Clients
 from application.comparisons import Comparisons
 from application.consents import Consents
 from application.data_exports import DataExports
+from application.device_commands import DeviceCommands
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.erasures import Erasures
@@ -19,6 +20,7 @@ from application.evaluation import Evaluations
 from application.event_proofs import EventProofs
 from application.explanation import Explanations
 from application.full_explanation import FullExplanations
+from application.heartbeats import Heartbeats
 from application.history import History
 from application.journal import Journal
 from application.linked_services import LinkedServices
@@ -36,6 +38,7 @@ from application.ports import (
     RateLimiter,
     Streams,
 )
+from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
@@ -121,6 +124,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clients: Clients
     oauth_clients: OAuthClients
     devices: Devices
+    device_commands: DeviceCommands
+    heartbeats: Heartbeats
+    presences: Presences
     pairings: Pairings
     linked_services: LinkedServices
     health: HealthRecords

@@ -13,10 +13,12 @@ from application.permissions import (
     require_device,
 )
 from application.principals import IntegratorPrincipal
-from domain.device import DeviceType
+from domain.device import Device, DeviceType, rebuild
 from domain.errors import Forbidden
+from domain.events import DomainEvent
 from domain.ids import OAuthClientId
-from tests.spec import CORRELATION, STREAM, TENANT
+from tests.builders import device_locked, device_registered
+from tests.spec import CORRELATION, STREAM, TENANT, recorded
 
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
@@ -47,10 +49,10 @@ OPENS: dict[str, set[Permission]] = {
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {
-    "pos": {"transact", "sign_up", "consent", "enroll"},
-    "gate": {"transact", "sign_up", "consent", "enroll"},
-    "kiosk": {"transact", "sign_up", "consent", "enroll"},
-    "personal_scanner": set(),
+    "pos": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
+    "gate": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
+    "kiosk": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
+    "personal_scanner": {"heartbeat"},
 }
 
 
@@ -98,9 +100,28 @@ def test_scopes_add_up_and_unknown_ones_open_nothing(permission: Permission) -> 
 def test_a_device_does_what_its_type_may(
     device_type: DeviceType, operation: DeviceOperation
 ) -> None:
+    device = a_device(device_type)
     if operation in MAY[device_type]:
-        require_device(device_type, operation)
+        require_device(device, operation)
         return
     with pytest.raises(Forbidden) as raised:
-        require_device(device_type, operation)
+        require_device(device, operation)
     assert raised.value.code == "device_type_not_allowed"
+
+
+@pytest.mark.parametrize("operation", sorted(MAY["pos"]))
+def test_a_locked_device_says_how_it_is_and_what_it_showed_and_does_nothing_else(
+    operation: DeviceOperation,
+) -> None:
+    device = a_device("pos", device_locked())
+    if operation in ("journal", "heartbeat"):
+        require_device(device, operation)
+        return
+    with pytest.raises(Forbidden, match="device_locked"):
+        require_device(device, operation)
+
+
+def a_device(device_type: DeviceType, *since: DomainEvent) -> Device:
+    device = rebuild(recorded(device_registered(type=device_type), *since))
+    assert device is not None
+    return device

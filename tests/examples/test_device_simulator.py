@@ -323,3 +323,27 @@ async def test_the_command_line_says_with_its_exit_code_how_it_went(
     assert (code, bool(out), bool(err)) == (status, known, not known)
     if known:
         assert json.loads(out)["decision"] == "allow"
+
+
+async def test_a_device_does_each_command_once_however_often_it_comes(
+    house: House, tmp_path: Path
+) -> None:
+    tenant = await house.tenant()
+    async with await paired(house, tenant, tmp_path / "till") as device:
+        path = f"/v1/devices/{device.id}/commands"
+        for kind in ("restart", "collect_logs", "lock"):
+            queued = await tenant.api.post(path, json={"kind": kind})
+            position = queued.headers["log-position"]
+        await tenant.api.get(path, params={"min_position": position})
+        operation = device.operation(fw_version="3.2.1")
+        for _ in range(3):
+            await operation.beat()
+        assert (operation.restarts, operation.locked) == (1, True)
+        with pytest.raises(Refused, match="device_locked"):
+            await device.transact(PALM, PRICE)
+    listed = await tenant.api.get(path, params={"min_position": await house.end()})
+    assert {each["kind"]: (each["status"], each["detail"]) for each in listed.json()["items"]} == {
+        "restart": ("done", None),
+        "collect_logs": ("rejected", "not_supported"),
+        "lock": ("done", None),
+    }

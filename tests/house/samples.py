@@ -149,6 +149,19 @@ def bodies() -> dict[str, dict[str, Any]]:
             "scan": scan(b"a palm nobody may see", "left"),
         },
         "identifyPalm": {"scan": scan(b"a palm nobody may see", "left")},
+        "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
+        "sendHeartbeat": {
+            "seq": 7,
+            "boot_id": "boot-0123456789",
+            "device_time": "2026-03-01T09:00:00+03:00",
+            "uptime_s": 3600,
+            "fw_version": "3.2.1-rc1",
+            "network": "wifi",
+            "battery": 93,
+            "command_results": [
+                {"id": f"cmd_{uuid4().hex}", "status": "failed", "detail": "screen_off"}
+            ],
+        },
         "recordJournal": {
             "entries": [
                 {

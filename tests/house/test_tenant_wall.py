@@ -29,6 +29,7 @@ from domain.ids import (
 from interfaces.http.openapi import ID_PREFIXES
 from projections import (
     audit,
+    device_commands,
     devices,
     enrollments,
     linked_services,
@@ -52,6 +53,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "changeLinkedService": {"timeout_ms": 700},
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
     "retireOAuthClientSecret": {"secret": 1},
+    "queueCommand": {"kind": "identify"},
 }
 """Bodies for routes with an id in their path; an empty object will do for the others."""
 
@@ -87,6 +89,8 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     client = await tenant.api.post(
         "/v1/oauth-clients", json={"name": "backend", "scopes": ["devices:read"]}
     )
+    queued = await tenant.api.post(f"/v1/devices/{till.id}/commands", json={"kind": "identify"})
+    assert queued.status_code == 201, queued.text
     position = await house.end()
     newest = {"min_position": str(position)}
     palms = (await tenant.api.get("/v1/enrollments", params=newest)).json()["items"]
@@ -370,6 +374,9 @@ async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
         "transactions": await transactions.by_tenant(connection, tenant_id),
         "enrollments": await enrollments.by_tenant(connection, tenant_id),
         "devices": await devices.by_tenant(connection, tenant_id),
+        "device_commands": await device_commands.by_device(
+            connection, tenant_id, DeviceId(_uuid(of, "device_id"))
+        ),
         "linked_services": await linked_services.by_tenant(connection, tenant_id),
         "oauth_clients": await oauth_clients.by_tenant(connection, tenant_id),
         "webhook_endpoints": await webhook_endpoints.by_tenant(connection, tenant_id),

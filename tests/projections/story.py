@@ -35,6 +35,24 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.linked_service_suspended(),
         b.linked_service_resumed(),
     ),
+    "locked device": (
+        b.device_registered(),
+        b.device_locked(),
+        b.device_unlocked(),
+    ),
+    "device's presence": (
+        b.device_went_offline(),
+        b.device_came_back(),
+        b.device_clock_skewed(),
+        b.device_clock_corrected(),
+        b.device_certificate_forked(),
+    ),
+    "device's command": (
+        b.device_command_queued(),
+        b.device_command_delivered(),
+        b.device_command_completed(),
+    ),
+    "late command": (b.device_command_queued(), b.device_command_expired()),
     "service's health": (
         b.linked_service_became_unhealthy(),
         b.linked_service_became_healthy(),

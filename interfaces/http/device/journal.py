@@ -65,7 +65,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     operation_id="lookUpTransaction",
     tags=["Device"],
     summary="The decision under a key, for a device that restarted before its answer",
-    device_operation="transact",
+    device_operation="journal",
     responses={202: ResponseSpec(data_container=Running, description="Not decided yet")},
     refusals={
         400: ("idempotency_key_invalid",),
@@ -93,7 +93,7 @@ async def look_up(
     status_code=200,
     dto=StrictJSON[JournalBody],
     return_dto=None,
-    device_operation="transact",
+    device_operation="journal",
     refusals=merged(BODY, WRITE),
 )
 async def record(data: JSONBody[JournalBody], device: Device, services: Given) -> JournalTaken:

@@ -19,6 +19,7 @@ from domain.device import (
 )
 from domain.ids import DeviceId, wire
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
+from interfaces.http.integrator.presence import PresenceShown, presences_of
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
     Cursor,
@@ -70,6 +71,8 @@ class PairingCodeShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A device. `presence` is of this moment, and absent where the past is shown."""
+
     id: str
     type: DeviceType
     name: str
@@ -81,7 +84,9 @@ class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     fingerprint: str | None
     certificate_not_after: datetime | None
+    locked: bool
     pairing: PairingCodeShown | None = None
+    presence: PresenceShown | None = None
 
 
 class DevicePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +94,11 @@ class DevicePage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def _shown(device: Device, code: IssuedPairingCode | None = None) -> DeviceShown:
+def _shown(
+    device: Device,
+    code: IssuedPairingCode | None = None,
+    presence: PresenceShown | None = None,
+) -> DeviceShown:
     registered, certificate = device.registered, device.certificate
     return DeviceShown(
         id=wire(PREFIX, device.id),
@@ -103,7 +112,9 @@ def _shown(device: Device, code: IssuedPairingCode | None = None) -> DeviceShown
         version=device.version,
         fingerprint=certificate.fingerprint if certificate is not None else None,
         certificate_not_after=certificate.not_after if certificate is not None else None,
+        locked=device.locked,
         pairing=_code(code) if code is not None else None,
+        presence=presence,
     )
 
 
@@ -111,7 +122,7 @@ def _code(code: IssuedPairingCode) -> PairingCodeShown:
     return PairingCodeShown(code=code.code, expires_at=code.expires_at)
 
 
-def _row(row: view.DeviceRow) -> DeviceShown:
+def _row(row: view.DeviceRow, presence: PresenceShown | None = None) -> DeviceShown:
     return DeviceShown(
         id=wire(PREFIX, row.device_id),
         type=row.type,
@@ -124,6 +135,8 @@ def _row(row: view.DeviceRow) -> DeviceShown:
         version=row.version,
         fingerprint=row.fingerprint,
         certificate_not_after=row.certificate_not_after,
+        locked=row.locked,
+        presence=presence,
     )
 
 
@@ -212,7 +225,10 @@ async def index(
         found = await view.by_tenant(
             connection, integrator.tenant_id, status=status, after=after, limit=limit
         )
-    return Response(DevicePage(items=[_row(row) for row in found.rows], next=opaque(found.next)))
+    devices = [row.device_id for row in found.rows]
+    presences = await presences_of(services, integrator.tenant_id, devices)
+    items = [_row(row, presences[row.device_id]) for row in found.rows]
+    return Response(DevicePage(items=items, next=opaque(found.next)))
 
 
 @get(
@@ -240,7 +256,8 @@ async def show(
         )
         return Response(_row(row), headers={**etag(row.version), **told(up_to)})
     device = await services.devices.get(integrator.tenant_id, found)
-    return Response(_shown(device), headers=etag(device.version))
+    presence = (await presences_of(services, integrator.tenant_id, (device.id,)))[device.id]
+    return Response(_shown(device, presence=presence), headers=etag(device.version))
 
 
 @post(
