@@ -1,9 +1,9 @@
 """Erasing a person (000 compliance, PDPL art. 18): one request, then steps until it is done.
 
 The request is one commit: the erasure is on record, every consent is withdrawn, the person is
-refused everywhere, and the mobile is free. Each step's effect comes before its event and may
-happen twice, so whoever comes next, a request or a worker, goes on where the log says. The
-vendor may take its time over the palms: the erasure is then visibly pending.
+refused everywhere, and mobile, e-mail and external id are free. Each step's effect comes before
+its event and may happen twice, so whoever comes next, a request or a worker, goes on where the log
+says. The vendor may take its time over the palms: the erasure is then visibly pending.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from uuid import uuid5
 import msgspec
 
 from application.execute import execute, stream_of
+from application.identifiers import Identifiers
 from application.palm_removals import PalmRemovals
 from application.ports import (
-    Digests,
     EnrollmentGrants,
     EventLog,
     IdSource,
@@ -23,7 +23,6 @@ from application.ports import (
     PersonalData,
 )
 from application.principals import Caller
-from application.signups import mobile_claim
 from application.templates import Templates
 from domain import claim as k
 from domain import erasure as r
@@ -55,7 +54,7 @@ class Erasures:
         grants: EnrollmentGrants,
         palms: PalmRemovals,
         templates: Templates,
-        digests: Digests,
+        identifiers: Identifiers,
         ids: IdSource,
     ) -> None:
         self._log = log
@@ -64,7 +63,7 @@ class Erasures:
         self._grants = grants
         self._palms = palms
         self._templates = templates
-        self._digests = digests
+        self._identifiers = identifiers
         self._ids = ids
 
     async def request(
@@ -144,20 +143,14 @@ class Erasures:
         assert user is not None, "users are never removed from the log"
         events = u.start_erasure(user)
         appends = [_on(tenant_id, user_id, user.version, events)] if events else []
-        mobile = await self._personal_data.read(tenant_id, user_id, "mobile")
-        if mobile is None:
-            return appends
-        stream = mobile_claim(self._digests, tenant_id, mobile)
-        claim = k.rebuild(await self._log.load(tenant_id, stream))
-        if claim is not None and claim.owner == user_id:
-            released = [k.ClaimReleased(kind=k.MOBILE)]
-            appends.append(_on(tenant_id, stream, claim.version, released))
-        return appends
+        held = await self._identifiers.held(user)
+        return [*appends, *await self._identifiers.settle(tenant_id, user_id, held, {})]
 
     async def _end_access(self, tenant_id: TenantId, user_id: UserId) -> None:
-        """While the mobile can still be read: challenges that led nowhere are found by it."""
-        mobile = await self._personal_data.read(tenant_id, user_id, "mobile")
-        await self._challenges.forget(tenant_id, user_id, mobile)
+        """While mobile and e-mail can still be read: challenges that led nowhere are found so."""
+        values = await self._personal_data.everything(tenant_id, user_id)
+        sent_to = [values[field] for field in ("mobile", "email") if field in values]
+        await self._challenges.forget(tenant_id, user_id, sent_to)
         await self._grants.close(tenant_id, user_id)
 
     async def _remove_templates(self, caller: Caller, user_id: UserId) -> Sequence[PalmRef]:

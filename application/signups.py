@@ -13,6 +13,7 @@ import msgspec
 
 from application.admission import admitted
 from application.execute import retrying
+from application.identifiers import identifier_claim
 from application.ports import (
     Clock,
     Digests,
@@ -41,7 +42,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.events import StreamAppend
-from domain.ids import ChallengeId, ClaimId, TenantId, UserId, claim_id
+from domain.ids import ChallengeId, ClaimId, TenantId, UserId
 from domain.palm import Hand
 
 CODE_LENGTH: Final = 6
@@ -228,7 +229,12 @@ class SignUps:
         user_id = UserId(uuid5(challenge_id, "user"))
         # First the vault: a value without a user is swept away, a user without a value is lost.
         await self._personal_data.store(tenant_id, user_id, "mobile", number)
-        signed_up = u.UserSignedUp(method="otp_sms", device_id=device.device_id)
+        signed_up = u.UserSignedUp(
+            method="otp_sms",
+            device_id=device.device_id,
+            fields=("mobile",),
+            claims={k.MOBILE: stream},
+        )
         try:
             await self._log.append(
                 device.origin(self._command(challenge_id)),
@@ -258,7 +264,7 @@ class SignUps:
         return k.rebuild(await self._log.load(tenant_id, self._mobile(tenant_id, number)))
 
     def _mobile(self, tenant_id: TenantId, number: str) -> ClaimId:
-        return mobile_claim(self._digests, tenant_id, number)
+        return identifier_claim(self._digests, tenant_id, k.MOBILE, number)
 
     def _command(self, challenge_id: ChallengeId) -> UUID:
         return uuid5(challenge_id, "user.sign_up")
@@ -275,9 +281,3 @@ class SignUps:
             resend_after_s=max(0, RESEND_AFTER_S - waited),
             code_length=CODE_LENGTH,
         )
-
-
-def mobile_claim(digests: Digests, tenant_id: TenantId, number: str) -> ClaimId:
-    """The stream of a mobile, by a keyed digest that no other tenant's equals."""
-    value = digests.digest("mobile", f"{tenant_id}:{number}")
-    return claim_id(tenant_id, k.MOBILE, value)

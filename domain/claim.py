@@ -17,6 +17,8 @@ from domain.ids import ClaimId, TenantId
 
 PRODUCT_KEY: Final = "product_key"
 MOBILE: Final = "mobile"
+EMAIL: Final = "email"
+EXTERNAL_ID: Final = "external_id"
 PALM_HAND: Final = "palm_hand"
 DEVICE_KEY: Final = "device_key"
 

@@ -23,6 +23,7 @@ from application.explanation import Explanations
 from application.full_explanation import FullExplanations
 from application.heartbeats import Heartbeats
 from application.history import History
+from application.identifiers import Identifiers
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.oauth_clients import OAuthClients
@@ -35,6 +36,7 @@ from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
 from application.tenants import Tenants
+from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
@@ -84,6 +86,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     challenges = PostgresOtpChallenges(of.app_pool, of.keyring)
     vault = PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring)
     texts = of.product_texts
+    identifiers = Identifiers(log, vault, E164PhoneNumbers(), of.keyring)
     accesses = PersonalDataAccesses(log, ids)
     intake = of.palm_intake
     person_palms = EnrollmentsOfPerson(reads, of.end)
@@ -145,13 +148,14 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             clock,
             ids,
         ),
+        users=Users(log, vault, identifiers, ids),
         consents=Consents(log, of.streams, grants, clock, ids),
         accesses=accesses,
         data_exports=DataExports(
             log, vault, texts, person_palms, RecordsOfPerson(reads, of.end), accesses
         ),
         erasures=Erasures(
-            log, vault, challenges, grants, palm_removals, of.templates, of.keyring, ids
+            log, vault, challenges, grants, palm_removals, of.templates, identifiers, ids
         ),
         audit_readings=AuditReadings(log, clock, ids),
         audit_feed=of.audit_feed,

@@ -101,10 +101,12 @@ from domain.transaction import (
     TransactionVoidRequested,
 )
 from domain.user import (
+    UserChanged,
     UserConsentGranted,
     UserConsentWithdrawn,
     UserErased,
     UserErasureStarted,
+    UserKycChanged,
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
@@ -215,6 +217,8 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     PairingCodeIssued: Published("pairing_code", "pairing_code_issued"),
     PairingCodeRedeemed: Published("pairing_code", "pairing_code_redeemed"),
     UserSignedUp: Published("user", "user_signed_up", "user.signed_up"),
+    UserChanged: Published("user", "user_changed", "user.changed"),
+    UserKycChanged: Published("user", "user_kyc_changed", "user.kyc_changed"),
     UserConsentGranted: Published("user", "consent_granted", "consent.granted"),
     UserConsentWithdrawn: Published("user", "consent_withdrawn", "consent.withdrawn"),
     UserSuspended: Published("user", "user_suspended", "user.suspended", "warning"),

@@ -16,11 +16,14 @@ from domain.ids import ConsentId, PalmRef, TenantId, UserId
 from domain.palm import Hand
 from domain.user import (
     KycStatus,
+    PersonalField,
+    UserChanged,
     UserConsentGranted,
     UserConsentWithdrawn,
     UserErased,
     UserErasureStarted,
     UserEvent,
+    UserKycChanged,
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
@@ -43,6 +46,8 @@ DDL: Final = """
         kyc_status     text        NOT NULL,
         signed_up_by   text        NOT NULL,
         signed_up_at   timestamptz NOT NULL,
+        kyc_level      text,
+        fields         jsonb       NOT NULL,
         consents       jsonb       NOT NULL,
         palms          jsonb       NOT NULL
     );
@@ -61,7 +66,10 @@ class ConsentShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One person. `consents` by purpose, `palms` by the palm's reference at the vendor."""
+    """One person. `consents` by purpose, `palms` by the palm's reference at the vendor.
+
+    `fields` names what the vault holds, as far as it has been noted.
+    """
 
     user_id: UserId
     tenant_id: TenantId
@@ -72,6 +80,8 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     kyc_status: KycStatus
     signed_up_by: str
     signed_up_at: datetime
+    kyc_level: str | None
+    fields: tuple[PersonalField, ...]
     consents: Mapping[str, ConsentShown]
     palms: Mapping[PalmRef, Hand]
 
@@ -90,6 +100,8 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
             kyc_status="none",
             signed_up_by=event.method,
             signed_up_at=recorded.recorded_at,
+            kyc_level=None,
+            fields=event.fields,
             consents={},
             palms={},
         )
@@ -98,6 +110,10 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
     replace = msgspec.structs.replace
     row = replace(row, version=recorded.version, last_position=recorded.position)
     match event:
+        case UserChanged():
+            return replace(row, fields=event.fields)
+        case UserKycChanged():
+            return replace(row, kyc_status=event.status, kyc_level=event.level)
         case UserConsentGranted():
             consent = ConsentShown(
                 id=event.consent_id,
@@ -119,20 +135,29 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
             return replace(row, status="erasing")
         case UserErased():
             return replace(row, status="erased")
-        case UserPalmAdded():
-            return replace(row, palms={**row.palms, event.palm_ref: event.hand})
-        case UserPalmRemovalStarted():
-            left = {ref: hand for ref, hand in row.palms.items() if ref != event.palm_ref}
-            return replace(row, palms=left)
-        case UserPalmRemoved():
-            return row
+        case UserPalmAdded() | UserPalmRemovalStarted() | UserPalmRemoved():
+            return replace(row, palms=_palms_after(row.palms, event))
         case other:
             raise UnexpectedEvent(other)
 
 
+def _palms_after(
+    palms: Mapping[PalmRef, Hand],
+    event: UserPalmAdded | UserPalmRemovalStarted | UserPalmRemoved,
+) -> Mapping[PalmRef, Hand]:
+    """Those that work: one whose removal has started does so no more."""
+    match event:
+        case UserPalmAdded():
+            return {**palms, event.palm_ref: event.hand}
+        case UserPalmRemovalStarted():
+            return {ref: hand for ref, hand in palms.items() if ref != event.palm_ref}
+        case UserPalmRemoved():
+            return palms
+
+
 READ_MODEL: Final = ReadModel(
     name="users",
-    version=2,
+    version=3,
     tables=("users",),
     ddl=DDL,
     listens_to=get_args(UserEvent),

@@ -32,7 +32,7 @@ from domain import (
     webhook_endpoint,
 )
 from domain.events import DomainEvent
-from domain.ids import ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
+from domain.ids import ClaimId, ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
 from domain.matching import MatchPolicy, ScoredPalm
 from tests.spec import TENANT
 
@@ -42,6 +42,8 @@ USER = UserId(UUID("0198c000-0000-7000-8000-0000000000a1"))
 DEVICE = DeviceId(UUID("0198c000-0000-7000-8000-0000000000b1"))
 SERVICE = LinkedServiceId(UUID("0198c000-0000-7000-8000-0000000000c1"))
 PALM = PalmRef(UUID("0198c000-0000-7000-8000-0000000000d1"))
+MOBILE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f01"))
+EMAIL_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f02"))
 CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -227,7 +229,19 @@ pairing_code_issued = Builder(
 )
 pairing_code_redeemed = Builder(pairing_code.PairingCodeRedeemed(csr_sha256="c5" * 32))
 
-user_signed_up = Builder(user.UserSignedUp(method="otp_sms", device_id=DEVICE))
+user_signed_up = Builder(
+    user.UserSignedUp(
+        method="otp_sms", device_id=DEVICE, fields=("mobile",), claims={"mobile": MOBILE_CLAIM}
+    )
+)
+user_changed = Builder(
+    user.UserChanged(
+        changed=("email",),
+        fields=("email", "mobile"),
+        claims={"email": EMAIL_CLAIM, "mobile": MOBILE_CLAIM},
+    )
+)
+user_kyc_changed = Builder(user.UserKycChanged(status="verified", level="enhanced"))
 user_consent_granted = Builder(
     user.UserConsentGranted(
         consent_id=CONSENT,
@@ -239,7 +253,9 @@ user_consent_granted = Builder(
         device_id=DEVICE,
     )
 )
-user_consent_withdrawn = Builder(user.UserConsentWithdrawn(consent_type=user.PALM_ENROLLMENT))
+user_consent_withdrawn = Builder(
+    user.UserConsentWithdrawn(consent_type=user.PALM_ENROLLMENT, consent_id=CONSENT)
+)
 user_suspended = Builder(user.UserSuspended(reason="under_review"))
 user_resumed = Builder(user.UserResumed())
 user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))

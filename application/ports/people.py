@@ -100,8 +100,10 @@ class OtpChallenges(Protocol):
         """Remember whom a consumed challenge led to, so that a repeat gets the same answer."""
         ...
 
-    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
-        """Delete every challenge that led to the person or was sent to this destination."""
+    async def forget(
+        self, tenant_id: TenantId, user_id: UserId, destinations: Sequence[str]
+    ) -> None:
+        """Delete every challenge that led to the person or was sent to one of these."""
         ...
 
 

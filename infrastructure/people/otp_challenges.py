@@ -4,6 +4,7 @@ The destination is sealed by the keyring, with a keyed digest beside it for look
 only the caller's keyed digest is kept. A challenge is deleted an hour after it has run out.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, LiteralString
 
@@ -34,7 +35,7 @@ _DISCARD: Final[LiteralString] = (
 _FORGET_PERSON: Final[LiteralString] = """
     DELETE FROM otp_challenges
     WHERE tenant_id = %(tenant_id)s
-      AND (user_id = %(user_id)s OR destination_digest = %(destination)s)"""
+      AND (user_id = %(user_id)s OR destination_digest = ANY(%(destinations)s))"""
 
 _LATEST: Final[LiteralString] = """
     SELECT id, created_at, expires_at FROM otp_challenges
@@ -173,10 +174,12 @@ class PostgresOtpChallenges:
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_CONCLUDE, (user_id, tenant_id, challenge_id))
 
-    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
-        """Delete every challenge that led to the person or was sent to this destination."""
-        digest = None if destination is None else self._lookup(tenant_id, destination)
-        values = {"tenant_id": tenant_id, "user_id": user_id, "destination": digest}
+    async def forget(
+        self, tenant_id: TenantId, user_id: UserId, destinations: Sequence[str]
+    ) -> None:
+        """Delete every challenge that led to the person or was sent to one of these."""
+        digests = [self._lookup(tenant_id, destination) for destination in destinations]
+        values = {"tenant_id": tenant_id, "user_id": user_id, "destinations": digests}
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_FORGET_PERSON, values)
 

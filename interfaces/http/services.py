@@ -43,6 +43,7 @@ from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
 from application.signups import SignUps
 from application.tenants import Tenants
+from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
 from domain.ids import TenantId
 from interfaces.http.admission import TenantPlaces, Traffic
@@ -131,6 +132,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     linked_services: LinkedServices
     health: HealthRecords
     sign_ups: SignUps
+    users: Users
     consents: Consents
     enrollments: Enrollments
     palm_removals: PalmRemovals

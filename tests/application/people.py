@@ -180,10 +180,12 @@ class Challenges:
         assert held.opened.tenant_id == tenant_id
         held.user_id = user_id
 
-    async def forget(self, tenant_id: TenantId, user_id: UserId, destination: str | None) -> None:
+    async def forget(
+        self, tenant_id: TenantId, user_id: UserId, destinations: Sequence[str]
+    ) -> None:
         await self._pause()
         for held in list(self.kept.values()):
-            known = held.user_id == user_id or held.opened.destination == destination
+            known = held.user_id == user_id or held.opened.destination in destinations
             if known and held.opened.tenant_id == tenant_id:
                 del self.kept[held.opened.id]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from application.erasures import AT_ONCE, ErasureReport, ErasureRounds
+from application.identifiers import identifier_claim
 from application.ports import CommitFailed, OtpChallenge, PalmVendorFailed
 from application.principals import Caller
-from application.signups import mobile_claim
 from domain import claim as k
 from domain import enrollment as e
 from domain import erasure as r
@@ -47,7 +47,7 @@ async def peopled() -> World:
     world = World()
     for user_id, mobile in ((USER, MOBILE), (OTHER_USER, "+966507654321")):
         await world.vault.store(TENANT, user_id, "mobile", mobile)
-        claim = mobile_claim(world.digests, TENANT, mobile)
+        claim = identifier_claim(world.digests, TENANT, k.MOBILE, mobile)
         world.given(claim, builders.claim_taken(kind=k.MOBILE, owner=user_id))
         challenge = OtpChallenge(
             id=ChallengeId(world.ids.uuid()),
@@ -96,7 +96,7 @@ async def test_everything_of_the_person_goes_and_nothing_of_anybody_else() -> No
         user_id=USER, consents_withdrawn=(u.PALM_ENROLLMENT,), reference="DSR-7"
     )
     assert world.events(USER)[3:] == [
-        u.UserConsentWithdrawn(consent_type=u.PALM_ENROLLMENT),
+        u.UserConsentWithdrawn(consent_type=u.PALM_ENROLLMENT, consent_id=builders.CONSENT),
         u.UserErasureStarted(),
         u.UserPalmRemovalStarted(palm_ref=PALM, reason="erasure"),
         u.UserPalmRemoved(palm_ref=PALM),
@@ -108,7 +108,7 @@ async def test_everything_of_the_person_goes_and_nothing_of_anybody_else() -> No
 async def test_the_request_the_refusal_and_the_free_mobile_are_one_commit() -> None:
     world = await peopled()
     await erase(world)
-    claim = mobile_claim(world.digests, TENANT, MOBILE)
+    claim = identifier_claim(world.digests, TENANT, k.MOBILE, MOBILE)
     first = {
         recorded.command_id
         for stream, number in ((STREAM, 0), (USER, 4), (claim, 1))

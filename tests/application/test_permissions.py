@@ -31,6 +31,7 @@ OPENS: dict[str, set[Permission]] = {
     "devices:write": {"devices.read", "devices.write"},
     "transactions:read": {"transactions.read"},
     "users:read": {"users.read"},
+    "users:write": {"users.read", "users.write"},
     "palms:write": {"palms.write"},
     "verifications:read": {"verifications.read"},
     "verifications:write": {"verifications.read", "verifications.write"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from application.identifiers import identifier_claim
 from application.ports import CommitFailed
 from application.principals import DevicePrincipal
 from application.signups import (
@@ -20,6 +21,7 @@ from application.signups import (
     Challenged,
     Verified,
 )
+from domain import claim as k
 from domain import user as u
 from domain.errors import (
     Conflict,
@@ -203,7 +205,12 @@ async def test_a_right_code_makes_the_person_and_opens_a_grant() -> None:
         kyc_status="none",
         enrollment_expires_in_s=GRANT_S,
     )
-    assert people(world) == [u.UserSignedUp(method="otp_sms", device_id=DEVICE)]
+    claim = identifier_claim(world.digests, TENANT, k.MOBILE, MOBILE)
+    assert people(world) == [
+        u.UserSignedUp(
+            method="otp_sms", device_id=DEVICE, fields=("mobile",), claims={k.MOBILE: claim}
+        )
+    ]
     until = world.grants.until[TENANT, DEVICE, verified.user_id]
     assert until == world.clock.now() + timedelta(seconds=GRANT_S)
     assert world.vault.values == {(TENANT, verified.user_id, "mobile"): MOBILE}

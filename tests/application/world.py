@@ -26,6 +26,7 @@ from application.decisions import Decisions
 from application.devices import Devices
 from application.enrollments import Enrollments
 from application.erasures import Erasures
+from application.identifiers import Identifiers
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.oauth_clients import OAuthClients
@@ -49,6 +50,7 @@ from application.take_over import TakeOvers
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
+from application.users import Users
 from domain import claim as k
 from domain import enrollment as e
 from domain import linked_service as ls
@@ -291,7 +293,8 @@ class World:
         )
         self.given(
             USER,
-            builders.user_signed_up(),
+            # From before claims were noted with the person.
+            builders.user_signed_up(claims={}, fields=()),
             builders.user_consent_granted(),
             builders.user_palm_added(),
         )
@@ -438,9 +441,15 @@ class World:
             self.grants,
             self.palm_removals(),
             self.templates(),
-            self.digests,
+            self.identifiers(),
             self.ids,
         )
+
+    def identifiers(self) -> Identifiers:
+        return Identifiers(self.log, self.vault, E164PhoneNumbers(), self.digests)
+
+    def users(self) -> Users:
+        return Users(self.log, self.vault, self.identifiers(), self.ids)
 
     def palm_intake(self) -> PalmIntake:
         return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.events import DomainEvent
 from domain.folding import UnexpectedEvent
 from domain.ids import PalmRef
@@ -13,6 +13,8 @@ from domain.user import (
     ConsentStatus,
     User,
     add_palm,
+    change,
+    change_kyc,
     finish_palm_removal,
     grant_consent,
     rebuild,
@@ -25,8 +27,11 @@ from domain.user import (
 from tests.builders import (
     PALM,
     claim_taken,
+    user_changed,
     user_consent_granted,
     user_consent_withdrawn,
+    user_erasure_started,
+    user_kyc_changed,
     user_palm_added,
     user_palm_removal_started,
     user_palm_removed,
@@ -186,3 +191,29 @@ def test_a_palm_that_is_not_the_persons_is_not_taken_away() -> None:
     for past in (SIGNED_UP, (*LEAVING, user_palm_removed())):
         with pytest.raises(NotFound, match="palm_not_found"):
             start_palm_removal(user_after(*past), PALM, "requested")
+
+
+def test_what_the_vault_holds_of_a_person_is_known_by_name() -> None:
+    changed = user_changed()
+    user = user_after(*SIGNED_UP, changed)
+    assert user.fields == {"email", "mobile"}
+    assert user.claims == changed.claims
+    given(rebuild, *SIGNED_UP).when(change, changed).then(changed)
+    given(rebuild, *SIGNED_UP).when(change, user_changed(changed=())).then_nothing()
+    given(rebuild, *SIGNED_UP, user_erasure_started()).when(change, changed).then_refused(
+        Forbidden, "user_erased"
+    )
+
+
+def test_kyc_says_only_what_is_new() -> None:
+    verified = user_kyc_changed(status="verified", level="basic")
+    given(rebuild, *SIGNED_UP).when(change_kyc, "verified", "basic").then(verified)
+    given(rebuild, *SIGNED_UP, verified).when(change_kyc, "verified", "basic").then_nothing()
+    expired = user_kyc_changed(status="expired", level="basic")
+    given(rebuild, *SIGNED_UP, verified).when(change_kyc, "expired", "basic").then(expired)
+    given(rebuild, *SIGNED_UP).when(change_kyc, "pending", "basic").then_refused(
+        Invalid, "kyc_level_invalid"
+    )
+    given(rebuild, *SIGNED_UP).when(change_kyc, "verified", "No").then_refused(
+        Invalid, "kyc_level_invalid"
+    )

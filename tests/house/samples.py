@@ -113,6 +113,15 @@ def bodies() -> dict[str, dict[str, Any]]:
             "from": "2020-01-01T00:00:00Z",
             "limit": 50,
         },
+        "signUpUser": {
+            "name": "Sara Al-Harbi",
+            "mobile": "+966501230007",
+            "email": "sara.alharbi@example.com",
+            "external_id": "crm|customer-000117",
+        },
+        "changeUser": {"name": "Sara Al-Harbi", "email": "sara.alharbi@example.org"},
+        "suspendUser": {"reason": "under_review"},
+        "changeKyc": {"status": "verified", "level": "enhanced"},
         "exportPersonalData": {"reference": "DSR-2026/17"},
         "erasePerson": {"reference": "DSR-2026/17"},
         "registerDevice": {

@@ -54,6 +54,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
     "retireOAuthClientSecret": {"secret": 1},
     "queueCommand": {"kind": "identify"},
+    "changeUser": {"name": "Sara"},
+    "changeKyc": {"status": "verified"},
 }
 """Bodies for routes with an id in their path; an empty object will do for the others."""
 

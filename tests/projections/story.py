@@ -66,6 +66,8 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "scanner": (SCANNER,),
     "user": (
         b.user_signed_up(),
+        b.user_changed(),
+        b.user_kyc_changed(),
         b.user_consent_granted(),
         b.user_palm_added(),
         b.user_palm_removal_started(),

@@ -106,7 +106,7 @@ class DataExported(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Held]
 
 
-def _shown(user_id: UserId, report: ErasureReport) -> ErasureShown:
+def erasure_shown(user_id: UserId, report: ErasureReport) -> ErasureShown:
     erasure = report.erasure
     return ErasureShown(
         user_id=wire(USER, user_id),
@@ -186,7 +186,7 @@ async def erase(
     services: Given,
 ) -> ErasureShown:
     user = UserId(path_id(USER, user_id, NOT_FOUND))
-    return _shown(user, await services.erasures.request(integrator, user, data.reference))
+    return erasure_shown(user, await services.erasures.request(integrator, user, data.reference))
 
 
 @get(
@@ -199,7 +199,7 @@ async def erase(
 )
 async def show(user_id: FromPath[str], integrator: Integrator, services: Given) -> ErasureShown:
     user = UserId(path_id(USER, user_id, NO_ERASURE))
-    return _shown(user, await services.erasures.get(integrator.tenant_id, user))
+    return erasure_shown(user, await services.erasures.get(integrator.tenant_id, user))
 
 
 @get(

@@ -1,7 +1,8 @@
-"""`/v1/users` and `/v1/enrollments`: people and palms, as far as an integrator may see them."""
+"""`/v1/users`: a tenant's people, as far as an integrator may see them."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Response, get
@@ -9,25 +10,25 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from application.principals import IntegratorPrincipal
-from domain.enrollment import EnrollmentStarted, RemovalDelay, Template
 from domain.errors import NotFound
-from domain.ids import PalmRef, UserId, wire
+from domain.events import Recorded
+from domain.folding import fold
+from domain.ids import TenantId, UserId, wire
 from domain.palm import Hand
-from domain.user import KycStatus, UserSignedUp, UserStatus
+from domain.user import KycStatus, PersonalField, UserSignedUp, UserStatus
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.parameters import (
     Cursor,
     Limit,
     MinPosition,
     cursor,
+    etag,
     fresh,
     opaque,
     path_id,
-    query_id,
 )
 from interfaces.http.refusals import FRESHNESS, PAGE, merged
 from interfaces.http.services import Services
-from projections import enrollments as enrollments_view
 from projections import users as users_view
 
 Given = NamedDependency[Services]
@@ -35,8 +36,16 @@ Integrator = NamedDependency[IntegratorPrincipal]
 
 USER: Final = "usr"
 PALM: Final = "plm"
+NOT_FOUND: Final = "user_not_found"
 
-UserFilter = Annotated[str | None, QueryParameter(name="user_id", max_length=64)]
+ExternalId = Annotated[
+    str | None,
+    QueryParameter(
+        name="external_id",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@|-]{0,127}$",
+        description="the person whom you gave this id of yours",
+    ),
+]
 
 
 class ConsentShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +63,13 @@ class PalmShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A person by pseudonymous id; names and mobiles are in the vault and not here."""
+    """A person by pseudonymous id. `fields` names what the vault holds; no value is here."""
 
     id: str
     status: UserStatus
     kyc_status: KycStatus
+    kyc_level: str | None
+    fields: tuple[PersonalField, ...]
     signed_up_by: str
     signed_up_at: datetime
     consents: list[ConsentShown]
@@ -71,31 +82,7 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One enrolment. `template` is what the vendor has of the palm: `unknown` until it has ended,
-    `none`, `kept` while the palm works, `removing` until the vendor says that it is `removed`."""
-
-    palm_ref: FromPath[str]
-    user_id: FromPath[str]
-    device_id: FromPath[str]
-    hand: Hand
-    status: Literal["started", "completed", "rejected", "failed"]
-    reason: str | None
-    hints: tuple[str, ...]
-    consent_version: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    template: Template
-    removal_delayed_by: RemovalDelay | None
-    template_removed_at: datetime | None
-
-
-class EnrollmentPage(msgspec.Struct, frozen=True, kw_only=True):
-    items: list[EnrollmentShown]
-    next: str | None
-
-
-def _user(row: users_view.UserRow) -> UserShown:
+def shown(row: users_view.UserRow) -> UserShown:
     consents = [
         ConsentShown(
             id=wire("cst", consent.id),
@@ -112,29 +99,13 @@ def _user(row: users_view.UserRow) -> UserShown:
         id=wire(USER, row.user_id),
         status=row.status,
         kyc_status=row.kyc_status,
+        kyc_level=row.kyc_level,
+        fields=row.fields,
         signed_up_by=row.signed_up_by,
         signed_up_at=row.signed_up_at,
         consents=consents,
         palms=palms,
         version=row.version,
-    )
-
-
-def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
-    return EnrollmentShown(
-        palm_ref=wire(PALM, row.palm_ref),
-        user_id=wire(USER, row.user_id),
-        device_id=wire("dev", row.device_id),
-        hand=row.hand,
-        status=row.status,
-        reason=row.reason,
-        hints=row.hints,
-        consent_version=row.consent_version,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        template=row.template,
-        removal_delayed_by=row.removal_delayed_by,
-        template_removed_at=row.template_removed_at,
     )
 
 
@@ -153,9 +124,15 @@ async def index(
     limit: Limit = 50,
     min_position: MinPosition = None,
     as_of: AsOf = None,
+    external_id: ExternalId = None,
 ) -> Response[UserPage]:
     after = cursor(page)
     up_to = await moment(services, as_of)
+    if external_id is not None:
+        row = await _by_external_id(services, integrator.tenant_id, external_id, up_to)
+        return Response(
+            UserPage(items=[] if row is None else [shown(row)], next=None), headers=told(up_to)
+        )
     if up_to is not None:
         past = await services.history.page(
             integrator.tenant_id,
@@ -165,7 +142,7 @@ async def index(
             after=after,
             limit=limit,
         )
-        items = [_user(row) for row in past.states]
+        items = [shown(row) for row in past.states]
         return Response(UserPage(items=items, next=opaque(past.next)), headers=told(up_to))
     await fresh(
         services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
@@ -174,7 +151,7 @@ async def index(
         found = await users_view.by_tenant(
             connection, integrator.tenant_id, after=after, limit=limit
         )
-    return Response(UserPage(items=[_user(row) for row in found.rows], next=opaque(found.next)))
+    return Response(UserPage(items=[shown(row) for row in found.rows], next=opaque(found.next)))
 
 
 @get(
@@ -183,7 +160,7 @@ async def index(
     tags=["Users"],
     summary="One person",
     permission="users.read",
-    refusals=merged(FRESHNESS, AS_OF, {404: ("user_not_found",)}),
+    refusals=merged(FRESHNESS, AS_OF, {404: (NOT_FOUND,)}),
 )
 async def show(
     user_id: FromPath[str],
@@ -192,7 +169,7 @@ async def show(
     min_position: MinPosition = None,
     as_of: AsOf = None,
 ) -> Response[UserShown]:
-    found = path_id(USER, user_id, "user_not_found")
+    found = path_id(USER, user_id, NOT_FOUND)
     up_to = await moment(services, as_of)
     if up_to is not None:
         past = await past_row(
@@ -202,88 +179,42 @@ async def show(
             UserSignedUp,
             users_view.reduce,
             up_to,
-            "user_not_found",
+            NOT_FOUND,
         )
-        return Response(_user(past), headers=told(up_to))
+        return Response(shown(past), headers={**etag(past.version), **told(up_to)})
     await fresh(
         services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
     )
     async with services.read_models.scope(integrator.tenant_id) as connection:
         row = await users_view.by_id(connection, integrator.tenant_id, UserId(found))
     if row is None:
-        raise NotFound("user_not_found")
-    return Response(_user(row))
+        raise NotFound(NOT_FOUND)
+    return Response(shown(row), headers=etag(row.version))
 
 
-@get(
-    "/v1/enrollments",
-    operation_id="listEnrollments",
-    tags=["Enrollments"],
-    summary="List palm enrolments, newest first",
-    permission="enrollments.read",
-    refusals=PAGE,
-)
-async def enrollments(
-    integrator: Integrator,
-    services: Given,
-    user_id: UserFilter = None,
-    page: Cursor = None,
-    limit: Limit = 50,
-    min_position: MinPosition = None,
-) -> EnrollmentPage:
-    user = query_id(USER, user_id)
-    after = cursor(page)
-    await fresh(
-        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        found = await enrollments_view.by_tenant(
-            connection,
-            integrator.tenant_id,
-            user_id=UserId(user) if user is not None else None,
-            after=after,
-            limit=limit,
-        )
-    items = [_enrollment(row) for row in found.rows]
-    return EnrollmentPage(items=items, next=opaque(found.next))
-
-
-@get(
-    "/v1/enrollments/{palm_ref:str}",
-    operation_id="getEnrollment",
-    tags=["Enrollments"],
-    summary="One palm enrolment",
-    permission="enrollments.read",
-    refusals=merged(FRESHNESS, AS_OF, {404: ("enrollment_not_found",)}),
-)
-async def enrollment(
-    palm_ref: FromPath[str],
-    integrator: Integrator,
-    services: Given,
-    min_position: MinPosition = None,
-    as_of: AsOf = None,
-) -> Response[EnrollmentShown]:
-    found = path_id(PALM, palm_ref, "enrollment_not_found")
-    up_to = await moment(services, as_of)
-    if up_to is not None:
-        past = await past_row(
-            services,
-            integrator.tenant_id,
-            found,
-            EnrollmentStarted,
-            enrollments_view.reduce,
-            up_to,
-            "enrollment_not_found",
-        )
-        return Response(_enrollment(past), headers=told(up_to))
-    await fresh(
-        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        row = await enrollments_view.by_id(connection, integrator.tenant_id, PalmRef(found))
+async def now(services: Services, tenant_id: TenantId, user_id: UserId) -> Response[UserShown]:
+    """The person as the log has it this moment, with the ETag. Raises NotFound."""
+    row = await services.streams.state(tenant_id, user_id, _row)
     if row is None:
-        raise NotFound("enrollment_not_found")
-    return Response(_enrollment(row))
+        raise NotFound(NOT_FOUND)
+    return Response(shown(row), headers=etag(row.version))
 
 
-HANDLERS = (index, show, enrollments, enrollment)
+async def _by_external_id(
+    services: Services, tenant_id: TenantId, external_id: str, up_to: int | None
+) -> users_view.UserRow | None:
+    """Whose id it is today, as that person is, or was by then."""
+    user_id = await services.users.by_external_id(tenant_id, external_id)
+    if user_id is None:
+        return None
+    if up_to is None:
+        return await services.streams.state(tenant_id, user_id, _row)
+    past = await services.history.stream(tenant_id, user_id, UserSignedUp, up_to)
+    return _row(past)
+
+
+def _row(past: Sequence[Recorded]) -> users_view.UserRow | None:
+    return fold(users_view.reduce, past)
+
+
+HANDLERS = (index, show)

@@ -1,118 +1,41 @@
-"""User: a person of one tenant, what the person consented to, and which palms are theirs.
-
-Names, mobiles and e-mails are not here: they live in the personal-data vault (design §6). The
-log knows the person by a pseudonymous id and by keyed digests that mean nothing outside.
-"""
+"""User: a person of one tenant, what the person consented to, and which palms are theirs."""
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.events import DomainEvent, Recorded
+from domain.events import Recorded
 from domain.folding import UnexpectedEvent, fold
-from domain.ids import ConsentId, DeviceId, PalmRef, TenantId, UserId
+from domain.ids import ClaimId, ConsentId, PalmRef, TenantId, UserId
 from domain.palm import Hand, PalmRemovalReason
+from domain.user.facts import (
+    KycStatus,
+    PersonalField,
+    SuspensionReason,
+    UserChanged,
+    UserConsentGranted,
+    UserConsentWithdrawn,
+    UserErased,
+    UserErasureStarted,
+    UserEvent,
+    UserKycChanged,
+    UserPalmAdded,
+    UserPalmRemovalStarted,
+    UserPalmRemoved,
+    UserResumed,
+    UserSignedUp,
+    UserSuspended,
+)
 
 UserStatus = Literal["active", "suspended", "erasing", "erased"]
 ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
-KycStatus = Literal["none", "verified"]
-SuspensionReason = Literal["unspecified", "fraud_suspected", "requested", "under_review"]
 
 PALM_ENROLLMENT: Final = "palm_enrollment"
 _CONSENT_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
-
-class UserSignedUp(DomainEvent, frozen=True, kw_only=True):
-    """A person proved to hold a mobile number and is known from now on (design §2 row 7)."""
-
-    NAME: ClassVar[str] = "user.signed_up"
-    method: Literal["otp_sms", "otp_email"]
-    device_id: DeviceId | None = None
-
-
-class UserConsentGranted(DomainEvent, frozen=True, kw_only=True):
-    """The person agreed to one purpose, in words that can be shown again (PDPL art. 11)."""
-
-    NAME: ClassVar[str] = "user.consent_granted"
-    consent_id: ConsentId
-    consent_type: str
-    consent_version: str
-    method: Literal["device_screen"]
-    locale: str
-    text_sha256: str | None = None
-    device_id: DeviceId | None = None
-
-
-class UserConsentWithdrawn(DomainEvent, frozen=True, kw_only=True):
-    """The person no longer agrees to this purpose."""
-
-    NAME: ClassVar[str] = "user.consent_withdrawn"
-    consent_type: str
-
-
-class UserSuspended(DomainEvent, frozen=True, kw_only=True):
-    """The person is refused everywhere until resumed."""
-
-    NAME: ClassVar[str] = "user.suspended"
-    reason: SuspensionReason
-
-
-class UserResumed(DomainEvent, frozen=True, kw_only=True):
-    """The person is served again."""
-
-    NAME: ClassVar[str] = "user.resumed"
-
-
-class UserPalmAdded(DomainEvent, frozen=True, kw_only=True):
-    """A palm at the vendor is this person's."""
-
-    NAME: ClassVar[str] = "user.palm_added"
-    palm_ref: PalmRef
-    hand: Hand
-
-
-class UserPalmRemovalStarted(DomainEvent, frozen=True, kw_only=True):
-    """A palm is this person's no more: nobody is recognised by it from now on."""
-
-    NAME: ClassVar[str] = "user.palm_removal_started"
-    palm_ref: PalmRef
-    reason: PalmRemovalReason
-
-
-class UserPalmRemoved(DomainEvent, frozen=True, kw_only=True):
-    """The vendor has destroyed the template of a palm that was this person's."""
-
-    NAME: ClassVar[str] = "user.palm_removed"
-    palm_ref: PalmRef
-
-
-class UserErasureStarted(DomainEvent, frozen=True, kw_only=True):
-    """The person is to be erased and is refused everywhere from now on, for good."""
-
-    NAME: ClassVar[str] = "user.erasure_started"
-
-
-class UserErased(DomainEvent, frozen=True, kw_only=True):
-    """Nothing of the person is left but what names nobody."""
-
-    NAME: ClassVar[str] = "user.erased"
-
-
-UserEvent = (
-    UserSignedUp
-    | UserConsentGranted
-    | UserConsentWithdrawn
-    | UserSuspended
-    | UserResumed
-    | UserPalmAdded
-    | UserPalmRemovalStarted
-    | UserPalmRemoved
-    | UserErasureStarted
-    | UserErased
-)
+_KYC_LEVEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +45,11 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """`palms` are those that work; `leaving` those whose template the vendor still has."""
+    """`palms` are those that work; `leaving` those whose template the vendor still has.
+
+    `fields` is what the vault holds of the person. `claims` are the streams that keep an identifier
+    the person's alone; whoever signed up before they were noted has them all the same.
+    """
 
     id: UserId
     tenant_id: TenantId
@@ -132,6 +59,9 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     palms: Mapping[PalmRef, Hand]
     leaving: Mapping[PalmRef, Hand] = {}
     kyc_status: KycStatus = "none"
+    kyc_level: str | None = None
+    fields: frozenset[PersonalField] = frozenset()
+    claims: Mapping[str, ClaimId] = {}
 
     def consent_status(self, consent_type: str, current_version: str) -> ConsentStatus:
         consent = self.consents.get(consent_type)
@@ -144,6 +74,27 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 def sign_up(user: User | None, signed_up: UserSignedUp) -> list[UserEvent]:
     return [] if user is not None else [signed_up]
+
+
+def change(user: User, changed: UserChanged) -> list[UserEvent]:
+    """Say that the vault holds something else. Raises Forbidden (`user_erased`)."""
+    _not_erased(user)
+    return [changed] if changed.changed else []
+
+
+def change_kyc(user: User, status: KycStatus, level: str | None) -> list[UserEvent]:
+    """Raises Invalid (`kyc_level_invalid`), Forbidden (`user_erased`).
+
+    Nobody has a level who is not verified, or was once.
+    """
+    _not_erased(user)
+    if level is not None and _KYC_LEVEL.fullmatch(level) is None:
+        raise Invalid("kyc_level_invalid", "a letter, then up to 31 of a-z, 0-9 and _")
+    if level is not None and status not in ("verified", "expired"):
+        raise Invalid("kyc_level_invalid", "only who is verified, or was, has a level")
+    if (status, level) == (user.kyc_status, user.kyc_level):
+        return []
+    return [UserKycChanged(status=status, level=level)]
 
 
 def grant_consent(
@@ -162,21 +113,24 @@ def withdraw_consent(user: User, consent_type: str) -> list[UserEvent]:
     consent = user.consents.get(consent_type)
     if consent is None or not consent.granted:
         return []
-    return [UserConsentWithdrawn(consent_type=consent_type)]
+    return [UserConsentWithdrawn(consent_type=consent_type, consent_id=consent.id)]
 
 
 def suspend(user: User, reason: SuspensionReason) -> list[UserEvent]:
+    """Raises Forbidden (`user_erased`)."""
+    _not_erased(user)
     return [UserSuspended(reason=reason)] if user.status == "active" else []
 
 
 def resume(user: User) -> list[UserEvent]:
+    """Raises Forbidden (`user_erased`)."""
+    _not_erased(user)
     return [UserResumed()] if user.status == "suspended" else []
 
 
 def add_palm(user: User, palm_ref: PalmRef, hand: Hand) -> list[UserEvent]:
     """Raises Forbidden (`user_erased`) for who is to be erased meanwhile."""
-    if user.status in ("erasing", "erased"):
-        raise Forbidden("user_erased")
+    _not_erased(user)
     return [] if palm_ref in user.palms else [UserPalmAdded(palm_ref=palm_ref, hand=hand)]
 
 
@@ -213,6 +167,11 @@ def serve(user: User) -> None:
         raise Forbidden("user_erased")
 
 
+def _not_erased(user: User) -> None:
+    if user.status in ("erasing", "erased"):
+        raise Forbidden("user_erased")
+
+
 def evolve(user: User | None, recorded: Recorded) -> User:
     if isinstance(recorded.event, UserSignedUp):
         return User(
@@ -222,12 +181,18 @@ def evolve(user: User | None, recorded: Recorded) -> User:
             status="active",
             consents={},
             palms={},
+            fields=frozenset(recorded.event.fields),
+            claims=recorded.event.claims,
         )
     if user is None:
         raise UnexpectedEvent(recorded.event)
     user = msgspec.structs.replace(user, version=recorded.version)
     replace = msgspec.structs.replace
     match recorded.event:
+        case UserChanged() as event:
+            return replace(user, fields=frozenset(event.fields), claims=event.claims)
+        case UserKycChanged() as event:
+            return replace(user, kyc_status=event.status, kyc_level=event.level)
         case UserConsentGranted() as event:
             consent = Consent(id=event.consent_id, version=event.consent_version, granted=True)
             return replace(user, consents={**user.consents, event.consent_type: consent})
@@ -238,22 +203,31 @@ def evolve(user: User | None, recorded: Recorded) -> User:
             return replace(user, status="suspended")
         case UserResumed():
             return replace(user, status="active")
-        case UserPalmAdded() as event:
-            return replace(user, palms={**user.palms, event.palm_ref: event.hand})
-        case UserPalmRemovalStarted() as event:
-            return replace(
-                user,
-                palms=_without(user.palms, event.palm_ref),
-                leaving={**user.leaving, event.palm_ref: user.palms[event.palm_ref]},
-            )
-        case UserPalmRemoved() as event:
-            return replace(user, leaving=_without(user.leaving, event.palm_ref))
+        case UserPalmAdded() | UserPalmRemovalStarted() | UserPalmRemoved() as event:
+            return _with_palms(user, event)
         case UserErasureStarted():
             return replace(user, status="erasing")
         case UserErased():
             return replace(user, status="erased")
         case other:
             raise UnexpectedEvent(other)
+
+
+def _with_palms(
+    user: User, event: UserPalmAdded | UserPalmRemovalStarted | UserPalmRemoved
+) -> User:
+    replace = msgspec.structs.replace
+    match event:
+        case UserPalmAdded():
+            return replace(user, palms={**user.palms, event.palm_ref: event.hand})
+        case UserPalmRemovalStarted():
+            return replace(
+                user,
+                palms=_without(user.palms, event.palm_ref),
+                leaving={**user.leaving, event.palm_ref: user.palms[event.palm_ref]},
+            )
+        case UserPalmRemoved():
+            return replace(user, leaving=_without(user.leaving, event.palm_ref))
 
 
 def _without(palms: Mapping[PalmRef, Hand], gone: PalmRef) -> Mapping[PalmRef, Hand]:
