@@ -65,13 +65,8 @@ async def test_the_document_says_of_every_operation_who_may_call_it(house: House
 
 
 async def ask(at: Any, operation: Operation, headers: dict[str, str]) -> tuple[int, str | None]:
-<<<<<<< HEAD
-    """A call that the door lets through only to be refused further in, or at once answered."""
-    content = dumped({}) if operation.takes_json else b""
-=======
     """A call that the door lets through only to be refused further in."""
     content = dumped([]) if operation.takes_json else b""
->>>>>>> ea728fd (Refuse in the scope test what no route could mean, and note managed people)
     answered = await at.tenant.api.request(
         operation.method,
         at.path(
