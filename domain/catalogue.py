@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, get_args
 
 from domain import (
+    access_token,
     audit,
     claim,
     comparison,
@@ -46,6 +47,7 @@ _UNIONS: Final = (
     projection.ProjectionEvent,
 )
 _ALONE: Final = (
+    access_token.AccessTokenRevoked,
     personal_data.PersonalDataAccessed,
     audit.AuditRead,
 )

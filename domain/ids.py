@@ -25,6 +25,7 @@ IdentificationId = NewType("IdentificationId", UUID)
 WebhookEndpointId = NewType("WebhookEndpointId", UUID)
 DeviceCommandId = NewType("DeviceCommandId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
+AccessTokenId = NewType("AccessTokenId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))
 """The tenant of facts that belong to no tenant: pairing codes, and later the platform's people."""
@@ -48,6 +49,11 @@ def parse(prefix: str, text: str) -> UUID | None:
 def transaction_id(device_id: DeviceId, idempotency_key: str) -> TransactionId:
     """A retry meets its own stream: the id is a function of who asks and under which key."""
     return TransactionId(uuid5(device_id, f"transaction:{idempotency_key}"))
+
+
+def access_token_id(client_id: OAuthClientId, jti: str) -> AccessTokenId:
+    """The stream of one token that was issued to a client."""
+    return AccessTokenId(uuid5(client_id, f"access_token:{jti}"))
 
 
 def claim_id(tenant_id: TenantId, kind: str, value: str) -> ClaimId:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -24,6 +24,12 @@ TENANT_PREFIX: Final = "ten"
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
+class _Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """RFC 7800 §3.1, RFC 9449 §6.1."""
+
+    jkt: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+
+
 class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iss: str
     aud: str
@@ -34,6 +40,7 @@ class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iat: _Seconds
     exp: _Seconds
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    cnf: _Confirmation | msgspec.UnsetType = msgspec.UNSET
 
 
 class AccessTokens:
@@ -54,6 +61,7 @@ class AccessTokens:
         client_id: OAuthClientId,
         scopes: Iterable[str],
         lifetime_s: int = LIFETIME_DEFAULT_S,
+        bound_to: str | None = None,
     ) -> IssuedToken:
         """Raises ValueError for a lifetime outside of 1 second to 24 hours (design §2 row 3)."""
         if not 1 <= lifetime_s <= LIFETIME_MAX_S:
@@ -61,7 +69,7 @@ class AccessTokens:
         now = int(self._clock.now().timestamp())
         scope = " ".join(sorted(set(scopes)))
         client = wire(CLIENT_PREFIX, client_id)
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": client,
@@ -72,6 +80,8 @@ class AccessTokens:
             "exp": now + lifetime_s,
             "jti": self._ids.uuid().hex,
         }
+        if bound_to is not None:
+            claims["cnf"] = {"jkt": bound_to}
         token = self._keys.current.sign(ACCESS_TOKEN_TYP, claims)
         return IssuedToken(access_token=token, expires_in=lifetime_s, scope=scope)
 
@@ -105,4 +115,5 @@ class AccessTokens:
             issued_at=datetime.fromtimestamp(claims.iat, UTC),
             expires_at=datetime.fromtimestamp(claims.exp, UTC),
             jti=claims.jti,
+            bound_to=None if claims.cnf is msgspec.UNSET else claims.cnf.jkt,
         )

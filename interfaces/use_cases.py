@@ -24,6 +24,7 @@ from application.full_explanation import FullExplanations
 from application.heartbeats import Heartbeats
 from application.history import History
 from application.identifiers import Identifiers
+from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.oauth_clients import OAuthClients
@@ -45,6 +46,7 @@ from infrastructure.client_assertions import SignedClientAssertions
 from infrastructure.client_jwks import ClientJwks
 from infrastructure.delivery.records import PostgresDeliveryRecords
 from infrastructure.device_signatures import CertificateSignatures
+from infrastructure.dpop import SignedDpopProofs
 from infrastructure.health_book import PostgresHealthRecords
 from infrastructure.open_commands import ReadModelOpenCommands
 from infrastructure.people.client_secrets import PostgresClientDirectory, PostgresClientSecrets
@@ -112,9 +114,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     explanations = Explanations(log)
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
     secrets = PostgresClientSecrets(of.app_pool)
-    assertions = SignedClientAssertions(
-        ClientJwks(outside.client_keys, clock), ShownOnce(of.app_pool), clock
-    )
+    shown = ShownOnce(of.app_pool)
+    assertions = SignedClientAssertions(ClientJwks(outside.client_keys, clock), shown, clock)
+    tokens = AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids)
     oauth_clients = OAuthClients(
         log, secrets, of.keyring, assertions, outside.egress, RegisteredClients(reads, of.end), ids
     )
@@ -189,7 +191,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         presences=presences,
         health=PostgresHealthRecords(of.app_pool),
         journal=Journal(log, of.streams, texts, clock, ids),
-        access_tokens=AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids),
+        access_tokens=tokens,
+        issued_tokens=IssuedTokens(log, of.streams, tokens, ids),
+        dpop_proofs=SignedDpopProofs(shown, clock),
         public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys)),
         authority=of.authority,
         limiter=limiter,

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from domain.access_token import AccessTokenRevoked
 from domain.audit import AuditRead
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
@@ -128,6 +129,7 @@ Severity = Literal["info", "warning", "high", "critical"]
 SubjectKind = Literal[
     "tenant",
     "oauth_client",
+    "access_token",
     "claim",
     "linked_service",
     "device",
@@ -174,6 +176,7 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     OAuthClientSuspended: Published("oauth_client", "oauth_client_suspended", None, "warning"),
     OAuthClientResumed: Published("oauth_client", "oauth_client_resumed", None, "warning"),
     OAuthClientDeleted: Published("oauth_client", "oauth_client_deleted", None, "warning"),
+    AccessTokenRevoked: Published("access_token", "access_token_revoked"),
     OAuthClientDisabled: Published("oauth_client", "oauth_client_disabled", None, "warning"),
     # Claims are the bookkeeping of the facts that they are committed with.
     ClaimTaken: Published("claim", None),

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from domain import (
+    access_token,
     audit,
     claim,
     comparison,
@@ -32,7 +33,15 @@ from domain import (
     webhook_endpoint,
 )
 from domain.events import DomainEvent
-from domain.ids import ClaimId, ConsentId, DeviceId, LinkedServiceId, PalmRef, UserId
+from domain.ids import (
+    ClaimId,
+    ConsentId,
+    DeviceId,
+    LinkedServiceId,
+    OAuthClientId,
+    PalmRef,
+    UserId,
+)
 from domain.matching import MatchPolicy, ScoredPalm
 from tests.spec import TENANT
 
@@ -118,6 +127,11 @@ oauth_client_secret_retired = Builder(oauth_client.OAuthClientSecretRetired(secr
 oauth_client_suspended = Builder(oauth_client.OAuthClientSuspended())
 oauth_client_resumed = Builder(oauth_client.OAuthClientResumed())
 oauth_client_deleted = Builder(oauth_client.OAuthClientDeleted())
+access_token_revoked = Builder(
+    access_token.AccessTokenRevoked(
+        client_id=OAuthClientId(UUID("0198c7a0-9e6c-7b1f-8d3e-2a4b5c6d7e90")), expires_at=NOW
+    )
+)
 oauth_client_disabled = Builder(oauth_client.OAuthClientDisabled(reason="secret leaked"))
 
 claim_taken = Builder(claim.ClaimTaken(kind=claim.PRODUCT_KEY, owner=SERVICE))

@@ -20,6 +20,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: datetime
     expires_at: datetime
     jti: str
+    bound_to: str | None = None
+    """The thumbprint of the key that must prove possession with every use (RFC 9449 §6.1)."""
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +39,23 @@ class AccessTokens(Protocol):
         client_id: OAuthClientId,
         scopes: Iterable[str],
         lifetime_s: int = ...,
+        bound_to: str | None = None,
     ) -> IssuedToken: ...
 
     def verify(self, token: str) -> AccessToken:
         """Raises Unauthenticated: `token_expired`, or `token_invalid` whatever is wrong."""
+        ...
+
+
+class DpopProofs(Protocol):
+    async def accept(
+        self, proof: str, *, tenant_id: TenantId, method: str, url: str, token: str | None
+    ) -> str:
+        """The thumbprint of the key that signed this proof for this very request.
+
+        `token` is the access token that is used with it, None where one is asked for. Raises
+        Unauthenticated (`invalid_dpop_proof`), also for one that was shown before.
+        """
         ...
 
 

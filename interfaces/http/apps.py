@@ -29,6 +29,7 @@ from interfaces.http.integrator import (
     linked_services,
     match_policies,
     oauth_clients,
+    oauth_endpoints,
     palms,
     tenant,
     token,
@@ -45,6 +46,7 @@ SMALL_BODY: Final = 65_536
 PUBLIC: Final = (
     *wellknown.HANDLERS,
     *token.HANDLERS,
+    *oauth_endpoints.HANDLERS,
     *oauth_clients.HANDLERS,
     *linked_services.HANDLERS,
     *health.HANDLERS,
@@ -133,7 +135,9 @@ def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar
             "device": Provide(authentication.device, sync_to_thread=False),
         },
         before_request=authentication.door(
-            services.access_tokens,
+            services.issued_tokens,
+            services.dpop_proofs,
+            services.issuer,
             services.streams,
             services.places,
             services.trust_domain,

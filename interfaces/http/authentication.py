@@ -12,10 +12,10 @@ from typing import Any, Final, cast
 from litestar import Request
 from litestar.di import NamedDependency
 
-from application.clients import client_stream
 from application.execute import stream_of
+from application.issued_tokens import IssuedTokens
 from application.permissions import DeviceOperation, Permission, require, require_device
-from application.ports import AccessTokens, Clock, Streams
+from application.ports import Clock, DpopProofs, Streams
 from application.principals import (
     DevicePrincipal,
     IntegratorPrincipal,
@@ -28,6 +28,7 @@ from domain.errors import Forbidden, Unauthenticated
 from domain.spiffe import read_device_uri
 from interfaces.http.admission import TenantPlaces
 from interfaces.http.parameters import check_query
+from interfaces.http.possession import proved_by
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 
@@ -54,7 +55,9 @@ def check_guarded(operation_id: str, opt: Mapping[str, Any]) -> None:
 
 
 def door(
-    access_tokens: AccessTokens,
+    issued_tokens: IssuedTokens,
+    proofs: DpopProofs,
+    issuer: str,
     streams: Streams,
     places: TenantPlaces,
     trust_domain: str,
@@ -74,7 +77,7 @@ def door(
             principal = await _device(request, streams, trust_domain, operation, clock)
         elif "permission" in opt:
             permission = cast("Permission", opt["permission"])
-            principal = await _integrator(request, access_tokens, streams, permission)
+            principal = await _integrator(request, issued_tokens, proofs, issuer, permission)
         if principal is not None:
             state: dict[str, Any] = request.scope["state"]
             state[_PRINCIPAL] = principal
@@ -106,23 +109,32 @@ def device(request: AnyRequest, services: Given) -> DevicePrincipal:
 
 
 async def _integrator(
-    request: AnyRequest, access_tokens: AccessTokens, streams: Streams, permission: Permission
+    request: AnyRequest,
+    issued_tokens: IssuedTokens,
+    proofs: DpopProofs,
+    issuer: str,
+    permission: Permission,
 ) -> IntegratorPrincipal:
-    """The client behind a bearer token, allowed to do what the route asks for.
+    """The client behind an access token, allowed to do what the route asks for.
 
-    Raises Unauthenticated (`token_missing`, `token_invalid`, `token_expired`) and Forbidden
-    (`insufficient_scope`). A disabled client's tokens stop with the client.
+    A token that is bound to a key comes with the scheme DPoP and a proof by that key (RFC 9449
+    §7.1); it is no bearer's, and a bearer's token gains nothing by a proof. Raises
+    Unauthenticated (`token_missing`, `token_invalid`, `token_expired`, `invalid_dpop_proof`) and
+    Forbidden (`insufficient_scope`). A client's tokens stop with the client.
     """
     given = request.headers.getall("authorization", [])
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() not in ("bearer", "dpop") or not token:
         raise Unauthenticated("token_missing", "send Authorization: Bearer <access token>")
     if len(token) > TOKEN_MAX:
         raise Unauthenticated("token_invalid")
-    verified = access_tokens.verify(token)
-    client = await streams.state(verified.tenant_id, verified.client_id, client_stream)
-    if client is None or client.status != "active":
+    verified, client = await issued_tokens.good(token)
+    if (verified.bound_to is not None) != (scheme.lower() == "dpop"):
         raise Unauthenticated("token_invalid")
+    if verified.bound_to is not None:
+        proved = await proved_by(request, proofs, issuer, verified.tenant_id, token)
+        if proved != verified.bound_to:
+            raise Unauthenticated("invalid_dpop_proof", "no proof by the key of this token")
     principal = IntegratorPrincipal(
         tenant_id=verified.tenant_id,
         actor=client_actor(verified.client_id),

@@ -148,7 +148,8 @@ def _complete(operation: Document, handler: HTTPRouteHandler) -> None:
         operation["requestBody"] = {"required": True, "content": content}
         operation["security"] = [{BASIC: []}, {}]
     for answer in answers.values():
-        if answer.get("content", {}).get("application/json", {}).get("schema") == {"type": "null"}:
+        shown = answer.get("content", {}).values()
+        if any(each.get("schema") == {"type": "null"} for each in shown):
             del answer["content"]
     for status, codes in required_codes(handler).items():
         answers[str(status)] = _refusal(status, codes)

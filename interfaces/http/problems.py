@@ -42,6 +42,9 @@ CHALLENGES: Final = {
     "token_missing": 'Bearer realm="link-identity"',
     "token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "token_expired": 'Bearer realm="link-identity", error="invalid_token"',
+    "invalid_dpop_proof": (
+        'DPoP realm="link-identity", error="invalid_dpop_proof", algs="ES256 EdDSA PS256"'
+    ),
     "insufficient_scope": 'Bearer realm="link-identity", error="insufficient_scope"',
     "client_certificate_required": 'TLS-Client-Certificate realm="link-identity"',
     "device_unknown": 'TLS-Client-Certificate realm="link-identity"',

@@ -26,7 +26,7 @@ UNAVAILABLE: Final[Refusals] = {
 """What every route may answer that asks the log or the database."""
 
 INTEGRATOR: Final[Refusals] = {
-    401: ("token_missing", "token_invalid", "token_expired"),
+    401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
     403: ("insufficient_scope",),
     429: ("tenant_at_capacity",),
 }

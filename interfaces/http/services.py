@@ -22,6 +22,7 @@ from application.explanation import Explanations
 from application.full_explanation import FullExplanations
 from application.heartbeats import Heartbeats
 from application.history import History
+from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.oauth_clients import OAuthClients
@@ -33,6 +34,7 @@ from application.ports import (
     CertificateAuthority,
     Clock,
     DeliveryRecords,
+    DpopProofs,
     IdSource,
     PublicKeys,
     RateLimiter,
@@ -150,6 +152,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     evaluations: Evaluations
     tenants: Tenants
     access_tokens: AccessTokens
+    issued_tokens: IssuedTokens
+    dpop_proofs: DpopProofs
     public_keys: PublicKeys
     authority: CertificateAuthority
     limiter: RateLimiter

@@ -27,6 +27,7 @@ from application.devices import Devices
 from application.enrollments import Enrollments
 from application.erasures import Erasures
 from application.identifiers import Identifiers
+from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.oauth_clients import OAuthClients
@@ -35,6 +36,7 @@ from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
 from application.palm_removals import PalmRemovals
 from application.ports import (
+    AccessTokens,
     CertificateRequest,
     EventLog,
     IssuedCertificate,
@@ -477,6 +479,9 @@ class World:
             self.digests,
             self.assertions,
         )
+
+    def issued_tokens(self, tokens: AccessTokens) -> IssuedTokens:
+        return IssuedTokens(self.log, self.log, tokens, self.ids)
 
     def tenants(self) -> Tenants:
         return Tenants(self.log, self.ids)

@@ -16,6 +16,7 @@ from domain.ids import OAuthClientId, TenantId, wire
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.signing_keys import SigningKey, SigningKeys
+from tests.infrastructure.forgeries import Forger
 from tests.infrastructure.tokens import CountingIds, FixedClock, compact, encode, es256
 
 ISSUER = "https://identity.example"
@@ -271,3 +272,33 @@ def test_a_check_that_trusts_the_token_s_own_algorithm_would_be_fooled() -> None
 
     assert naive(FORGERIES["HS256 with the public PEM"]())
     assert naive(FORGERIES["none"]())
+
+
+FORGER = Forger(
+    key=KEY,
+    header=header(),
+    claims=claims(),
+    other_types=("JWT", "dpop+jwt", "identity-assertion+jwt", "client-authentication+jwt", ""),
+)
+
+
+@pytest.mark.parametrize("name", FORGER.forgeries())
+def test_nothing_that_may_be_done_to_any_token_is_accepted(name: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        tokens().verify(FORGER.forgeries()[name])
+    assert refused.value.code == "token_invalid"
+
+
+def test_a_token_bound_to_a_key_says_to_which() -> None:
+    issued = tokens().issue(TENANT, CLIENT, ["users:read"], bound_to=STRANGER.kid)
+    assert tokens().verify(issued.access_token).bound_to == STRANGER.kid
+    assert tokens().verify(good()).bound_to is None
+
+
+@pytest.mark.parametrize(
+    "confirmation",
+    ["", {}, [], None, {"jkt": ""}, {"jkt": "x" * 44}, {"jkt": 1}, {"x5t#S256": STRANGER.kid}],
+)
+def test_a_confirmation_that_is_not_one_makes_no_bearer_token(confirmation: Any) -> None:
+    with pytest.raises(Unauthenticated, match="token_invalid"):
+        tokens().verify(compact(KEY, header(), {**claims(), "cnf": confirmation}))

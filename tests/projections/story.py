@@ -27,6 +27,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.oauth_client_changed(),
         b.oauth_client_disabled(),
     ),
+    "revoked token": (b.access_token_revoked(),),
     "gone client": (b.oauth_client_registered(), b.oauth_client_deleted()),
     "claim": (b.claim_taken(), b.claim_released()),
     "service": (

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 from litestar import Request, Response
+from litestar.openapi import ResponseSpec
 
 from application.clients import AssertionShown, SecretShown
 from domain.errors import Invalid, Unauthenticated
@@ -36,6 +37,19 @@ class OAuthRefused(msgspec.Struct, frozen=True, kw_only=True):
 
     error: str
     error_description: str
+
+
+REFUSALS: Final[dict[int, ResponseSpec]] = {
+    status: ResponseSpec(data_container=OAuthRefused, description=description)
+    for status, description in (
+        (
+            400,
+            "`invalid_request`, `unsupported_grant_type`, `invalid_scope`, `invalid_dpop_proof`",
+        ),
+        (401, "`invalid_client`: the client is not who it says"),
+        (429, "`slow_down`: too many failures from this address, or requests of this client"),
+    )
+}
 
 
 class TooOften(Exception):
@@ -96,7 +110,12 @@ def _answer(
     status: int, error: str, description: str, headers: Mapping[str, str]
 ) -> Response[OAuthRefused]:
     body = OAuthRefused(error=error, error_description=description)
-    return Response(body, status_code=status, headers={**NOT_KEPT, **headers})
+    return Response(
+        body,
+        status_code=status,
+        media_type="application/json",
+        headers={**NOT_KEPT, **headers},
+    )
 
 
 def _form(request: AnyRequest, body: bytes) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """`POST /oauth2/token`: an integrator's backend proves itself and gets a token (RFC 6749 §4.4)."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 
 from application.clients import Grant, grant
 from domain import tenant as t
@@ -15,13 +14,14 @@ from domain.ids import PLATFORM
 from domain.oauth_client import OAuthClient
 from interfaces.http.integrator.client_authentication import (
     NOT_KEPT,
+    REFUSALS,
     TOKEN,
     ClientForm,
-    OAuthRefused,
     TooOften,
     authenticated,
     refused,
 )
+from interfaces.http.possession import proved_by
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
@@ -34,16 +34,6 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     token_type: str
     expires_in: int
     scope: str
-
-
-REFUSALS: Final[dict[int, ResponseSpec]] = {
-    status: ResponseSpec(data_container=OAuthRefused, description=description)
-    for status, description in (
-        (400, "`invalid_request`, `unsupported_grant_type`, `invalid_scope`"),
-        (401, "`invalid_client`: the client is not who it says"),
-        (429, "`slow_down`: too many failures from this address, or requests of this client"),
-    )
-}
 
 
 class TokenForm(ClientForm, frozen=True, kw_only=True):
@@ -67,18 +57,24 @@ class TokenForm(ClientForm, frozen=True, kw_only=True):
 )
 async def token(request: Request[Any, Any, Any], services: Given) -> Response[Token]:
     try:
-        granted = _granted(*await authenticated(request, services))
+        client, form = await authenticated(request, services)
+        granted = _granted(client, form)
+        bound_to = await _bound_to(request, services, client)
     except (Invalid, Unauthenticated, TooOften) as error:
         return refused(error)
     tenant = await services.streams.state(granted.tenant_id, granted.tenant_id, t.rebuild)
     assert tenant is not None or granted.tenant_id == PLATFORM, "a client belongs to a tenant"
     settings = t.TenantSettings() if tenant is None else tenant.settings
     issued = services.access_tokens.issue(
-        granted.tenant_id, granted.client_id, granted.scopes, settings.access_token_s
+        granted.tenant_id,
+        granted.client_id,
+        granted.scopes,
+        settings.access_token_s,
+        bound_to=bound_to,
     )
     body = Token(
         access_token=issued.access_token,
-        token_type="Bearer",  # noqa: S106 - the scheme's name (RFC 6750), not a secret
+        token_type="Bearer" if bound_to is None else "DPoP",
         expires_in=issued.expires_in,
         scope=issued.scope,
     )
@@ -90,6 +86,24 @@ def _granted(client: OAuthClient, form: Mapping[str, str]) -> Grant:
     if form.get("grant_type") != "client_credentials":
         raise Invalid("unsupported_grant_type", "only client_credentials")
     return grant(client, form.get("scope"))
+
+
+async def _bound_to(
+    request: Request[Any, Any, Any], services: Services, client: OAuthClient
+) -> str | None:
+    """The key to bind the token to: that of the proof which came along (RFC 9449 §5).
+
+    Raises Invalid (`invalid_dpop_proof`), also where the client takes no other tokens.
+    """
+    try:
+        proved = await proved_by(
+            request, services.dpop_proofs, services.issuer, client.tenant_id, None
+        )
+    except Unauthenticated as error:
+        raise Invalid(error.code, error.detail or "the proof does not hold") from error
+    if proved is None and client.metadata.dpop_bound:
+        raise Invalid("invalid_dpop_proof", "this client's tokens are bound to a key")
+    return proved
 
 
 HANDLERS = (token,)
