@@ -66,6 +66,9 @@ class Authorization:
         if deadline_s < LEAST_S:
             raise AuthorizeFailed("authorize_timeout", reached=False, detail="no budget left")
         intent = question.intent
+        control = question.service.control
+        if control.rehearses(question.device_id, now):
+            raise AuthorizeFailed("circuit_open", reached=False, detail="drill", drill=True)
         user_id = wire("usr", question.identified.user_id)
         tenant_id = wire("ten", question.tenant_id)
         device_id = wire("dev", question.device_id)
@@ -111,6 +114,7 @@ class Authorization:
                 idempotency_key=intent.product_idempotency_key,
                 deadline_s=deadline_s,
                 breaker=question.service.routing.breaker,
+                mode=control.in_force(now),
                 trace_id=question.trace_id,
             )
         )

@@ -15,6 +15,7 @@ import msgspec
 from application.ports import EventLog
 from domain import device as d
 from domain import enrollment as e
+from domain import linked_service as ls
 from domain import tenant as t
 from domain import transaction as x
 from domain import user as u
@@ -31,6 +32,7 @@ What = Literal[
     "consent",
     "palm",
     "linked_service",
+    "breaker",
 ]
 Basis = Literal["recorded", "position"]
 
@@ -172,8 +174,11 @@ def _enrols(event: DomainEvent, _: str) -> bool:
 
 def _routes(event: DomainEvent, _: str) -> bool:
     """The last word on a service, whatever it is, says how it is called, or that it is not."""
-    del event
-    return True
+    return not isinstance(event, ls.LinkedServiceBreakerSet)
+
+
+def _controls(event: DomainEvent, _: str) -> bool:
+    return isinstance(event, ls.LinkedServiceBreakerSet)
 
 
 _COUNTS: Final[dict[Source, tuple[tuple[What, Callable[[DomainEvent, str], bool]], ...]]] = {
@@ -181,6 +186,6 @@ _COUNTS: Final[dict[Source, tuple[tuple[What, Callable[[DomainEvent, str], bool]
     "tenant": (("tenant_settings", _sets), ("match_policy", _sets_policy)),
     "user": (("person", _is_of_person), ("consent", _consents)),
     "enrollment": (("palm", _enrols),),
-    "linked_service": (("linked_service", _routes),),
+    "linked_service": (("linked_service", _routes), ("breaker", _controls)),
 }
 """Of each source, which of its events decide what; the last of them counts."""

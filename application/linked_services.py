@@ -6,8 +6,9 @@ from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 from application.execute import Done, execute, stream_of
-from application.ports import EgressPolicy, EventLog, IdSource, StaleStream, Streams
+from application.ports import Clock, EgressPolicy, EventLog, IdSource, StaleStream, Streams
 from application.principals import Caller
+from domain import breaker_control as bc
 from domain import claim as k
 from domain import linked_service as ls
 from domain.errors import Conflict, NotFound, PreconditionFailed
@@ -25,11 +26,17 @@ class BoundDevices(Protocol):
 
 class LinkedServices:
     def __init__(
-        self, log: EventLog, egress: EgressPolicy, devices: BoundDevices, ids: IdSource
+        self,
+        log: EventLog,
+        egress: EgressPolicy,
+        devices: BoundDevices,
+        clock: Clock,
+        ids: IdSource,
     ) -> None:
         self._log = log
         self._egress = egress
         self._devices = devices
+        self._clock = clock
         self._ids = ids
 
     async def register(
@@ -77,15 +84,34 @@ class LinkedServices:
         await self._egress.check(routing.base_url)
 
         def decide(service: ls.LinkedService | None) -> list[ls.LinkedServiceEvent]:
-            present = _present(service)
-            if if_version is not None and present.version != if_version:
-                raise PreconditionFailed("version_mismatch", f"current is {present.version}")
+            present = _at(service, if_version)
             events = ls.change(present, change(present.routing))
             if status == "suspended":
                 events += ls.suspend(present)
             elif status == "active":
                 events += ls.resume(present)
             return events
+
+        done = await self._execute(caller, service_id, decide)
+        return await self.get(caller.tenant_id, service_id), done
+
+    async def set_breaker(
+        self,
+        caller: Caller,
+        service_id: UUID,
+        if_version: int | None,
+        control: bc.BreakerControl,
+        reason: bc.BreakerReason,
+    ) -> tuple[ls.LinkedService, Done]:
+        """Take the breaker in hand, or give it back.
+
+        Raises PreconditionFailed when the service is not at `if_version`, Invalid
+        (`until_invalid`, `devices_invalid`).
+        """
+        now = self._clock.now()
+
+        def decide(service: ls.LinkedService | None) -> list[ls.LinkedServiceEvent]:
+            return ls.set_breaker(_at(service, if_version), control, reason, now)
 
         done = await self._execute(caller, service_id, decide)
         return await self.get(caller.tenant_id, service_id), done
@@ -98,10 +124,7 @@ class LinkedServices:
             raise Conflict("devices_bound", extra={"count": bound})
 
         def decide(found: ls.LinkedService | None) -> list[ls.LinkedServiceEvent]:
-            present = _present(found)
-            if if_version is not None and present.version != if_version:
-                raise PreconditionFailed("version_mismatch", f"current is {present.version}")
-            return ls.delete(present)
+            return ls.delete(_at(found, if_version))
 
         return await self._execute(
             caller,
@@ -162,6 +185,13 @@ def _present(service: ls.LinkedService | None) -> ls.LinkedService:
     if service is None or service.status == "deleted":
         raise NotFound("linked_service_not_found")
     return service
+
+
+def _at(service: ls.LinkedService | None, if_version: int | None) -> ls.LinkedService:
+    present = _present(service)
+    if if_version is not None and present.version != if_version:
+        raise PreconditionFailed("version_mismatch", f"current is {present.version}")
+    return present
 
 
 def _to_claim(

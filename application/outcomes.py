@@ -157,6 +157,7 @@ def unanswered(
             authorize_ms=authorize_ms,
             decided_at=moment.decided_at,
             total_ms=moment.total_ms,
+            drill=failed.drill,
         )
     reason: x.FailClosedReason = (
         "product_malformed" if failed.failure == "product_refused" else failed.failure
@@ -171,4 +172,5 @@ def unanswered(
         authorize_ms=authorize_ms,
         decided_at=moment.decided_at,
         total_ms=moment.total_ms,
+        drill=failed.drill,
     )

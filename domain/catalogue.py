@@ -6,6 +6,7 @@ from typing import Final, get_args
 from domain import (
     access_token,
     audit,
+    circuit,
     claim,
     comparison,
     device,
@@ -34,6 +35,7 @@ _UNIONS: Final = (
     claim.ClaimEvent,
     linked_service.LinkedServiceEvent,
     health.HealthEvent,
+    circuit.CircuitEvent,
     device.DeviceEvent,
     presence.PresenceEvent,
     device_command.DeviceCommandEvent,

@@ -66,6 +66,11 @@ def projection_id(tenant_id: TenantId, read_model: str) -> ProjectionId:
     return ProjectionId(uuid5(tenant_id, f"projection:{read_model}"))
 
 
+def circuit_id(service_id: UUID) -> UUID:
+    """The stream of what the breaker before a linked service did."""
+    return uuid5(service_id, "circuit")
+
+
 def audit_reading_id(tenant_id: TenantId, actor: str, kind: str, minute: datetime) -> UUID:
     """The stream of one client's reading of the audit in one minute."""
     return uuid5(tenant_id, f"audit_reading:{actor}:{kind}:{int(minute.timestamp())}")

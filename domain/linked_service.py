@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
+from domain import breaker_control as bc
 from domain.errors import Conflict, Invalid
 from domain.events import DomainEvent, Recorded
-from domain.fail_mode import FailMode
+from domain.fail_mode import FAILURE_CLASSES, FailMode, FailureClass
 from domain.folding import UnexpectedEvent, fold
-from domain.ids import LinkedServiceId, TenantId
+from domain.ids import DeviceId, LinkedServiceId, TenantId
 
 NetworkFailure = Literal["authorize_timeout", "connect_error", "product_5xx", "circuit_open"]
 
@@ -53,7 +55,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Rates are fractions of 1, times are seconds. The circuit opens after `consecutive_failures`
     in a row, or when `failure_rate` (or `slow_rate`) is reached within `window_s` over at least
-    `min_calls` calls.
+    `min_calls` calls. Only failures of the classes that are `counted` say anything.
     """
 
     window_s: Annotated[float, msgspec.Meta(ge=1, le=600)] = 30.0
@@ -64,6 +66,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
     open_max_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 120.0
     half_open_calls: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
+    counted: tuple[FailureClass, ...] = FAILURE_CLASSES
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +112,16 @@ class LinkedServiceResumed(DomainEvent, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "linked_service.resumed"
 
 
+class LinkedServiceBreakerSet(DomainEvent, frozen=True, kw_only=True):
+    """Somebody took the breaker in hand, or gave it back (`auto`)."""
+
+    NAME: ClassVar[str] = "linked_service.breaker_set"
+    mode: bc.BreakerMode
+    reason: bc.BreakerReason
+    until: datetime | None
+    devices: tuple[DeviceId, ...] = ()
+
+
 class LinkedServiceDeleted(DomainEvent, frozen=True, kw_only=True):
     """The product is gone for good; its key is free."""
 
@@ -120,6 +133,7 @@ LinkedServiceEvent = (
     | LinkedServiceChanged
     | LinkedServiceSuspended
     | LinkedServiceResumed
+    | LinkedServiceBreakerSet
     | LinkedServiceDeleted
 )
 
@@ -134,6 +148,7 @@ class LinkedService(msgspec.Struct, frozen=True, kw_only=True):
     registered: Routing
     routing: Routing
     status: Literal["active", "suspended", "deleted"]
+    control: bc.BreakerControl = bc.BreakerControl()
 
 
 def register(
@@ -168,6 +183,21 @@ def suspend(service: LinkedService) -> list[LinkedServiceEvent]:
 
 def resume(service: LinkedService) -> list[LinkedServiceEvent]:
     return [LinkedServiceResumed()] if service.status == "suspended" else []
+
+
+def set_breaker(
+    service: LinkedService, control: bc.BreakerControl, reason: bc.BreakerReason, now: datetime
+) -> list[LinkedServiceEvent]:
+    """Take the breaker in hand. Raises Invalid (`until_invalid`, `devices_invalid`)."""
+    bc.check(control, now)
+    said = msgspec.structs.replace(control, reason=reason)
+    if said == service.control:
+        return []
+    return [
+        LinkedServiceBreakerSet(
+            mode=said.mode, reason=reason, until=said.until, devices=said.devices
+        )
+    ]
 
 
 def delete(service: LinkedService) -> list[LinkedServiceEvent]:
@@ -241,6 +271,11 @@ def evolve(service: LinkedService | None, recorded: Recorded) -> LinkedService:
             return replace(service, version=recorded.version, status="suspended")
         case LinkedServiceResumed() if service is not None:
             return replace(service, version=recorded.version, status="active")
+        case LinkedServiceBreakerSet() as event if service is not None:
+            control = bc.BreakerControl(
+                mode=event.mode, reason=event.reason, until=event.until, devices=event.devices
+            )
+            return replace(service, version=recorded.version, control=control)
         case LinkedServiceDeleted() if service is not None:
             return replace(service, version=recorded.version, status="deleted")
         case other:

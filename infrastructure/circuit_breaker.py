@@ -14,187 +14,198 @@ How failures are weighed (reference broker.md §6 G):
   gate there is nobody else to agree with it.
 - The device whose probe failed last stands back for one `open_s` when the circuit is half open
   again, so that one broken device cannot keep a healthy product shut out.
+
+What a breaker knows is its `Standing`, which processes share (`infrastructure/breakers.py`), and
+the calls of its window, of which it is told (`observe`) whoever made them.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal
+from uuid import UUID
 
 import msgspec
 
-from domain.ids import DeviceId
+from domain.circuit import CircuitState, FailureCounts
+from domain.fail_mode import FailureClass
 from domain.linked_service import BreakerSettings
+from infrastructure.breaker_window import Call, Window
 
-State = Literal["closed", "open", "half_open"]
 Outcome = Literal["answered", "slow", "failed", "refused", "cancelled"]
 """`answered` in time and `slow` are successes. `refused`: the product answered and the answer
 says nothing of its health (4xx). `cancelled`: we gave up ourselves; it says nothing at all."""
 
 LONE_S: Final = 3600.0
 GROWTH: Final = 2.0
+PROBE_MAX_S: Final = 15.0
+"""Beyond any deadline of a call: who holds a permit for longer has died with it."""
 
 
-class _Call(msgspec.Struct, frozen=True):
-    at: float
-    device: DeviceId
-    failed: bool
-    slow: bool
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a circuit stands. Times are on the clock of whoever holds it.
+
+    A call that was permitted under another `generation` says nothing of this one. `openings`
+    counts since the circuit was last closed; `failures` and `devices` are of the last opening.
+    """
+
+    state: CircuitState = "closed"
+    generation: int = 0
+    openings: int = 0
+    open_s: float = 0.0
+    open_until: float = 0.0
+    half_open_at: float = 0.0
+    permits: int = 0
+    permitted_at: float = 0.0
+    successes: int = 0
+    failed_prober: UUID | None = None
+    failures: FailureCounts = FailureCounts()
+    devices: int = 0
+
+    def later(self, seconds: float) -> "Standing":
+        """The same on a clock that is so much ahead."""
+        return msgspec.structs.replace(
+            self,
+            open_until=self.open_until + seconds,
+            half_open_at=self.half_open_at + seconds,
+            permitted_at=self.permitted_at + seconds,
+        )
 
 
-class _Tally(msgspec.Struct):
-    calls: int = 0
-    failed: int = 0
-    slow: int = 0
+class Settled(msgspec.Struct, frozen=True, array_like=True):
+    """How one permitted call went."""
 
-
-class _Window:
-    """The calls of the last seconds, counted per device."""
-
-    def __init__(self) -> None:
-        self._calls: deque[_Call] = deque()
-        self._tallies: dict[DeviceId, _Tally] = {}
-
-    def add(self, call: _Call) -> None:
-        self._calls.append(call)
-        self._count(call, 1)
-
-    def forget_before(self, at: float) -> None:
-        while self._calls and self._calls[0].at < at:
-            self._count(self._calls.popleft(), -1)
-
-    def _count(self, call: _Call, step: int) -> None:
-        tally = self._tallies.setdefault(call.device, _Tally())
-        tally.calls += step
-        tally.failed += step * call.failed
-        tally.slow += step * call.slow
-        if tally.calls == 0:
-            del self._tallies[call.device]
-
-    def exceeds(self, settings: BreakerSettings, lone: bool) -> bool:
-        if len(self._calls) < settings.min_calls:
-            return False
-        tallies = self._tallies.values()
-        failed = [tally.failed / tally.calls for tally in tallies]
-        slow = [tally.slow / tally.calls for tally in tallies]
-        return _holds(failed, settings.failure_rate, lone) or _holds(slow, settings.slow_rate, lone)
-
-
-def _holds(shares: list[float], rate: float, lone: bool) -> bool:
-    """Whether the mean of the devices' shares reaches the rate, the worst device left out."""
-    if lone:
-        return sum(shares) >= rate * len(shares)
-    return len(shares) > 1 and sum(shares) - max(shares) >= rate * (len(shares) - 1)
+    generation: int
+    device: UUID
+    outcome: Outcome
+    retry_after_s: float
+    failure: FailureClass
 
 
 class Permit:
     """Leave to make one call. Whoever holds it says how the call went, exactly once."""
 
-    def __init__(self, breaker: "CircuitBreaker", generation: int, device: DeviceId) -> None:
-        self._breaker = breaker
+    def __init__(self, settle: Callable[[Settled], None], generation: int, device: UUID) -> None:
+        self._settle = settle
         self._generation = generation
         self._device = device
         self._settled = False
 
-    def settle(self, outcome: Outcome, retry_after_s: float = 0.0) -> None:
-        """`retry_after_s` is what the product asked for; it lengthens an opening, within limits."""
+    def settle(
+        self,
+        outcome: Outcome,
+        retry_after_s: float = 0.0,
+        failure: FailureClass = "authorize_timeout",
+    ) -> None:
+        """`retry_after_s` is what the product asked for; it lengthens an opening, within limits.
+        `failure` is how it failed, if it did."""
         if self._settled:
             return
         self._settled = True
-        self._breaker.settle(self._generation, self._device, outcome, retry_after_s)
+        self._settle(Settled(self._generation, self._device, outcome, retry_after_s, failure))
 
 
 class CircuitBreaker:
     """One per linked service and process. `monotonic` is a clock in seconds.
 
-    `on_change` hears of every change of state, after it: old, new, and for how long when open.
+    `on_settled` gets what permits say, in place of `settle`.
     """
 
     def __init__(
         self,
         settings: BreakerSettings,
         monotonic: Callable[[], float],
-        on_change: Callable[[State, State, float], None] | None = None,
+        on_settled: Callable[[Settled], None] | None = None,
     ) -> None:
         self.settings = settings
         self._monotonic = monotonic
-        self._on_change = on_change
-        self._state: State = "closed"
-        self._generation = 0
-        self._window = _Window()
-        self._streak: dict[DeviceId, int] = {}
-        self._openings = 0
-        self._open_until = 0.0
-        self._half_open_at = 0.0
-        self._permits = 0
-        self._successes = 0
-        self._failed_prober: DeviceId | None = None
-        self._latest: tuple[DeviceId, float] | None = None
-        self._other: tuple[DeviceId, float] | None = None
+        self._on_settled = on_settled or self.settle
+        self.standing = Standing()
+        self.window = Window()
+        self._streak: dict[UUID, int] = {}
+        self._seen: dict[UUID, float] = {}
 
     @property
-    def state(self) -> State:
+    def state(self) -> CircuitState:
         """As it is now: an opening that has run its time shows as half open."""
-        if self._state == "open" and self._monotonic() >= self._open_until:
+        if self.standing.state == "open" and self._monotonic() >= self.standing.open_until:
             return "half_open"
-        return self._state
+        return self.standing.state
 
-    def admit(self, device: DeviceId) -> Permit | None:
+    def admit(self, device: UUID) -> Permit | None:
         """A permit, or None when the circuit is open: then the call is not made."""
         now = self._monotonic()
-        self._see(device, now)
-        if self._state == "open" and now >= self._open_until:
-            self._half_open_at = now
-            self._permits = self.settings.half_open_calls
-            self._successes = 0
-            self._become("half_open")
-        if self._state == "open":
+        self.see(device, now)
+        if self._may_probe_anew(now):
+            self._become("half_open", half_open_at=now, permits=self.settings.half_open_calls)
+        if self.standing.state == "open":
             return None
-        if self._state == "half_open":
-            if self._permits == 0 or self._must_stand_back(device, now):
+        if self.standing.state == "half_open":
+            if self.standing.permits == 0 or self._must_stand_back(device, now):
                 return None
-            self._permits -= 1
-        return Permit(self, self._generation, device)
+            self._note(permits=self.standing.permits - 1, permitted_at=now)
+        return Permit(self._on_settled, self.standing.generation, device)
 
-    def settle(
-        self, generation: int, device: DeviceId, outcome: Outcome, retry_after_s: float
-    ) -> None:
+    def settle(self, settled: Settled) -> None:
         """How a permitted call went; called through `Permit.settle`."""
-        if generation != self._generation:
+        if settled.generation != self.standing.generation:
             return
         now = self._monotonic()
-        if self._state == "half_open":
-            self._settle_probe(device, outcome, now, retry_after_s)
-        elif outcome in ("answered", "slow", "failed"):
-            self._settle_call(device, outcome, now, retry_after_s)
+        if self.standing.state == "half_open":
+            self._settle_probe(settled, now)
+        elif settled.outcome in ("answered", "slow", "failed"):
+            self.observe(settled, now)
 
-    def _settle_probe(
-        self, device: DeviceId, outcome: Outcome, now: float, retry_after_s: float
-    ) -> None:
-        if outcome == "cancelled":
-            self._permits += 1
-        elif outcome == "failed":
-            self._failed_prober = device
-            self._open(now, retry_after_s)
-        else:
-            self._successes += 1
-            if self._successes >= self.settings.half_open_calls:
-                self._close()
-
-    def _settle_call(
-        self, device: DeviceId, outcome: Outcome, now: float, retry_after_s: float
-    ) -> None:
-        failed = outcome == "failed"
-        self._window.forget_before(now - self.settings.window_s)
-        self._window.add(_Call(now, device, failed, outcome == "slow"))
+    def observe(self, settled: Settled, at: float) -> None:
+        """How a call went that was made while the circuit was closed, here or elsewhere."""
+        if settled.generation != self.standing.generation or self.standing.state != "closed":
+            return
+        failed = settled.outcome == "failed"
+        self.window.forget_before(at - self.settings.window_s)
+        failure = settled.failure if failed else None
+        self.window.add(Call(at, settled.device, failure, settled.outcome == "slow"))
         if failed:
-            self._streak[device] = self._streak.get(device, 0) + 1
+            self._streak[settled.device] = self._streak.get(settled.device, 0) + 1
         else:
             self._streak.clear()
-        if outcome == "answered":
+        if settled.outcome == "answered":
             return
-        lone = self._is_lone(device, now)
-        if self._streak_is_long(lone) or self._window.exceeds(self.settings, lone):
-            self._open(now, retry_after_s)
+        lone = self._is_lone(settled.device, at)
+        if self._streak_is_long(lone) or self.window.exceeds(self.settings, lone):
+            self._open(at, settled.retry_after_s, self.window.failures(), self.window.devices())
+
+    def adopt(self, standing: Standing) -> None:
+        """Stand where others say that the circuit stands."""
+        if standing.generation != self.standing.generation:
+            self._forget_calls()
+        self.standing = standing
+
+    def see(self, device: UUID, at: float) -> None:
+        """The device is there. Two of them are enough to know that none is alone."""
+        self._seen[device] = max(at, self._seen.get(device, at))
+        if len(self._seen) > 2:
+            del self._seen[min(self._seen, key=self._seen.__getitem__)]
+
+    def seen(self) -> dict[UUID, float]:
+        """The last two devices, and when they were there."""
+        return self._seen
+
+    def _settle_probe(self, settled: Settled, now: float) -> None:
+        if settled.outcome == "cancelled":
+            self._note(permits=self.standing.permits + 1)
+        elif settled.outcome == "failed":
+            self._note(failed_prober=settled.device)
+            failures = FailureCounts().and_one(settled.failure)
+            self._open(now, settled.retry_after_s, failures, 1)
+        else:
+            self._note(successes=self.standing.successes + 1)
+            if self.standing.successes >= self.settings.half_open_calls:
+                self._become("closed", openings=0, open_s=0.0, failed_prober=None)
+
+    def _may_probe_anew(self, now: float) -> bool:
+        standing = self.standing
+        if standing.state == "open":
+            return now >= standing.open_until
+        gone = now - standing.permitted_at > PROBE_MAX_S
+        return standing.state == "half_open" and standing.permits == 0 and gone
 
     def _streak_is_long(self, lone: bool) -> bool:
         needed = self.settings.consecutive_failures
@@ -204,40 +215,40 @@ class CircuitBreaker:
         weight = sum(min(failures, most) for failures in self._streak.values())
         return len(self._streak) >= 2 and weight >= needed
 
-    def _see(self, device: DeviceId, now: float) -> None:
-        if self._latest is not None and self._latest[0] != device:
-            self._other = self._latest
-        self._latest = (device, now)
+    def _is_lone(self, device: UUID, now: float) -> bool:
+        return not any(other != device and now - at <= LONE_S for other, at in self._seen.items())
 
-    def _is_lone(self, device: DeviceId, now: float) -> bool:
-        return not any(
-            seen is not None and seen[0] != device and now - seen[1] <= LONE_S
-            for seen in (self._latest, self._other)
-        )
-
-    def _must_stand_back(self, device: DeviceId, now: float) -> bool:
+    def _must_stand_back(self, device: UUID, now: float) -> bool:
         return (
-            device == self._failed_prober
-            and now - self._half_open_at < self.settings.open_s
+            device == self.standing.failed_prober
+            and now - self.standing.half_open_at < self.settings.open_s
             and not self._is_lone(device, now)
         )
 
-    def _open(self, now: float, retry_after_s: float) -> None:
-        grown = self.settings.open_s * GROWTH ** min(self._openings, 32)
-        self._openings += 1
-        self._open_until = now + min(max(grown, retry_after_s), self.settings.open_max_s)
-        self._become("open", self._open_until - now)
+    def _open(
+        self, now: float, retry_after_s: float, failures: FailureCounts, devices: int
+    ) -> None:
+        openings = self.standing.openings
+        grown = self.settings.open_s * GROWTH ** min(openings, 32)
+        open_s = min(max(grown, retry_after_s), self.settings.open_max_s)
+        self._become(
+            "open",
+            openings=openings + 1,
+            open_s=open_s,
+            open_until=now + open_s,
+            failures=failures,
+            devices=devices,
+        )
 
-    def _close(self) -> None:
-        self._openings = 0
-        self._failed_prober = None
-        self._become("closed")
-
-    def _become(self, state: State, open_s: float = 0.0) -> None:
-        before, self._state = self._state, state
+    def _become(self, state: CircuitState, **noted: object) -> None:
         # A new generation: calls permitted in the old state no longer say anything about this one.
-        self._generation += 1
-        self._window = _Window()
+        self._note(state=state, generation=self.standing.generation + 1, permits=0, successes=0)
+        self._note(**noted)
+        self._forget_calls()
+
+    def _note(self, **changes: object) -> None:
+        self.standing = msgspec.structs.replace(self.standing, **changes)
+
+    def _forget_calls(self) -> None:
+        self.window = Window()
         self._streak = {}
-        if self._on_change is not None:
-            self._on_change(before, state, open_s)

@@ -8,10 +8,8 @@ context closes a lane. Here a 4xx says that the product is alive, and nothing mo
 import base64
 import hashlib
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final, Literal, Protocol, get_args
-from uuid import UUID
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
@@ -22,17 +20,16 @@ from application.ports import (
     AuthorizeFailure,
     Clock,
 )
-from domain.ids import TenantId
-from infrastructure.circuit_breaker import CircuitBreaker, Outcome, State
+from domain.fail_mode import FailureClass
+from domain.linked_service import BreakerSettings
+from infrastructure.breakers import Breakers
+from infrastructure.circuit_breaker import Outcome, Permit
 from infrastructure.outbound.client import Answer, OutboundFailed
 from infrastructure.strict_json import NotAnObject, read_object
 from infrastructure.terminal_text import clean
 
 ANSWER_BYTES_MAX: Final = 16 * 1024
 DISPLAY_CHARACTERS_MAX: Final = 120
-BREAKERS_MAX: Final = 10_000
-"""Beyond it the service that was not called for longest is forgotten, and counts as closed."""
-
 SLOW_SHARE: Final = 0.8
 """An answer that takes more than this share of its deadline is slow to the breaker."""
 
@@ -48,16 +45,6 @@ class _Decision(msgspec.Struct, frozen=True):
     reference_id: _Printable | None = None
     ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=300)] | None = None
     reason_code: _ReasonCode | None = None
-
-
-class BreakerChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A circuit opened, half opened or closed. `open_s` is for how long, when it opened."""
-
-    tenant_id: TenantId
-    service_id: UUID
-    before: State
-    after: State
-    open_s: float
 
 
 class Requests(Protocol):
@@ -76,35 +63,18 @@ class Requests(Protocol):
 
 
 class HttpLinkedServiceGateway:
-    """Implements `application.ports.LinkedServiceGateway`. One per process: it holds the breakers.
+    """Implements `application.ports.LinkedServiceGateway`."""
 
-    `on_breaker_change` is called in the middle of a transaction, so it must only take note.
-    """
-
-    def __init__(
-        self,
-        client: Requests,
-        clock: Clock,
-        on_breaker_change: Callable[[BreakerChange], None] | None = None,
-    ) -> None:
-        self._client = client
+    def __init__(self, client: Requests, clock: Clock, breakers: Breakers) -> None:
+        self.client = client
         self._clock = clock
-        self._on_breaker_change = on_breaker_change
-        self._breakers: OrderedDict[UUID, CircuitBreaker] = OrderedDict()
-
-    def breaker_states(self) -> Mapping[State, int]:
-        """How many of the services that this process has called are in each state."""
-        counted = dict.fromkeys(get_args(State), 0)
-        for breaker in self._breakers.values():
-            counted[breaker.state] += 1
-        return counted
+        self._breakers = breakers
 
     async def authorize(self, call: AuthorizeCall) -> Authorized:
         """Ask once, within `call.deadline_s` in all. Raises AuthorizeFailed; never retries."""
-        permit = self._breaker(call).admit(call.device_id)
-        if permit is None:
-            raise AuthorizeFailed("circuit_open", reached=False, detail="the circuit is open")
+        permit = await self._permit(call)
         outcome: Outcome = "cancelled"
+        failure: FailureClass = "authorize_timeout"
         retry_after_s = 0.0
         began = self._clock.monotonic()
         try:
@@ -114,11 +84,27 @@ class HttpLinkedServiceGateway:
             slow = self._clock.monotonic() - began > SLOW_SHARE * call.deadline_s
             outcome = "slow" if slow else "answered"
         except AuthorizeFailed as failed:
-            outcome = _weight(failed.failure)
+            outcome, failure = _weight(failed.failure, call.breaker)
             raise
         finally:
-            permit.settle(outcome, retry_after_s)
+            if permit is not None:
+                permit.settle(outcome, retry_after_s, failure)
         return authorized
+
+    async def _permit(self, call: AuthorizeCall) -> Permit | None:
+        """Leave to call; None for a call of which the breaker hears nothing. Raises
+        AuthorizeFailed (`circuit_open`)."""
+        if call.mode == "force_open":
+            raise AuthorizeFailed("circuit_open", reached=False, detail="forced open")
+        if call.mode == "force_closed":
+            return None
+        enforced = call.mode != "observe"
+        permit = await self._breakers.admit(
+            call.tenant_id, call.service_id, call.device_id, call.breaker, enforced=enforced
+        )
+        if permit is None and enforced:
+            raise AuthorizeFailed("circuit_open", reached=False, detail="the circuit is open")
+        return permit
 
     async def _ask(self, call: AuthorizeCall) -> Answer:
         digest = base64.b64encode(hashlib.sha256(call.body).digest()).decode()
@@ -133,7 +119,7 @@ class HttpLinkedServiceGateway:
             # W3C Trace Context: the call is a step of its own in the trace.
             headers["traceparent"] = f"00-{call.trace_id.hex}-{os.urandom(8).hex()}-01"
         try:
-            return await self._client.request(
+            return await self.client.request(
                 "POST",
                 call.url,
                 headers=headers,
@@ -145,38 +131,6 @@ class HttpLinkedServiceGateway:
             raise AuthorizeFailed(
                 _failure_of(failed), reached=failed.reached, detail=failed.detail
             ) from failed
-
-    def _breaker(self, call: AuthorizeCall) -> CircuitBreaker:
-        breaker = self._breakers.get(call.service_id)
-        if breaker is None:
-            tenant_id, service_id = call.tenant_id, call.service_id
-            breaker = self._breakers[service_id] = CircuitBreaker(
-                call.breaker,
-                self._clock.monotonic,
-                lambda before, after, open_s: self._changed(
-                    tenant_id, service_id, before, after, open_s
-                ),
-            )
-            if len(self._breakers) > BREAKERS_MAX:
-                self._breakers.popitem(last=False)
-        else:
-            self._breakers.move_to_end(call.service_id)
-        breaker.settings = call.breaker
-        return breaker
-
-    def _changed(
-        self, tenant_id: TenantId, service_id: UUID, before: State, after: State, open_s: float
-    ) -> None:
-        if self._on_breaker_change is not None:
-            self._on_breaker_change(
-                BreakerChange(
-                    tenant_id=tenant_id,
-                    service_id=service_id,
-                    before=before,
-                    after=after,
-                    open_s=open_s,
-                )
-            )
 
 
 def _read(answer: Answer) -> Authorized:
@@ -231,14 +185,15 @@ def _failure_of(failed: OutboundFailed) -> AuthorizeFailure:
             return "product_malformed"
 
 
-def _weight(failure: AuthorizeFailure) -> Outcome:
+def _weight(failure: AuthorizeFailure, settings: BreakerSettings) -> tuple[Outcome, FailureClass]:
+    """What a failure says to the breaker, and of which class it is if it failed."""
     match failure:
         case "assertion_rejected" | "product_refused":
-            return "refused"
+            return "refused", "product_malformed"
         case "egress_blocked" | "circuit_open":
-            return "cancelled"
+            return "cancelled", "product_malformed"
         case "authorize_timeout" | "connect_error" | "product_5xx" | "product_malformed":
-            return "failed"
+            return "failed" if failure in settings.counted else "cancelled", failure
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from application.circuits import Circuits
 from application.erasures import EVERY_S, ErasureRounds
 from application.palm_intake import PalmIntake
 from application.ports import Clock, DeliveryKind, RateLimiter
@@ -22,6 +23,8 @@ from domain.device import DeviceRevoked
 from domain.events import Recorded
 from domain.ids import TenantId, UserId
 from infrastructure.assertion_signer import JwtAssertionSigner
+from infrastructure.breakers import Breakers
+from infrastructure.circuit_notes import CircuitNotes
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
 from infrastructure.delivery.engine import DeliveryEngine
@@ -49,6 +52,7 @@ from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.rounds import Rounds
+from infrastructure.shared_circuits import SharedCircuits
 from infrastructure.signing_keys import SigningKey, SigningKeys
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.undecided import ReadModelUndecided
@@ -166,8 +170,9 @@ class Platform:
         self.tail.subscribe(self.transparency.keeper.heard)
         self.readiness = TailReadiness(self.tail, ProjectionHealth(self.app_pool))
         self.reads = TenantReads(self.app_pool, self.runner, self.end)
+        self.breakers = await self._breakers()
         outside = self._outside()
-        measure_breakers(self.metrics, outside.products)
+        measure_breakers(self.metrics, self.breakers)
         self.templates = Templates(self.streams, outside.palms, self.ids)
         self.palm_intake = PalmIntake(
             self.streams, outside.palms, self.templates, self.clock, self.ids
@@ -293,6 +298,14 @@ class Platform:
         await limiter.warn_of_eviction()
         return limiter
 
+    async def _breakers(self) -> Breakers:
+        circuits = Circuits(self.streams, self.ids)
+        notes = await self._stack.enter_async_context(CircuitNotes(circuits.note))
+        shared = None if self._redis_url is None else SharedCircuits(self._redis_url)
+        breakers = Breakers(self.clock, shared, notes.tell, circuits.recall)
+        self._stack.push_async_callback(breakers.close)
+        return breakers
+
     @property
     def inbox(self) -> Inbox:
         """Where one-time codes lie in development."""
@@ -302,6 +315,7 @@ class Platform:
         return counterparts(
             self.settings,
             self.clock,
+            self.breakers,
             self.authority.ca_bundle_pem(),
             self.authority.issue_client("webhooks"),
             self._stack.push_async_callback,

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 
 from application.health_monitor import AT_ONCE
 from application.ports import Clock, OtpSender
 from domain.webhook_endpoint import Mtls
+from infrastructure.breakers import Breakers
 from infrastructure.edge.tls import load_certificate
 from infrastructure.health_probes import HttpHealthProbes
-from infrastructure.linked_service_gateway import BreakerChange, HttpLinkedServiceGateway
+from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
 from infrastructure.messages.smtp import SmtpSender, SmtpServer
@@ -28,8 +28,6 @@ from interfaces.settings import Settings
 
 AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
 """Notes what is to be closed when the process ends."""
-
-_log = structlog.get_logger(__name__)
 
 
 class WebhookClients(msgspec.Struct, frozen=True):
@@ -58,6 +56,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
 def counterparts(
     settings: Settings,
     clock: Clock,
+    breakers: Breakers,
     our_cas_pem: str,
     client_certificate: tuple[str, str],
     at_end: AtEnd,
@@ -74,7 +73,7 @@ def counterparts(
     to_endpoints = OutboundClient(guard, tls=certified)
     at_end(to_endpoints.close)
     return Counterparts(
-        products=HttpLinkedServiceGateway(to_tenants, clock, _tell_breaker),
+        products=HttpLinkedServiceGateway(to_tenants, clock, breakers),
         notices=HttpProductNotices(to_tenants),
         palms=_palm_vendor(settings, clock, at_end),
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
@@ -134,12 +133,3 @@ def _system_trust_and(our_cas_pem: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(cadata=our_cas_pem)
     return context
-
-
-def _tell_breaker(change: BreakerChange) -> None:
-    _log.warning(
-        "circuit_changed",
-        service=str(change.service_id),
-        before=change.before,
-        after=change.after,
-    )

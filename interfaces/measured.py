@@ -9,12 +9,12 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
+from infrastructure.breakers import Breakers
 from infrastructure.database import Pool
 from infrastructure.delivery.standing import standings
 from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
 from infrastructure.health_book import PostgresHealthBook
-from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.metrics import Metrics
 from infrastructure.projections.digester import Digests
@@ -185,13 +185,13 @@ def measure_tail(metrics: Metrics, tail: Tail) -> None:
     metrics.at_scrape("tail", read)
 
 
-def measure_breakers(metrics: Metrics, gateway: HttpLinkedServiceGateway) -> None:
+def measure_breakers(metrics: Metrics, kept: Breakers) -> None:
     breakers = metrics.gauge(
         "link_breakers", "Linked services by the state of their breaker here.", ["state"]
     )
 
     async def read() -> None:
-        for state, count in gateway.breaker_states().items():
+        for state, count in kept.states().items():
             breakers.labels(state).set(count)
 
     metrics.at_scrape("breakers", read)

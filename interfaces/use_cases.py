@@ -136,7 +136,10 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         oauth_clients=oauth_clients,
         devices=devices,
         pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
-        linked_services=LinkedServices(log, outside.egress, BoundDevices(reads, of.end), ids),
+        linked_services=LinkedServices(
+            log, outside.egress, BoundDevices(reads, of.end), clock, ids
+        ),
+        circuits=of.breakers,
         sign_ups=SignUps(
             log,
             of.streams,

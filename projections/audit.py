@@ -16,6 +16,7 @@ from psycopg import sql
 
 from domain.audit import AuditRead
 from domain.catalogue import EVENTS
+from domain.circuit import CircuitClosed, CircuitOpened
 from domain.events import Recorded
 from domain.health import LinkedServiceBecameHealthy, LinkedServiceBecameUnhealthy
 from domain.ids import TenantId
@@ -123,9 +124,11 @@ def line(recorded: Recorded) -> AuditRow | None:
 
 def subject_of(recorded: Recorded) -> UUID:
     """Whom or what an event is about: the stream's id, but for an access the person, for a
-    reading the tenant whose audit it is, for health and presence the
+    reading the tenant whose audit it is, for health, presence and circuits the
     counterpart or device."""
     match recorded.event:
+        case CircuitOpened() | CircuitClosed() as event:
+            return event.service_id
         case LinkedServiceBecameUnhealthy() | LinkedServiceBecameHealthy() as event:
             return event.service_id
         case (

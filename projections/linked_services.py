@@ -9,6 +9,7 @@ from domain.events import Recorded
 from domain.folding import UnexpectedEvent
 from domain.ids import LinkedServiceId, TenantId
 from domain.linked_service import (
+    LinkedServiceBreakerSet,
     LinkedServiceChanged,
     LinkedServiceDeleted,
     LinkedServiceEvent,
@@ -90,6 +91,9 @@ def reduce(row: LinkedServiceRow | None, recorded: Recorded) -> LinkedServiceRow
             return replace(row, status="active")
         case LinkedServiceDeleted():
             return replace(row, status="deleted")
+        case LinkedServiceBreakerSet():
+            # Who asks for the breaker asks where it stands, too, which no row knows.
+            return row
         case other:
             raise UnexpectedEvent(other)
 

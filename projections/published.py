@@ -11,6 +11,7 @@ import msgspec
 
 from domain.access_token import AccessTokenRevoked
 from domain.audit import AuditRead
+from domain.circuit import CircuitClosed, CircuitOpened
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
 from domain.device import (
@@ -53,6 +54,7 @@ from domain.health import (
     PalmVendorBecameUnhealthy,
 )
 from domain.linked_service import (
+    LinkedServiceBreakerSet,
     LinkedServiceChanged,
     LinkedServiceDeleted,
     LinkedServiceRegistered,
@@ -196,6 +198,18 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ),
     PalmVendorBecameUnhealthy: Published("palm_vendor", "palm_vendor_unhealthy", None, "critical"),
     PalmVendorBecameHealthy: Published("palm_vendor", "palm_vendor_recovered"),
+    LinkedServiceBreakerSet: Published(
+        "linked_service", "linked_service_breaker_set", "linked_service.breaker_set", "warning"
+    ),
+    CircuitOpened: Published(
+        "linked_service",
+        "linked_service_circuit_opened",
+        "linked_service.circuit_opened",
+        "high",
+    ),
+    CircuitClosed: Published(
+        "linked_service", "linked_service_circuit_closed", "linked_service.circuit_closed"
+    ),
     DeviceRegistered: Published("device", "device_registered"),
     DevicePairingCodeIssued: Published("device", "device_pairing_code_issued"),
     DevicePaired: Published("device", "device_paired", "device.paired"),
@@ -334,6 +348,9 @@ def published(event: DomainEvent) -> Published:
             )
         case TransactionAdvised(status="disputed"):
             return msgspec.structs.replace(entry, action="stand_in_disputed", severity="high")
+        case CircuitOpened() if event.openings > 1:
+            # An outage is news when it begins and when it ends, not whenever a probe fails.
+            return msgspec.structs.replace(entry, webhook=None, severity="warning")
         case EnrollmentRejected(reason="duplicate_palm"):
             return msgspec.structs.replace(
                 entry,

@@ -14,6 +14,7 @@ import msgspec
 from domain import (
     access_token,
     audit,
+    circuit,
     claim,
     comparison,
     device,
@@ -188,6 +189,22 @@ palm_vendor_became_healthy = Builder(health.PalmVendorBecameHealthy())
 linked_service_registered = Builder(
     linked_service.LinkedServiceRegistered(product_key="wallet", routing=ROUTING)
 )
+linked_service_breaker_set = Builder(
+    linked_service.LinkedServiceBreakerSet(
+        mode="drill", reason="rehearsal", until=NOW + timedelta(minutes=30), devices=(DEVICE,)
+    )
+)
+circuit_opened = Builder(
+    circuit.CircuitOpened(
+        service_id=SERVICE,
+        openings=1,
+        open_s=10.0,
+        failures=circuit.FailureCounts(authorize_timeout=4, connect_error=1),
+        devices=2,
+        enforced=False,
+    )
+)
+circuit_closed = Builder(circuit.CircuitClosed(service_id=SERVICE))
 linked_service_changed = Builder(
     linked_service.LinkedServiceChanged(
         routing=msgspec.structs.replace(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.breaker_control import BreakerMode
 from domain.ids import DeviceId, TenantId
 from domain.linked_service import BreakerSettings
 from domain.transaction import ProductText
@@ -40,12 +41,16 @@ class Authorized(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthorizeFailed(Exception):
-    """No well-formed answer. `reached` is False only when certainly no byte left us."""
+    """No well-formed answer. `reached` is False only when certainly no byte left us; `drill` when
+    nobody was meant to be asked."""
 
-    def __init__(self, failure: AuthorizeFailure, *, reached: bool, detail: str = "") -> None:
+    def __init__(
+        self, failure: AuthorizeFailure, *, reached: bool, detail: str = "", drill: bool = False
+    ) -> None:
         self.failure: AuthorizeFailure = failure
         self.reached = reached
         self.detail = detail
+        self.drill = drill
         super().__init__(failure)
 
 
@@ -65,6 +70,7 @@ class AuthorizeCall(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     deadline_s: float
     breaker: BreakerSettings = BreakerSettings()
+    mode: BreakerMode = "auto"
     trace_id: UUID | None = None
 
 

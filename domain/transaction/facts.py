@@ -209,7 +209,7 @@ class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
 
 
 class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
-    """No answer that counts, and this lane stays shut without one.
+    """No answer that counts, and this lane stays shut without one; `drill` when that was rehearsed.
 
     `void_needed`: the product may have said yes to somebody who was told no. `service_id` and
     `service_version` name the service that could not be asked; otherwise the intent does.
@@ -224,12 +224,14 @@ class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
     total_ms: float
     service_id: LinkedServiceId | None = None
     service_version: int = 0
+    drill: bool = False
 
 
 class TransactionFailedOpen(DomainEvent, frozen=True, kw_only=True):
     """No answer in time, and this lane opens without one, within its budget.
 
-    `advice_needed`: the product must be told what was allowed in its place.
+    `advice_needed`: the product must be told what was allowed in its place. `drill`: nobody was
+    asked, because an outage was rehearsed.
     """
 
     NAME: ClassVar[str] = "transaction.failed_open"
@@ -239,6 +241,7 @@ class TransactionFailedOpen(DomainEvent, frozen=True, kw_only=True):
     authorize_ms: float | None
     decided_at: datetime
     total_ms: float
+    drill: bool = False
 
 
 class TransactionVendorFailed(DomainEvent, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from application.ports import (
     RateLimiter,
     Streams,
 )
+from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
@@ -133,6 +134,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     pairings: Pairings
     linked_services: LinkedServices
     health: HealthRecords
+    circuits: CircuitReadings
     sign_ups: SignUps
     users: Users
     consents: Consents

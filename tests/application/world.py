@@ -457,7 +457,7 @@ class World:
         return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)
 
     def linked_services(self) -> LinkedServices:
-        return LinkedServices(self.log, self.egress, self.bound_devices, self.ids)
+        return LinkedServices(self.log, self.egress, self.bound_devices, self.clock, self.ids)
 
     def oauth_clients(self) -> OAuthClients:
         return OAuthClients(

@@ -17,6 +17,7 @@ from domain.ids import DeviceId, TenantId
 from examples.product_endpoint import ProductSettings
 from examples.wallet.app import wallet_app
 from examples.wallet.money import Money, MoneyInvalid, read_money
+from infrastructure.breakers import Breakers
 from infrastructure.clock import SystemClock
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from tests.clients.product.platform_double import (
@@ -273,7 +274,7 @@ async def test_the_program_serves_the_platform_s_own_gateway(
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     client = loopback_client()
-    gateway = HttpLinkedServiceGateway(client, SystemClock())
+    gateway = HttpLinkedServiceGateway(client, SystemClock(), Breakers(SystemClock()))
     base = f"http://127.0.0.1:{port}"
 
     def call(key: str, deadline_s: float) -> AuthorizeCall:

@@ -106,6 +106,7 @@ def bodies() -> dict[str, dict[str, Any]]:
         "retireOAuthClientSecret": {"secret": 1},
         "changeOAuthClient": {"name": "Loyalty backend 2", "scopes": ["devices:read"]},
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "setBreaker": {"mode": "observe", "reason": "rehearsal", "until": "2199-03-01T09:00:00Z"},
         "evaluateMatchPolicy": {
             "match_policy": {"rule": "k_of_n", "k": 3, "minimum": [0.8, 0.8, 0.7, 0.7]},
             "fail_mode": "open",

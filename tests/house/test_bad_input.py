@@ -51,7 +51,7 @@ async def refused(
 ) -> str | None:
     """Why an attack was not refused as it should be; None when it was."""
     headers = attack.headers
-    if operation.method == "patch":
+    if operation.method in ("patch", "put"):
         headers = {"if-match": '"1"', **headers}
     answered = await stage.client(operation).request(
         operation.method, stage.path(operation), content=attack.content, headers=headers

@@ -51,6 +51,7 @@ PALM = b"the palm of one person"
 
 GOOD: dict[str, dict[str, Any]] = {
     "changeLinkedService": {"timeout_ms": 700},
+    "setBreaker": {"mode": "observe", "reason": "incident"},
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
     "retireOAuthClientSecret": {"secret": 1},
     "queueCommand": {"kind": "identify"},

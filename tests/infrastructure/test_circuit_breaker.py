@@ -4,9 +4,17 @@ from uuid import UUID
 
 import pytest
 
+from domain.circuit import CircuitState, FailureCounts
 from domain.ids import DeviceId
 from domain.linked_service import BreakerSettings
-from infrastructure.circuit_breaker import LONE_S, CircuitBreaker, Outcome, Permit, State
+from infrastructure.circuit_breaker import (
+    LONE_S,
+    PROBE_MAX_S,
+    CircuitBreaker,
+    Outcome,
+    Permit,
+    Standing,
+)
 
 A, B, C = (DeviceId(UUID(int=number)) for number in (1, 2, 3))
 SETTINGS = BreakerSettings(
@@ -26,24 +34,31 @@ class Bench:
 
     def __init__(self, settings: BreakerSettings = SETTINGS) -> None:
         self.now = 1000.0
-        self.changes: list[tuple[State, State, float]] = []
-        self.breaker = CircuitBreaker(
-            settings,
-            lambda: self.now,
-            lambda before, after, open_s: self.changes.append((before, after, open_s)),
-        )
+        self.changes: list[tuple[CircuitState, CircuitState, float]] = []
+        self.breaker = CircuitBreaker(settings, lambda: self.now)
 
-    def state(self) -> State:
+    def note(self, before: Standing) -> None:
+        after = self.breaker.standing
+        if before.state != after.state:
+            open_s = after.open_until - self.now if after.state == "open" else 0.0
+            self.changes.append((before.state, after.state, open_s))
+
+    def state(self) -> CircuitState:
         return self.breaker.state
 
     def admit(self, device: DeviceId = A) -> Permit:
+        before = self.breaker.standing
         permit = self.breaker.admit(device)
+        self.note(before)
         assert permit is not None
         return permit
 
     def call(self, outcome: Outcome, *devices: DeviceId, retry_after_s: float = 0.0) -> None:
         for device in devices or (A,):
-            self.admit(device).settle(outcome, retry_after_s)
+            permit = self.admit(device)
+            before = self.breaker.standing
+            permit.settle(outcome, retry_after_s)
+            self.note(before)
 
     def trip(self) -> None:
         self.call("failed", A, B, A, B)
@@ -168,7 +183,7 @@ def test_an_opening_runs_its_time_and_then_half_opens(bench: Bench) -> None:
     assert bench.breaker.admit(A) is None
     bench.now += 0.1
     assert bench.state() == "half_open"
-    assert bench.breaker.admit(A) is not None
+    bench.admit(A)
     assert bench.changes[-1][:2] == ("open", "half_open")
 
 
@@ -281,3 +296,28 @@ def test_retry_after_lengthens_an_opening_within_its_limit() -> None:
     bench.call("failed", A, B, A)
     bench.call("failed", B, retry_after_s=86_400)
     assert bench.changes == [("closed", "open", 35.0)]
+
+
+def test_the_opening_says_how_the_calls_failed_and_of_how_many_devices(bench: Bench) -> None:
+    bench.call("answered", C)
+    bench.admit(A).settle("failed", 0.0, "connect_error")
+    bench.admit(B).settle("failed", 0.0, "product_5xx")
+    bench.admit(A).settle("failed", 0.0, "connect_error")
+    bench.call("failed", B)
+    standing = bench.breaker.standing
+    assert standing.devices == 2
+    assert standing.failures == FailureCounts(connect_error=2, product_5xx=1, authorize_timeout=1)
+
+
+def test_a_permit_whose_holder_died_comes_back(bench: Bench) -> None:
+    """Without the limit a circuit whose probes died with their process stays shut for ever."""
+    bench.trip()
+    bench.now += 10
+    lost = [bench.admit(C), bench.admit(C)]
+    bench.now += PROBE_MAX_S
+    assert bench.breaker.admit(A) is None
+    bench.now += 0.1
+    assert bench.breaker.admit(A) is not None
+    for permit in lost:
+        permit.settle("failed")
+    assert bench.state() == "half_open", "what the dead would have said is of another generation"

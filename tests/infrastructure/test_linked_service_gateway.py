@@ -11,15 +11,13 @@ import msgspec
 import pytest
 
 from application.ports import AuthorizeCall, Authorized, AuthorizeFailed
+from application.ports.circuits import CircuitChange
 from domain.ids import DeviceId, TenantId
 from domain.linked_service import BreakerSettings
-from infrastructure import linked_service_gateway
+from infrastructure import breakers as breakers_module
+from infrastructure.breakers import Breakers
 from infrastructure.clock import SystemClock
-from infrastructure.linked_service_gateway import (
-    ANSWER_BYTES_MAX,
-    BreakerChange,
-    HttpLinkedServiceGateway,
-)
+from infrastructure.linked_service_gateway import ANSWER_BYTES_MAX, HttpLinkedServiceGateway
 from infrastructure.outbound.client import Answer, OutboundFailed
 from tests.infrastructure.outbound.clients import loopback_client
 from tests.infrastructure.outbound.scripted_server import Reply, response, scripted
@@ -33,9 +31,13 @@ class Gateway:
     """A gateway over a real client, and what its breakers have said."""
 
     def __init__(self) -> None:
-        self.changes: list[BreakerChange] = []
+        self.changes: list[CircuitChange] = []
         self.client = loopback_client()
-        self.gateway = HttpLinkedServiceGateway(self.client, SystemClock(), self.changes.append)
+        self.use(SystemClock())
+
+    def use(self, clock: SystemClock) -> None:
+        self.breakers = Breakers(clock, tell=self.changes.append)
+        self.gateway = HttpLinkedServiceGateway(self.client, clock, self.breakers)
 
     async def authorize(
         self,
@@ -66,7 +68,7 @@ class Gateway:
 
     @property
     def tripped(self) -> bool:
-        states = self.gateway.breaker_states()
+        states = self.breakers.states()
         return states["open"] + states["half_open"] > 0
 
 
@@ -361,8 +363,7 @@ async def test_a_slow_answer_is_an_answer_that_counts_as_slow() -> None:
             return self.seconds
 
     opened = Gateway()
-    gateway = HttpLinkedServiceGateway(opened.client, Clock(), opened.changes.append)
-    opened.gateway = gateway
+    opened.use(Clock())
     settings = BreakerSettings(min_calls=2, window_s=600)
     async with scripted(response(200, ALLOW)) as server:
         for _ in range(2):
@@ -411,13 +412,14 @@ async def test_services_that_were_not_called_for_long_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tenants make services, so their number is theirs to choose."""
-    monkeypatch.setattr(linked_service_gateway, "BREAKERS_MAX", 3)
+    monkeypatch.setattr(breakers_module, "BREAKERS_MAX", 3)
 
     class Away:
         async def request(self, *_: object, **__: object) -> Answer:
             raise OutboundFailed("connect", False, "no connection")
 
-    gateway = HttpLinkedServiceGateway(Away(), SystemClock())
+    breakers = Breakers(SystemClock())
+    gateway = HttpLinkedServiceGateway(Away(), SystemClock(), breakers)
     once = BreakerSettings(consecutive_failures=1)
     for number in (1, 2, 1, 3, 4):
         call = AuthorizeCall(
@@ -433,4 +435,4 @@ async def test_services_that_were_not_called_for_long_are_forgotten(
         )
         with pytest.raises(AuthorizeFailed):
             await gateway.authorize(call)
-    assert sum(gateway.breaker_states().values()) == 3
+    assert sum(breakers.states().values()) == 3
