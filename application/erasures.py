@@ -7,15 +7,18 @@ says. The vendor may take its time over the palms: the erasure is then visibly p
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol, get_args
 from uuid import uuid5
 
 import msgspec
 
 from application.execute import execute, stream_of
 from application.identifiers import Identifiers
+from application.palm_intake import ABANDONED_AFTER, hand_of
 from application.palm_removals import PalmRemovals
 from application.ports import (
+    Clock,
     EnrollmentGrants,
     EventLog,
     IdSource,
@@ -31,6 +34,7 @@ from domain import user as u
 from domain.errors import Conflict, NotFound, Unavailable
 from domain.events import Recorded, StreamAppend
 from domain.ids import ClaimId, PalmRef, TenantId, UserId
+from domain.palm import Hand
 
 AT_ONCE: Final = 100
 EVERY_S: Final = 30.0
@@ -55,6 +59,7 @@ class Erasures:
         palms: PalmRemovals,
         templates: Templates,
         identifiers: Identifiers,
+        clock: Clock,
         ids: IdSource,
     ) -> None:
         self._log = log
@@ -64,6 +69,7 @@ class Erasures:
         self._palms = palms
         self._templates = templates
         self._identifiers = identifiers
+        self._clock = clock
         self._ids = ids
 
     async def request(
@@ -114,7 +120,7 @@ class Erasures:
                     await self._personal_data.erase(tenant_id, user_id)
                     await self._note(caller, user_id, r.destroy_keys)
                 case "templates":
-                    if await self._remove_templates(caller, user_id):
+                    if await self._remove_templates(caller, user_id, report.steps[0].recorded_at):
                         return await self.get(tenant_id, user_id)
                 case "completion":
                     await self._complete(caller, user_id)
@@ -143,8 +149,25 @@ class Erasures:
         assert user is not None, "users are never removed from the log"
         events = u.start_erasure(user)
         appends = [_on(tenant_id, user_id, user.version, events)] if events else []
+        appends += await self._take_hands(tenant_id, user_id)
         held = await self._identifiers.held(user)
         return [*appends, *await self._identifiers.settle(tenant_id, user_id, held, {})]
+
+    async def _take_hands(self, tenant_id: TenantId, user_id: UserId) -> Sequence[StreamAppend]:
+        """So that no enrolment begins: one that read the person before this meets the claim.
+
+        A hand that is taken is an enrolment's, which is known then and ends.
+        """
+        appends: list[StreamAppend] = []
+        for hand in get_args(Hand):
+            stream = hand_of(tenant_id, user_id, hand)
+            claim = k.rebuild(await self._log.load(tenant_id, stream))
+            if claim is None or claim.owner is None:
+                taken = k.ClaimTaken(kind=k.PALM_HAND, owner=r.erasure_id(user_id))
+                appends.append(
+                    _on(tenant_id, stream, 0 if claim is None else claim.version, [taken])
+                )
+        return appends
 
     async def _end_access(self, tenant_id: TenantId, user_id: UserId) -> None:
         """While mobile and e-mail can still be read: challenges that led nowhere are found so."""
@@ -153,11 +176,20 @@ class Erasures:
         await self._challenges.forget(tenant_id, user_id, sent_to)
         await self._grants.close(tenant_id, user_id)
 
-    async def _remove_templates(self, caller: Caller, user_id: UserId) -> Sequence[PalmRef]:
-        """Ask the vendor once for each palm; what it may still have."""
+    async def _remove_templates(
+        self, caller: Caller, user_id: UserId, requested_at: datetime
+    ) -> Sequence[PalmRef]:
+        """Ask the vendor once for each palm; what it may still have.
+
+        Nothing has begun since the request, but an enrolment that had may be on its way there: it
+        ends by itself, or is given up when it must have, so that nothing arrives after the end.
+        """
+        running = self._clock.now() - requested_at < ABANDONED_AFTER
         tenant = t.rebuild(await self._log.load(caller.tenant_id, caller.tenant_id))
         assert tenant is not None, "a user belongs to a tenant"
-        for palm_ref in await self._palms.start_all(caller, user_id, "erasure"):
+        for palm_ref in await self._palms.start_all(
+            caller, user_id, "erasure", leave_running=running
+        ):
             await self._templates.remove(caller, tenant, palm_ref)
         left = await self._palms.outstanding(caller.tenant_id, user_id)
         await self._note(caller, user_id, lambda held: r.settle_templates(held, left))

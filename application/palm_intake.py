@@ -36,9 +36,10 @@ from domain import claim as k
 from domain import enrollment as e
 from domain import tenant as t
 from domain import user as u
+from domain.erasure import erasure_id
 from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unavailable
 from domain.events import DomainEvent, Recorded, StreamAppend
-from domain.ids import PalmRef, TenantId, claim_id
+from domain.ids import ClaimId, PalmRef, TenantId, UserId, claim_id
 from domain.matching import check_picture
 from domain.palm import Hand
 
@@ -119,6 +120,7 @@ class PalmIntake:
             raise _refusal(enrollment.rejected)
         if self._clock.now() - past[-1].recorded_at < LEASE:
             raise _in_progress()
+        await self._refuse_erased(intake)
         return await self._finish(intake)
 
     async def _attempt(
@@ -173,6 +175,7 @@ class PalmIntake:
         claim = k.rebuild(past)
         if claim is None or claim.owner is None:
             return
+        _refuse_taken_by_erasure(claim, intake.started.user_id)
         if claim.owner == intake.palm_ref:
             raise _in_progress()
         held = e.rebuild(await self._log.load(intake.tenant.id, claim.owner))
@@ -209,6 +212,14 @@ class PalmIntake:
     async def _others(self, intake: _Intake, alike: Sequence[PalmRef]) -> Sequence[e.Enrollment]:
         return await self._duplicates.of_others(intake.tenant, alike, intake.started.user_id)
 
+    async def _refuse_erased(self, intake: _Intake) -> None:
+        """Before a palm goes to the vendor a second time. Raises Forbidden (`user_erased`)."""
+        try:
+            u.add_palm(await self._person(intake), intake.palm_ref, intake.started.hand)
+        except Forbidden:
+            await self._end(intake, e.EnrollmentFailed(reason="abandoned", template_left=True))
+            raise
+
     async def _start(self, intake: _Intake) -> None:
         # Not the request's own command id: a second request with the key must not pass for this.
         command_id = self._ids.uuid()
@@ -218,10 +229,12 @@ class PalmIntake:
             claim = k.rebuild(await self._log.load(intake.tenant.id, stream))
             if claim is not None and claim.owner == intake.palm_ref:
                 raise _in_progress()
-            if claim is not None and claim.owner is not None:
-                raise Conflict("palm_already_enrolled")
-            # Again and last: what starts after an erasure has looked is not known to it.
+            # After the claim was read: an erasure takes both hands in the commit of its request,
+            # so what starts without having seen the one is refused by the other.
             u.serve(await self._person(intake))
+            if claim is not None and claim.owner is not None:
+                _refuse_taken_by_erasure(claim, intake.started.user_id)
+                raise Conflict("palm_already_enrolled")
             taken = k.ClaimTaken(kind=k.PALM_HAND, owner=intake.palm_ref)
             await self._log.append(
                 intake.caller.origin(command_id),
@@ -362,9 +375,18 @@ def _in_progress() -> Conflict:
     return Conflict("request_in_progress", retry_after_s=int(LEASE.total_seconds()))
 
 
-def hand_claim(tenant_id: TenantId, started: e.EnrollmentStarted) -> UUID:
+def _refuse_taken_by_erasure(claim: k.Claim, user_id: UserId) -> None:
+    if claim.owner == erasure_id(user_id):
+        raise Forbidden("user_erased")
+
+
+def hand_claim(tenant_id: TenantId, started: e.EnrollmentStarted) -> ClaimId:
     """The stream that says which enrolment has this hand of this person."""
-    return claim_id(tenant_id, k.PALM_HAND, f"{started.user_id}:{started.hand}")
+    return hand_of(tenant_id, started.user_id, started.hand)
+
+
+def hand_of(tenant_id: TenantId, user_id: UserId, hand: Hand) -> ClaimId:
+    return claim_id(tenant_id, k.PALM_HAND, f"{user_id}:{hand}")
 
 
 def _on(

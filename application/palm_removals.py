@@ -8,7 +8,8 @@ fails, or cannot delete, leaves the palm visibly `removing` for as long as that 
 For whoever erases a person (seed 003; reference identity.md §4.3):
 
     1. make sure that nothing of the person can begin any more (an enrolment that begins later is
-       not known here);
+       not known here), and that nobody is still on the way to the vendor (`leave_running`: what is
+       given up while it is under way arrives after the vendor was asked to destroy it);
     2. `await palm_removals.start_all(caller, user_id, "erasure")`: takes away every palm, and gives
        up every enrolment that has not ended. Safe to repeat; it says what is still at the vendor;
     3. ask `outstanding(tenant_id, user_id)` again and again: the templates of the person have gone
@@ -107,13 +108,21 @@ class PalmRemovals:
         return await self.get(caller.tenant_id, user_id, palm_ref), done
 
     async def start_all(
-        self, caller: Caller, user_id: UserId, reason: PalmRemovalReason
+        self,
+        caller: Caller,
+        user_id: UserId,
+        reason: PalmRemovalReason,
+        *,
+        leave_running: bool = False,
     ) -> Sequence[PalmRef]:
-        """Take away every palm, give up every enrolment; what the vendor may still have."""
+        """Take away every palm, give up every enrolment; what the vendor may still have.
+
+        `leave_running` leaves an enrolment to the request that may still be at it.
+        """
         for enrollment in await self._of_person(caller.tenant_id, user_id):
             if enrollment.template == "kept":
                 await self.start(caller, user_id, enrollment.id, reason)
-            elif enrollment.status == "started":
+            elif enrollment.status == "started" and not leave_running:
                 await self._intake.give_up(caller, enrollment)
         return await self.outstanding(caller.tenant_id, user_id)
 

@@ -160,7 +160,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             log, vault, texts, person_palms, RecordsOfPerson(reads, of.end), accesses
         ),
         erasures=Erasures(
-            log, vault, challenges, grants, palm_removals, of.templates, identifiers, ids
+            log, vault, challenges, grants, palm_removals, of.templates, identifiers, clock, ids
         ),
         audit_readings=AuditReadings(log, clock, ids),
         audit_feed=of.audit_feed,

@@ -18,6 +18,7 @@ from application.principals import DevicePrincipal
 from domain import claim as k
 from domain import enrollment as e
 from domain import user as u
+from domain.erasure import erasure_id
 from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unauthenticated, Unavailable
 from domain.events import DomainEvent
 from domain.ids import ClaimId, PalmRef, UserId, claim_id
@@ -632,32 +633,103 @@ async def test_a_person_erased_during_the_search_gives_the_vendor_nothing() -> N
         await enroll(world)
     assert "vendor enroll" not in world.trace
     assert left_at_the_vendor(world) == set()
-    assert world.events(hand_claim()) == []
+    assert world.events(hand_claim()) == [
+        k.ClaimTaken(kind=k.PALM_HAND, owner=erasure_id(OTHER_USER))
+    ]
 
 
-async def test_a_person_erased_while_the_palm_is_on_its_way_leaves_no_template() -> None:
-    """Seen to fail while the end of it was the refusal alone: the erasure had been told that
-    there was no template, and nobody asked again for the one that came late."""
+async def test_a_person_erased_just_before_the_enrolment_starts_is_never_begun_with() -> None:
+    """The enrolment has read an active person and a free hand, and then the whole erasure happens.
+
+    Seen to fail while an erasure took no hands: the enrolment started after the certificate, and
+    the palm went to the vendor.
+    """
     world = granted()
 
     async def erase() -> None:
         report = await world.erasures().request(BACKEND, OTHER_USER)
         assert report.erasure.status == "completed"
 
-    world.log.after(e.EnrollmentStarted, _then_before_the_next_call(world, erase))
-    with pytest.raises(Conflict, match="request_in_progress"):
+    world.log.before(e.EnrollmentStarted, erase)
+    with pytest.raises(Forbidden, match="user_erased"):
         await enroll(world)
+    assert "vendor enroll" not in world.trace
+    begun = [each for each in world.log.read_now() if isinstance(each.event, e.EnrollmentStarted)]
+    assert {each.stream_id for each in begun} == {PALM}
+
+
+def certified_after_everything(world: World) -> bool:
+    """Whether the erasure's last word comes after all that happened to the person's palms."""
+    last = world.log.stream(erasure_id(OTHER_USER))[-1]
+    assert last.event.NAME == "erasure.completed"
+    return last.position > max(each.position for each in world.log.stream(palm_ref(world)))
+
+
+async def test_an_erasure_waits_for_a_palm_that_is_on_its_way() -> None:
+    """Seen to fail while an erasure gave up what was under way: it was certified, and then the
+    template arrived and was destroyed."""
+    world = granted()
+    told: list[str] = []
+
+    async def erase() -> None:
+        report = await world.erasures().request(BACKEND, OTHER_USER)
+        told.append(report.erasure.status)
+
+    world.log.after(e.EnrollmentStarted, _then_before_the_next_call(world, erase))
+    with pytest.raises(Forbidden, match="user_erased"):
+        await enroll(world)
+    assert told == ["pending"]
     assert left_at_the_vendor(world) == set()
     assert world.names(palm_ref(world)) == [
         "enrollment.started",
         "enrollment.failed",
         "enrollment.template_removed",
-        "enrollment.template_arrived_late",
-        "enrollment.template_removed",
     ]
-    world.grants.until[TENANT, DEVICE, OTHER_USER] = world.clock.now() + timedelta(days=1)
+    done = await world.erasures().request(BACKEND, OTHER_USER)
+    assert done.erasure.status == "completed"
+    assert certified_after_everything(world)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["lost", "stored"])
+async def test_an_erasure_gives_up_an_enrolment_whose_process_died(stored: bool) -> None:
+    """Once nobody can be on the way to the vendor any more."""
+    world = granted()
+    if stored:
+        world.palms.when_stored = kill
+    else:
+        world.log.after(e.EnrollmentStarted, kill)
+    with pytest.raises(Killed):
+        await enroll(world)
+    waiting = await world.erasures().request(BACKEND, OTHER_USER)
+    assert (waiting.erasure.status, waiting.erasure.pending) == ("pending", (palm_ref(world),))
+    world.clock.advance(ABANDONED_AFTER.total_seconds())
+    done = await world.erasures().request(BACKEND, OTHER_USER)
+    assert done.erasure.status == "completed"
+    assert left_at_the_vendor(world) == set()
+    assert certified_after_everything(world)
+
+
+async def test_a_repeat_that_the_erasure_overtakes_sends_no_palm() -> None:
+    """The process died before the vendor was asked; the repeat has just looked at the person.
+
+    Seen to fail while a repeat went on with what had started without another look.
+    """
+    world = granted()
+    world.log.after(e.EnrollmentStarted, kill)
+    with pytest.raises(Killed):
+        await enroll(world)
+    world.clock.advance(LEASE.total_seconds())
+
+    async def erase() -> None:
+        report = await world.erasures().request(BACKEND, OTHER_USER)
+        assert report.erasure.status == "pending"
+
+    world.log.before_load(palm_ref(world), erase)
     with pytest.raises(Forbidden, match="user_erased"):
         await enroll(world)
+    assert "vendor enroll" not in world.trace
+    assert (await world.erasures().request(BACKEND, OTHER_USER)).erasure.status == "completed"
+    assert certified_after_everything(world)
 
 
 async def test_an_erasure_that_has_only_begun_ends_the_enrolment_and_its_template() -> None:

@@ -444,6 +444,7 @@ class World:
             self.palm_removals(),
             self.templates(),
             self.identifiers(),
+            self.clock,
             self.ids,
         )
 
