@@ -9,11 +9,15 @@ from infrastructure.keyring import Keyring, KeyringUnusable
 _ALL: Final[LiteralString] = """
     SELECT version, sealed FROM key_material WHERE purpose = %s ORDER BY version DESC"""
 
+_ONE: Final[LiteralString] = """
+    SELECT sealed FROM key_material WHERE purpose = %s AND version = %s"""
+
 _INSERT: Final[LiteralString] = """
     INSERT INTO key_material (purpose, version, sealed) VALUES (%s, %s, %s)"""
 
-_LOCK: Final[LiteralString] = """
+LOCK: Final[LiteralString] = """
     SELECT pg_advisory_xact_lock(hashtextextended('key_material/' || %s, 0))"""
+"""Held by whoever makes material of a purpose, until the end of the transaction."""
 
 
 class KeyStore:
@@ -38,14 +42,27 @@ class KeyStore:
             if found:
                 return found[0]
             async with connection.transaction():
-                await connection.execute(_LOCK, (purpose,))
+                await connection.execute(LOCK, (purpose,))
                 found = await self._load(connection, purpose)
                 if found:
                     return found[0]
                 material = make()
-                sealed = self._keyring.seal(material, _belongs_to(purpose, 1))
-                await connection.execute(_INSERT, (purpose, 1, sealed))
+                await self.add(connection, purpose, 1, material)
                 return material
+
+    async def add(
+        self, connection: Connection, purpose: str, version: int, material: bytes
+    ) -> None:
+        """Keep one more version; the caller holds the purpose's `LOCK`."""
+        sealed = self._keyring.seal(material, _belongs_to(purpose, version))
+        await connection.execute(_INSERT, (purpose, version, sealed))
+
+    async def read(self, connection: Connection, purpose: str, version: int) -> bytes:
+        """One version of a purpose. Raises LookupError for one that was never made."""
+        row = await (await connection.execute(_ONE, (purpose, version))).fetchone()
+        if row is None:
+            raise LookupError(f"there is no version {version} of {purpose}")
+        return self._open(purpose, version, row[0])
 
     async def _load(self, connection: Connection, purpose: str) -> list[bytes]:
         rows = await (await connection.execute(_ALL, (purpose,))).fetchall()

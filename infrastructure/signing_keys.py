@@ -96,7 +96,13 @@ class SigningKey:
 class SigningKeys:
     """One family: `current` signs; `others` are published and verified (next, and retiring)."""
 
+    current: SigningKey
+
     def __init__(self, current: SigningKey, others: Sequence[SigningKey] = ()) -> None:
+        self.use(current, others)
+
+    def use(self, current: SigningKey, others: Sequence[SigningKey]) -> None:
+        """From now on these, and no others."""
         self.current = current
         self._by_kid = {key.kid: key for key in (current, *others)}
 

@@ -53,7 +53,11 @@ from infrastructure.projections.unfinished_erasures import PostgresUnfinishedEra
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.rounds import Rounds
 from infrastructure.shared_circuits import SharedCircuits
-from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.signing_key_keeper import (
+    ACCESS_TOKENS,
+    IDENTITY_ASSERTIONS,
+    SigningKeyKeeper,
+)
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.undecided import ReadModelUndecided
 from infrastructure.webhooks.kind import Webhooks
@@ -156,8 +160,9 @@ class Platform:
         )
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
-        self.token_keys = await self._signing_keys(keys, "access_token")
-        self.assertion_keys = await self._signing_keys(keys, "identity_assertion")
+        self.signing = SigningKeyKeeper(self.app_pool, keys, self.clock)
+        self.token_keys = await self.signing.open(ACCESS_TOKENS)
+        self.assertion_keys = await self.signing.open(IDENTITY_ASSERTIONS)
         self.limiter = await self._limiter()
         self.transparency = await transparency(
             self.settings,
@@ -218,6 +223,7 @@ class Platform:
         await self.tail.start()
         self._stack.push_async_callback(self.tail.close)
         await caught_up(self.tail, await self.end.position())
+        await self._stack.enter_async_context(self.signing)
 
     async def project(self) -> None:
         """Keep read models and transparency log up to date here, and delete what has run out."""
@@ -283,10 +289,6 @@ class Platform:
             lambda: PlatformCA.generate(trust_domain=domain, clock=self.clock).to_pem(),
         )
         return PlatformCA.from_pem(pem, trust_domain=domain, clock=self.clock)
-
-    async def _signing_keys(self, keys: KeyStore, purpose: str) -> SigningKeys:
-        current = await keys.obtain(purpose, lambda: SigningKey.generate().to_pem())
-        return SigningKeys(SigningKey.from_pem(current))
 
     async def _limiter(self) -> RateLimiter:
         if self._given_limiter is not None:

@@ -67,6 +67,7 @@ FIELDS: Final[Mapping[str, Form]] = {
     "id": ID,
     "key": KEY,
     "kind": NAME,
+    "kid": _matching(r"[A-Za-z0-9_-]{43}"),
     "library": NAME,
     "log_id": ID,
     "path_template": NAME,

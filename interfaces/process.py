@@ -225,6 +225,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
         failing = [
             watched.create_task(platform.runner.until_failure()),
             watched.create_task(platform.tail.until_failure()),
+            watched.create_task(platform.signing.until_failure()),
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),

@@ -16,6 +16,7 @@ from interfaces.cli.keys import keys
 from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.read_models import projections
 from interfaces.cli.session import WrongArgument, configure_logging
+from interfaces.cli.signing_keys import signing_keys
 from interfaces.cli.tenants import clients, tenants
 from interfaces.process import ROLES, Addresses, Role, prepare, run
 from interfaces.servers import servers
@@ -83,7 +84,7 @@ def read_inbox(mobile: str, as_json: bool) -> None:
     facts(msgspec.to_builtins(message), as_json=as_json)
 
 
-for group in (tenants, clients, keys, log, projections, deliveries):
+for group in (tenants, clients, keys, signing_keys, log, projections, deliveries):
     commands.add_command(group)
 
 

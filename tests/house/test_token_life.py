@@ -179,6 +179,24 @@ async def test_no_kind_of_token_stands_for_another(house: House) -> None:
     assert got.status_code == 200
 
 
+async def test_a_token_outlives_the_rotation_of_its_key_and_dies_with_a_leaked_one(
+    house: House,
+) -> None:
+    at = await stage(house)
+    auth = await with_a_secret(at)
+    public = await house.client(house.public_url)
+    keeper, family = house.platform.signing, "access_token"
+    token = await token_of(house, auth)
+    kid = await keeper.rotate(family)
+    published = (await public.get("/.well-known/jwks.json")).json()["keys"]
+    assert kid in [key["kid"] for key in published]
+    assert await opens(at, token) == (200, None)
+    await keeper.rotate(family, leaked=True)
+    assert await opens(at, token) == (401, "token_invalid")
+    at.tenant.api.headers["authorization"] = f"Bearer {await house.token(at.tenant.tenant_id)}"
+    assert await opens(at, await token_of(house, auth)) == (200, None)
+
+
 async def test_the_metadata_says_where_everything_is(house: House) -> None:
     public = await house.client(house.public_url)
     told = (await public.get("/.well-known/oauth-authorization-server")).json()
