@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Scope
 
 from interfaces.http import authentication, problems, request_id, wellknown
@@ -90,14 +90,17 @@ class Apps(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(services: Services, *, public: tuple[HTTPRouteHandler, ...] = PUBLIC) -> Apps:
     """Both applications over the same services. Raises RouteUnguarded."""
-    device = _app(services, DEVICE)
     described = docs.document(
-        _app(services, public), device, issuer=services.issuer, device_api=services.device_api
+        _app(services, public),
+        _app(services, DEVICE),
+        issuer=services.issuer,
+        device_api=services.device_api,
     )
     served = msgspec.json.encode(described)
+    others = [handler for handler in DEVICE if handler is not device_transactions.transact]
     return Apps(
         public=_app(services, (*public, docs.route(served))),
-        device=device,
+        device=_app(services, (device_transactions.served(services, _door(services)), *others)),
         document=msgspec.json.decode(served),
     )
 
@@ -110,14 +113,13 @@ def attending(services: Services) -> Callable[[Message, Scope], Awaitable[None]]
     async def attend(message: Message, scope: Scope) -> None:
         state: dict[str, Any] = scope["state"]
         if message["type"] == "http.response.body":
-            if not message["more_body"]:
+            if not message.get("more_body"):
                 places.leave(state)
             return
         if message["type"] != "http.response.start" or BEGAN not in state:
             return
-        route = scope.get("route_handler")
         traffic.answered(
-            str(getattr(route, "operation_id", None) or "none"),
+            _operation(scope.get("route_handler")),
             message["status"],
             state.get(problems.REFUSED),
             time.perf_counter() - state[BEGAN],
@@ -126,9 +128,30 @@ def attending(services: Services) -> Callable[[Message, Scope], Awaitable[None]]
     return attend
 
 
-def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar:
+def _operation(handler: BaseRouteHandler | None) -> str:
+    """The operation's name; `none` where the path is nobody's."""
+    if handler is None:
+        return "none"
+    if isinstance(handler, HTTPRouteHandler):
+        return str(handler.operation_id or "none")
+    return str(handler.opt["operation_id"])
+
+
+def _door(services: Services) -> Callable[[authentication.AnyRequest], Awaitable[None]]:
+    return authentication.door(
+        services.issued_tokens,
+        services.dpop_proofs,
+        services.issuer,
+        services.streams,
+        services.places,
+        services.trust_domain,
+        services.clock,
+    )
+
+
+def _app(services: Services, handlers: tuple[HTTPRouteHandler | ASGIRouteHandler, ...]) -> Litestar:
     for handler in handlers:
-        authentication.check_guarded(str(handler.operation_id), handler.opt)
+        authentication.check_guarded(_operation(handler), handler.opt)
     return Litestar(
         route_handlers=handlers,
         dependencies={
@@ -136,15 +159,7 @@ def _app(services: Services, handlers: tuple[HTTPRouteHandler, ...]) -> Litestar
             "integrator": Provide(authentication.integrator, sync_to_thread=False),
             "device": Provide(authentication.device, sync_to_thread=False),
         },
-        before_request=authentication.door(
-            services.issued_tokens,
-            services.dpop_proofs,
-            services.issuer,
-            services.streams,
-            services.places,
-            services.trust_domain,
-            services.clock,
-        ),
+        before_request=_door(services),
         exception_handlers=problems.HANDLERS,
         before_send=[request_id.tell, attending(services)],
         openapi_config=docs.config(),

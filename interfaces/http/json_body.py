@@ -11,10 +11,15 @@ from collections.abc import Generator
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
+from litestar import Request
 from litestar._openapi.schema_generation import SchemaCreator
+from litestar.datastructures import Headers
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.dto._backend import DTOBackend
+from litestar.exceptions import ClientException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi.spec import Reference, Schema
+from litestar.types import HTTPReceiveMessage
 from litestar.typing import FieldDefinition
 
 from domain.errors import Refusal
@@ -57,6 +62,45 @@ def read_json(body: bytes, shape: type[T]) -> T:
         raise BodyRefused("invalid_request", str(error)) from error
     except msgspec.DecodeError as error:
         raise BodyRefused("invalid_json", "not JSON in UTF-8") from error
+
+
+def check_media_type(headers: Headers) -> None:
+    """Raises UnsupportedMediaType."""
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower()
+    if kind.strip().lower() != "application/json" or charset not in (
+        "",
+        "charset=utf-8",
+        'charset="utf-8"',
+    ):
+        raise UnsupportedMediaType("unsupported_media_type", "send application/json in UTF-8")
+    if "content-encoding" in headers:
+        raise UnsupportedMediaType("unsupported_media_type", "send it without Content-Encoding")
+
+
+async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
+    """The body, as Litestar reads it for a handler that has a `data`.
+
+    Raises RequestEntityTooLarge for more than `most` bytes, before any of it is read where its
+    length was announced, and BodyRefused (`invalid_request`) when there is none.
+    """
+    if (request.content_length or 0) > most:
+        raise RequestEntityTooLarge
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = cast("HTTPReceiveMessage", await request.receive())
+        if message["type"] == "http.disconnect":
+            raise ClientException("the peer hung up")
+        pieces.append(message["body"])
+        size += len(message["body"])
+        if size > most:
+            raise RequestEntityTooLarge
+        if not message["more_body"]:
+            break
+    if not size:
+        raise BodyRefused("invalid_request", "a JSON object is wanted")
+    return b"".join(pieces)
 
 
 def check_strictness(body: bytes) -> None:
@@ -156,17 +200,7 @@ class StrictJSON(AbstractDTO[T], Generic[T]):
 
     def decode_bytes(self, value: bytes) -> T:
         """Raises BodyRefused and UnsupportedMediaType."""
-        given = self.asgi_connection.headers.get("content-type", "")
-        kind, _, parameters = given.partition(";")
-        charset = parameters.strip().lower()
-        if kind.strip().lower() != "application/json" or charset not in (
-            "",
-            "charset=utf-8",
-            'charset="utf-8"',
-        ):
-            raise UnsupportedMediaType("unsupported_media_type", "send application/json in UTF-8")
-        if "content-encoding" in self.asgi_connection.headers:
-            raise UnsupportedMediaType("unsupported_media_type", "send it without Content-Encoding")
+        check_media_type(self.asgi_connection.headers)
         return read_json(value, self.model_type)
 
     @classmethod

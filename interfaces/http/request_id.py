@@ -12,11 +12,10 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
-HEADER: Final = "x-request-id"
-TRACE_HEADER: Final = "traceresponse"
+HEADER: Final = b"x-request-id"
+TRACE_HEADER: Final = b"traceresponse"
 _KEY: Final = "link_correlation_id"
 _TRACEPARENT: Final = re.compile(
     rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL
@@ -63,6 +62,9 @@ async def tell(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         found: UUID | None = scope["state"].get(_KEY)
         if found is not None:
-            headers = MutableScopeHeaders.from_message(message)
-            headers[HEADER] = f"req_{found.hex}"
-            headers[TRACE_HEADER] = f"00-{found.hex}-{os.urandom(8).hex()}-00"
+            trace = found.hex.encode()
+            message["headers"] = [
+                *message["headers"],
+                (HEADER, b"req_" + trace),
+                (TRACE_HEADER, b"00-%b-%b-00" % (trace, os.urandom(8).hex().encode())),
+            ]

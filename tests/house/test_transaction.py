@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -58,6 +58,27 @@ async def test_the_same_key_is_answered_byte_for_byte_and_charges_once(house: Ho
         "/v1/device/transactions", json={**body, "context": {"amount": "6.00"}}
     )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_the_route_takes_what_it_is_for_and_no_more(house: House) -> None:
+    """It is served without the framework's reading of a request, which refused both."""
+    till = await house.device(await house.tenant())
+    got = await till.http.get("/v1/device/transactions")
+    assert (got.status_code, got.json()["code"]) == (405, "method_not_allowed")
+    assert got.headers["allow"] == "POST"
+    large = transaction(ALI)
+    large["context"] = {"order": "x" * (3 * 1024 * 1024)}
+    refused = await till.http.post("/v1/device/transactions", json=large)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+    pieces = (b"x" * 1024 * 1024 for _ in range(3))
+    refused = await till.http.post("/v1/device/transactions", content=_each(pieces))
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """A body whose length nobody announced."""
+    for piece in pieces:
+        yield piece
 
 
 async def test_an_answer_to_nobody_is_not_noted_as_relayed(fresh_house: House) -> None:
