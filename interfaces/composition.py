@@ -143,7 +143,6 @@ class Platform:
         self.streams = StreamCache(self.log, self.tail)
         self.tail.subscribe(self._note_revocations)
         self.runner = ProjectionRunner(self.dsn, self.log, self.projector_pool)
-        self.tail.subscribe(self.runner.heard)
         self.past = PostgresLogHistory(self.app_pool, self.mapper)
         self.audit_feed = AuditFeed(self.log, self.past)
         self.tail.subscribe(self.audit_feed.heard)
@@ -172,7 +171,6 @@ class Platform:
             keys,
             self._stack.push_async_callback,
         )
-        self.tail.subscribe(self.transparency.keeper.heard)
         self.readiness = TailReadiness(self.tail, ProjectionHealth(self.app_pool))
         self.reads = TenantReads(self.app_pool, self.runner, self.end)
         self.breakers = await self._breakers()
@@ -195,7 +193,6 @@ class Platform:
             self.ids,
         )
         self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
-        self.tail.subscribe(self.deliveries.heard)
         self.tenants = Tenants(self.streams, self.ids)
         self.sweeper = Sweeper(
             self.streams, ReadModelUndecided(self.projector_pool), self.clock, self.ids
@@ -227,7 +224,9 @@ class Platform:
 
     async def project(self) -> None:
         """Keep read models and transparency log up to date here, and delete what has run out."""
+        self.tail.subscribe(self.runner.heard)
         await self._stack.enter_async_context(self.runner)
+        self.tail.subscribe(self.transparency.keeper.heard)
         await self._stack.enter_async_context(self.transparency.keeper)
         if self.settings.digest_interval_s:
             self.tail.subscribe(self.digester.heard)
@@ -237,6 +236,7 @@ class Platform:
 
     async def deliver(self) -> None:
         """Have this process deliver what must reach other systems."""
+        self.tail.subscribe(self.deliveries.heard)
         await self._stack.enter_async_context(self.deliveries)
 
     def _deliveries(self) -> Sequence[DeliveryKind]:

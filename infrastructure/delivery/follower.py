@@ -178,10 +178,11 @@ class Follower:
         events: Sequence[Recorded],
         waiting: Collection[TenantId] = (),
     ) -> Sequence[Owed]:
+        listening = frozenset(self._kind.listens_to)
         relevant = [
             each
             for each in events
-            if each.tenant_id not in waiting and isinstance(each.event, self._kind.listens_to)
+            if type(each.event) in listening and each.tenant_id not in waiting
         ]
         if not relevant:
             return ()

@@ -69,7 +69,8 @@ async def hold(connection: Connection, standing: Standing) -> None:
 
 def heard(model: ReadModel, events: Sequence[Recorded]) -> list[Recorded]:
     """Those of the events that the read model listens to."""
-    return [recorded for recorded in events if isinstance(recorded.event, model.listens_to)]
+    listening = frozenset(model.listens_to)
+    return [recorded for recorded in events if type(recorded.event) in listening]
 
 
 def check_contiguous(after: int, events: Sequence[Recorded]) -> None:
