@@ -87,6 +87,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._arrivals = select.poll()
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     @property
     def is_open(self) -> bool:
@@ -101,9 +103,7 @@ class HttpConnection(asyncio.Protocol):
         """
         if not self.is_open or self._transport is None:
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._arrivals.poll(0)
 
     def abort(self) -> None:
         """End it at once, so that a late answer meets nobody."""

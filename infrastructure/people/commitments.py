@@ -38,7 +38,7 @@ class TenantCommitments:
     async def salt(self, tenant_id: TenantId, subject: UUID) -> bytes:
         """What opens the commitments of one subject and no other's."""
         key = self._derived.get(tenant_id) or await self._derive(tenant_id)
-        return hmac.new(key, subject.bytes, hashlib.sha256).digest()
+        return hmac.digest(key, subject.bytes, "sha256")
 
     async def _derive(self, tenant_id: TenantId) -> bytes:
         async with tenant_scope(self._pool, tenant_id) as connection:
