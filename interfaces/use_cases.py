@@ -27,6 +27,7 @@ from application.identifiers import Identifiers
 from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.look_ups import LookUps
 from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
@@ -156,6 +157,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         users=Users(log, vault, identifiers, ids),
         consents=Consents(log, of.streams, grants, clock, ids),
         accesses=accesses,
+        look_ups=LookUps(identifiers, accesses, limiter),
         data_exports=DataExports(
             log, vault, texts, person_palms, RecordsOfPerson(reads, of.end), accesses
         ),

@@ -37,6 +37,7 @@ from interfaces.http.integrator import (
     transactions,
     transparency,
     user_commands,
+    user_lookup,
     users,
     webhook_endpoints,
 )
@@ -59,6 +60,7 @@ PUBLIC: Final = (
     *explanation.HANDLERS,
     *users.HANDLERS,
     *user_commands.HANDLERS,
+    *user_lookup.HANDLERS,
     *enrollments.HANDLERS,
     *palms.HANDLERS,
     *comparisons.HANDLERS,

@@ -25,6 +25,7 @@ from application.history import History
 from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.look_ups import LookUps
 from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.palm_removals import PalmRemovals
@@ -146,6 +147,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker
     journal: Journal
     accesses: PersonalDataAccesses
+    look_ups: LookUps
     audit_readings: AuditReadings
     audit_feed: AuditFeed
     history: History

@@ -32,6 +32,7 @@ OPENS: dict[str, set[Permission]] = {
     "transactions:read": {"transactions.read"},
     "users:read": {"users.read"},
     "users:write": {"users.read", "users.write"},
+    "users:lookup": {"users.look_up"},
     "palms:write": {"palms.write"},
     "verifications:read": {"verifications.read"},
     "verifications:write": {"verifications.read", "verifications.write"},

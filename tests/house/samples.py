@@ -123,6 +123,11 @@ def bodies() -> dict[str, dict[str, Any]]:
         "changeUser": {"name": "Sara Al-Harbi", "email": "sara.alharbi@example.org"},
         "suspendUser": {"reason": "under_review"},
         "changeKyc": {"status": "verified", "level": "enhanced"},
+        "lookUpUser": {
+            "mobile": "+966501230008",
+            "purpose": "support",
+            "reference": "CASE-4711",
+        },
         "exportPersonalData": {"reference": "DSR-2026/17"},
         "erasePerson": {"reference": "DSR-2026/17"},
         "registerDevice": {
