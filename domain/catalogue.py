@@ -6,6 +6,7 @@ from typing import Final, get_args
 from domain import (
     access_token,
     audit,
+    certification,
     circuit,
     claim,
     comparison,
@@ -34,6 +35,7 @@ _UNIONS: Final = (
     oauth_client.OAuthClientEvent,
     claim.ClaimEvent,
     linked_service.LinkedServiceEvent,
+    certification.CertificationEvent,
     health.HealthEvent,
     circuit.CircuitEvent,
     device.DeviceEvent,

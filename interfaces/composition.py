@@ -183,6 +183,7 @@ class Platform:
         self.webhook_clients = outside.webhooks
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
+        self._stack.push_async_callback(self.services.certifications.close)
         self.voids = Voids(
             self.streams,
             outside.notices,

@@ -24,6 +24,7 @@ from infrastructure.outbound.client import OutboundClient
 from infrastructure.outbound.egress import EgressGuard, SystemResolver
 from infrastructure.palm_xtelcom import XTelcomPalmVerifier
 from infrastructure.product_notices import HttpProductNotices
+from infrastructure.product_probes import HttpProductProbes
 from interfaces.settings import Settings
 
 AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
@@ -51,6 +52,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookClients
     health: HttpHealthProbes
     client_keys: OutboundClient
+    probes: HttpProductProbes
 
 
 def counterparts(
@@ -81,12 +83,22 @@ def counterparts(
         webhooks=WebhookClients(to_endpoints, to_tenants),
         health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
         client_keys=to_tenants,
+        probes=_product_probes(clock, guard, our_cas_pem, at_end),
     )
 
 
 def inbox(settings: Settings, clock: Clock) -> Inbox:
     """Where one-time codes lie in development."""
     return Inbox(settings.data_dir / "inbox", clock)
+
+
+def _product_probes(
+    clock: Clock, guard: EgressGuard, our_cas_pem: str, at_end: AtEnd
+) -> HttpProductProbes:
+    """Its own few connections: who certifies a product takes none from transactions."""
+    client = OutboundClient(guard, tls=_system_trust_and(our_cas_pem), connections_max=AT_ONCE)
+    at_end(client.close)
+    return HttpProductProbes(client, clock)
 
 
 def _health_probes(

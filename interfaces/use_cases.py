@@ -1,13 +1,16 @@
 """Which adapter stands behind which port of each use case. A part of the composition root."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import msgspec
+import structlog
 
 from application.attempt import Attempts
 from application.audit_readings import AuditReadings
 from application.authorization import Authorization
 from application.broker import Broker
+from application.certifications import Certifications
 from application.clients import Clients
 from application.comparisons import Comparisons
 from application.consents import Consents
@@ -40,6 +43,7 @@ from application.take_over import TakeOvers
 from application.tenants import Tenants
 from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
+from domain.ids import TenantId
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.canonical_json import JcsCanonicalJSON
@@ -57,6 +61,7 @@ from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.presences import PostgresPresences
+from infrastructure.product_probes import ForgingSigner
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
@@ -68,6 +73,8 @@ from interfaces.http.services import Services
 
 if TYPE_CHECKING:
     from interfaces.composition import Platform
+
+_log: Final = structlog.stdlib.get_logger(__name__)
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
@@ -113,6 +120,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     )
     deliveries = PostgresDeliveryRecords(of.app_pool)
     explanations = Explanations(log)
+    linked_services = LinkedServices(log, outside.egress, BoundDevices(reads, of.end), clock, ids)
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
     secrets = PostgresClientSecrets(of.app_pool)
     shown = ShownOnce(of.app_pool)
@@ -137,10 +145,20 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         oauth_clients=oauth_clients,
         devices=devices,
         pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
-        linked_services=LinkedServices(
-            log, outside.egress, BoundDevices(reads, of.end), clock, ids
-        ),
         circuits=of.breakers,
+        linked_services=linked_services,
+        certifications=Certifications(
+            log,
+            linked_services,
+            outside.probes,
+            ForgingSigner(of.assertion_keys, of.token_keys),
+            canonical,
+            limiter,
+            settings.issuer,
+            clock,
+            ids,
+            certification_interrupted,
+        ),
         sign_ups=SignUps(
             log,
             of.streams,
@@ -220,4 +238,11 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         places=of.places,
         ids=ids,
         clock=clock,
+    )
+
+
+def certification_interrupted(tenant_id: TenantId, service_id: UUID, error: BaseException) -> None:
+    """Tell of a run that ended by our own fault, and of what class of error."""
+    _log.error(
+        "certification_interrupted", tenant=str(tenant_id), service=str(service_id), exc_info=error
     )

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from domain.audit import AuditRead
 from domain.catalogue import EVENTS
+from domain.certification import LinkedServiceCertificationStarted, LinkedServiceCertified
 from domain.circuit import CircuitClosed, CircuitOpened
 from domain.events import Recorded
 from domain.health import LinkedServiceBecameHealthy, LinkedServiceBecameUnhealthy
@@ -124,12 +125,17 @@ def line(recorded: Recorded) -> AuditRow | None:
 
 def subject_of(recorded: Recorded) -> UUID:
     """Whom or what an event is about: the stream's id, but for an access the person, for a
-    reading the tenant whose audit it is, for health, presence and circuits the
+    reading the tenant whose audit it is, for health, certification, presence and circuits the
     counterpart or device."""
     match recorded.event:
         case CircuitOpened() | CircuitClosed() as event:
             return event.service_id
-        case LinkedServiceBecameUnhealthy() | LinkedServiceBecameHealthy() as event:
+        case (
+            LinkedServiceBecameUnhealthy()
+            | LinkedServiceBecameHealthy()
+            | LinkedServiceCertificationStarted()
+            | LinkedServiceCertified() as event
+        ):
             return event.service_id
         case (
             DeviceWentOffline()

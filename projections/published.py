@@ -11,6 +11,7 @@ import msgspec
 
 from domain.access_token import AccessTokenRevoked
 from domain.audit import AuditRead
+from domain.certification import LinkedServiceCertificationStarted, LinkedServiceCertified
 from domain.circuit import CircuitClosed, CircuitOpened
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
@@ -190,6 +191,12 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ),
     LinkedServiceResumed: Published("linked_service", "linked_service_resumed"),
     LinkedServiceDeleted: Published("linked_service", "linked_service_deleted", None, "warning"),
+    LinkedServiceCertificationStarted: Published(
+        "linked_service", "linked_service_certification_started"
+    ),
+    LinkedServiceCertified: Published(
+        "linked_service", "linked_service_certified", "linked_service.certified"
+    ),
     LinkedServiceBecameUnhealthy: Published(
         "linked_service", "linked_service_unhealthy", "linked_service.unhealthy", "high"
     ),
@@ -331,6 +338,8 @@ def published(event: DomainEvent) -> Published:
             return msgspec.structs.replace(
                 entry, action="palm_vendor_unauthorized", severity="critical"
             )
+        case LinkedServiceCertified(grade="F"):
+            return msgspec.structs.replace(entry, severity="high")
         case TransactionVoidFailed(reason="no_void_path"):
             # Nobody can be called, so its owner is told and undoes it.
             return msgspec.structs.replace(

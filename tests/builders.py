@@ -14,6 +14,7 @@ import msgspec
 from domain import (
     access_token,
     audit,
+    certification,
     circuit,
     claim,
     comparison,
@@ -186,6 +187,26 @@ palm_vendor_became_unhealthy = Builder(
     health.PalmVendorBecameUnhealthy(reason="palm_vendor_timeout", consecutive_failures=3)
 )
 palm_vendor_became_healthy = Builder(health.PalmVendorBecameHealthy())
+linked_service_certification_started = Builder(
+    certification.LinkedServiceCertificationStarted(
+        service_id=SERVICE, service_version=2, action="pay", started_at=NOW
+    )
+)
+linked_service_certified = Builder(
+    certification.LinkedServiceCertified(
+        service_id=SERVICE,
+        service_version=2,
+        grade="F",
+        results=(
+            certification.CaseResult(case="valid_request", verdict="passed", found="as_due"),
+            certification.CaseResult(case="alg_none", verdict="failed", found="answered_allow"),
+            certification.CaseResult(
+                case="void_twice", verdict="not_applicable", found="no_void_path"
+            ),
+        ),
+        finished_at=NOW,
+    )
+)
 linked_service_registered = Builder(
     linked_service.LinkedServiceRegistered(product_key="wallet", routing=ROUTING)
 )

@@ -31,17 +31,27 @@ def wait_at(kind: str, at: Recorded, error: Exception) -> TenantWait:
 
 def tell_tenant_waits(wait: TenantWait, error: Exception) -> None:
     """What is missing for the tenant may come; an event that cannot be judged is an error."""
-    given = {
-        "kind": wait.kind,
-        "tenant": str(wait.tenant_id),
-        "position": wait.position,
-        "event_name": wait.event,
-        "error": wait.error,
-    }
+    kind, tenant, position = wait.kind, str(wait.tenant_id), wait.position
+    name, why = wait.event, wait.error
     if isinstance(error, TenantMustWait):
-        _log.warning("delivery_tenant_waits", reason=error.reason, **given)
+        _log.warning(
+            "delivery_tenant_waits",
+            kind=kind,
+            tenant=tenant,
+            position=position,
+            event_name=name,
+            error=why,
+            reason=error.reason,
+        )
     else:
-        _log.error("delivery_tenant_halted", **given)
+        _log.error(
+            "delivery_tenant_halted",
+            kind=kind,
+            tenant=tenant,
+            position=position,
+            event_name=name,
+            error=why,
+        )
 
 
 def tell_wait_ended(wait: TenantWait) -> None:
@@ -50,10 +60,10 @@ def tell_wait_ended(wait: TenantWait) -> None:
 
 def tell_all_wait(kind: str, after: int, error: Exception) -> None:
     """What the kind needs may only be away for a while: that is a warning."""
-    given = {"kind": kind, "after": after, "error": description(error)}
+    why = description(error)
     if isinstance(error, Unavailable):
-        _log.warning("delivery_kind_waits", reason=error.code, **given)
+        _log.warning("delivery_kind_waits", kind=kind, after=after, error=why, reason=error.code)
     elif isinstance(error, psycopg.OperationalError):
-        _log.warning("delivery_kind_waits", **given)
+        _log.warning("delivery_kind_waits", kind=kind, after=after, error=why)
     else:
-        _log.error("delivery_kind_halted", **given)
+        _log.error("delivery_kind_halted", kind=kind, after=after, error=why)

@@ -8,6 +8,7 @@ import msgspec
 
 from application.audit_readings import AuditReadings
 from application.broker import Broker
+from application.certifications import Certifications
 from application.clients import Clients
 from application.comparisons import Comparisons
 from application.consents import Consents
@@ -153,6 +154,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     explanations: Explanations
     full_explanations: FullExplanations
+    certifications: Certifications
     evaluations: Evaluations
     tenants: Tenants
     access_tokens: AccessTokens

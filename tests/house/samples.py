@@ -105,6 +105,10 @@ def bodies() -> dict[str, dict[str, Any]]:
         },
         "retireOAuthClientSecret": {"secret": 1},
         "changeOAuthClient": {"name": "Loyalty backend 2", "scopes": ["devices:read"]},
+        "certifyLinkedService": {
+            "action": "pay",
+            "context": {"amount": "1.00", "currency": "SAR"},
+        },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
         "setBreaker": {"mode": "observe", "reason": "rehearsal", "until": "2199-03-01T09:00:00Z"},
         "evaluateMatchPolicy": {

@@ -50,6 +50,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PALM = b"the palm of one person"
 
 GOOD: dict[str, dict[str, Any]] = {
+    "certifyLinkedService": {"action": "pay"},
     "changeLinkedService": {"timeout_ms": 700},
     "setBreaker": {"mode": "observe", "reason": "incident"},
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
