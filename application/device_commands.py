@@ -126,6 +126,15 @@ class DeviceCommands:
                 due.append(command)
         return due
 
+    async def told(self, device: DevicePrincipal, kind: dc.CommandKind) -> bool:
+        """Whether the device is to do this now."""
+        now = self._clock.now()
+        for command_id in await self._waiting.of(device.tenant_id, device.device_id):
+            command = await self._load(device, command_id)
+            if command is not None and command.queued.kind == kind and command.is_due(now):
+                return True
+        return False
+
     async def _append(
         self,
         device: DevicePrincipal,

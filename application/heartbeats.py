@@ -8,10 +8,12 @@ from uuid import UUID
 import msgspec
 
 from application.admission import admitted
+from application.certificates import renew_after
 from application.device_commands import DeviceCommands, Result
-from application.ports import Clock, RateLimiter, Streams
+from application.ports import CertificateAuthority, Clock, RateLimiter, Streams
 from application.ports.fleet import Presences
 from application.principals import DevicePrincipal
+from application.renewals import Renewals
 from domain import device as d
 from domain import device_command as dc
 from domain.errors import TooMany, Unauthenticated
@@ -41,6 +43,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     next_heartbeat_s: int
     locked: bool
     certificate_not_after: datetime
+    renew_after: datetime
     commands: Sequence[dc.DeviceCommand]
     unknown_results: Sequence[UUID]
 
@@ -51,12 +54,16 @@ class Heartbeats:
         streams: Streams,
         presences: Presences,
         commands: DeviceCommands,
+        renewals: Renewals,
+        authority: CertificateAuthority,
         limiter: RateLimiter,
         clock: Clock,
     ) -> None:
         self._streams = streams
         self._presences = presences
         self._commands = commands
+        self._renewals = renewals
+        self._authority = authority
         self._limiter = limiter
         self._clock = clock
 
@@ -78,11 +85,14 @@ class Heartbeats:
             interval_s=interval_s,
         )
         heard = await self._presences.hear(device.tenant_id, device.device_id, beat, said.reported)
+        await self._renewals.used(device)
         unknown = await self._commands.complete(device, said.results)
         commands = await self._commands.due(device)
         state = await self._streams.state(device.tenant_id, device.device_id, d.rebuild)
-        if state is None or state.certificate is None:
+        shown = None if state is None else state.certificate_of(device.fingerprint)
+        if state is None or shown is None:
             raise Unauthenticated("device_unknown")
+        issued = self._authority.reread(shown.certificate_pem)
         return Told(
             server_time=now,
             clock_offset_ms=round((said.device_time - now).total_seconds() * 1000),
@@ -90,7 +100,8 @@ class Heartbeats:
             missed=None if heard is None else heard.missed,
             next_heartbeat_s=interval_s,
             locked=state.locked,
-            certificate_not_after=state.certificate.not_after,
+            certificate_not_after=issued.not_after,
+            renew_after=renew_after(issued, tenant.settings),
             commands=commands,
             unknown_results=unknown,
         )

@@ -1,12 +1,10 @@
 """Pairing: a code and a key become a device, once (003 §3.9; reference broker.md §3.1)."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
 
-import msgspec
-
+from application.certificates import Pairing, paired
 from application.devices import Devices
 from application.execute import retrying
 from application.pairing_codes import PairingCodes
@@ -15,7 +13,6 @@ from application.ports import (
     CertificateRequest,
     Clock,
     EventLog,
-    IssuedCertificate,
     RateLimiter,
     StaleStream,
 )
@@ -26,23 +23,11 @@ from domain import pairing_code as p
 from domain import tenant as t
 from domain.errors import Conflict, Malformed, NotFound, TooMany
 from domain.events import Origin, StreamAppend
-from domain.ids import PLATFORM, DeviceId, TenantId, claim_id
+from domain.ids import PLATFORM, claim_id
 
 TRIES_PER_ADDRESS: Final = 10
 FAILURES_OF_PLATFORM: Final = 1000
 FAILURE_WINDOW_S: Final = 600
-
-
-class Pairing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device gets for its code and its CSR."""
-
-    tenant_id: TenantId
-    device_id: DeviceId
-    certificate_pem: str
-    chain_pem: str
-    ca_bundle_pem: str
-    not_after: datetime
-    renew_after: datetime
 
 
 class Pairings:
@@ -117,8 +102,10 @@ class Pairings:
         found = p.rebuild(await self._log.load(PLATFORM, code_id))
         step, code = p.redeem(found, request.csr_sha256, self._clock.now())
         device = await self._devices.get(code.tenant_id, code.device_id)
+        tenant = t.rebuild(await self._log.load(code.tenant_id, code.tenant_id))
+        assert tenant is not None, "a device belongs to a tenant"
         if step == "repeat":
-            return self._repeat(device, request)
+            return self._repeat(device, request, tenant)
         key_claim = claim_id(PLATFORM, k.DEVICE_KEY, request.spki_sha256)
         key_used = bool(await self._log.load(PLATFORM, key_claim))
         awaited = device.status == "pending_pairing" and device.code_number == code.code_number
@@ -129,15 +116,13 @@ class Pairings:
             if not awaited:
                 raise NotFound("pairing_code_invalid")
             raise Conflict("key_already_used", "make a new key for every pairing")
-        tenant = t.rebuild(await self._log.load(code.tenant_id, code.tenant_id))
-        assert tenant is not None, "a device belongs to a tenant"
         issued = self._authority.issue(
             csr_pem,
             code.tenant_id,
             code.device_id,
             validity_days=tenant.settings.certificate_days,
         )
-        paired = d.DevicePaired(
+        device_paired = d.DevicePaired(
             fingerprint=issued.fingerprint_sha256,
             spki_sha256=request.spki_sha256,
             csr_sha256=request.csr_sha256,
@@ -171,28 +156,18 @@ class Pairings:
                     tenant_id=code.tenant_id,
                     stream_id=code.device_id,
                     expected_version=device.version,
-                    events=d.pair(device, paired),
+                    events=d.pair(device, device_paired),
                 ),
             ],
         )
         if appended.replayed:
-            return self._repeat(await self._devices.get(code.tenant_id, code.device_id), request)
-        return self._pairing(device, issued)
+            device = await self._devices.get(code.tenant_id, code.device_id)
+            return self._repeat(device, request, tenant)
+        return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
 
-    def _repeat(self, device: d.Device, request: CertificateRequest) -> Pairing:
+    def _repeat(self, device: d.Device, request: CertificateRequest, tenant: t.Tenant) -> Pairing:
         held = device.certificate
         if held is None or held.csr_sha256 != request.csr_sha256:
             raise NotFound("pairing_code_invalid")
-        return self._pairing(device, self._authority.reread(held.certificate_pem))
-
-    def _pairing(self, device: d.Device, issued: IssuedCertificate) -> Pairing:
-        life = issued.not_after - issued.not_before
-        return Pairing(
-            tenant_id=device.tenant_id,
-            device_id=device.id,
-            certificate_pem=issued.certificate_pem,
-            chain_pem=issued.chain_pem,
-            ca_bundle_pem=self._authority.ca_bundle_pem(),
-            not_after=issued.not_after,
-            renew_after=issued.not_before + life * 2 / 3,
-        )
+        issued = self._authority.reread(held.certificate_pem)
+        return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)

@@ -60,21 +60,24 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 
-DeviceOperation = Literal["transact", "sign_up", "consent", "enroll", "journal", "heartbeat"]
+DeviceOperation = Literal[
+    "transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"
+]
 
 _AT_A_COUNTER: Final[frozenset[DeviceOperation]] = frozenset(
-    {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"}
+    {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"}
 )
 DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
     "pos": _AT_A_COUNTER,
     "gate": _AT_A_COUNTER,
     "kiosk": _AT_A_COUNTER,
-    "personal_scanner": frozenset({"heartbeat"}),
+    "personal_scanner": frozenset({"heartbeat", "renew"}),
 }
 """Device type → what such a device may call (003 §3.2)."""
 
-WHILE_LOCKED: Final[frozenset[DeviceOperation]] = frozenset({"journal", "heartbeat"})
-"""What a locked device may still do: say what became of its answers, and hear that it is free."""
+WHILE_LOCKED: Final[frozenset[DeviceOperation]] = frozenset({"journal", "heartbeat", "renew"})
+"""What a locked device may still do: say what became of its answers, hear that it is free, and stay
+a device of ours until then."""
 
 
 def grantable(caller: Caller) -> Set[str]:

@@ -208,9 +208,10 @@ class Recognition:
             signature = base64.b64decode(match.signature, validate=True)
         except (binascii.Error, ValueError):
             return False
-        certificate = device.certificate
-        return certificate is not None and self._signatures.verify(
-            certificate.certificate_pem, self._canonical.canonical(said), signature
+        message = self._canonical.canonical(said)
+        return any(
+            self._signatures.verify(each.certificate_pem, message, signature)
+            for each in device.usable(self._clock.now())
         )
 
     async def _enrolled_at(self, device: Device, user: u.User) -> PalmRef | None:

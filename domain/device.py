@@ -50,6 +50,27 @@ class DevicePaired(DomainEvent, frozen=True, kw_only=True):
     info: Mapping[str, str] = {}
 
 
+class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
+    """The device has a new certificate for a new key; it showed the one that this `replaces`."""
+
+    NAME: ClassVar[str] = "device.certificate_renewed"
+    fingerprint: str
+    spki_sha256: str
+    csr_sha256: str
+    certificate_serial: str
+    certificate_pem: str
+    not_after: datetime
+    replaces: str
+
+
+class DeviceCertificateTakenIntoUse(DomainEvent, frozen=True, kw_only=True):
+    """The device spoke with its new certificate; the one before is refused from then on."""
+
+    NAME: ClassVar[str] = "device.certificate_taken_into_use"
+    fingerprint: str
+    superseded_at: datetime
+
+
 class DeviceRevoked(DomainEvent, frozen=True, kw_only=True):
     """Every certificate of this device is refused from now on, everywhere."""
 
@@ -75,6 +96,8 @@ DeviceEvent = (
     | DevicePairingCodeIssued
     | DevicePaired
     | DeviceRevoked
+    | DeviceCertificateRenewed
+    | DeviceCertificateTakenIntoUse
     | DeviceLocked
     | DeviceUnlocked
 )
@@ -97,15 +120,28 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     code_number: int = 0
     code_expires_at: datetime | None = None
     certificate: PairedCertificate | None = None
+    previous: PairedCertificate | None = None
+    previous_until: datetime | None = None
     locked: bool = False
 
-    def holds(self, fingerprint: str) -> bool:
-        """Whether this certificate may speak for the device right now."""
-        return (
-            self.status == "active"
-            and self.certificate is not None
-            and self.certificate.fingerprint == fingerprint
-        )
+    def usable(self, now: datetime) -> list[PairedCertificate]:
+        """The certificates that may speak for the device right now: two at most."""
+        if self.status != "active":
+            return []
+        found = [self.certificate]
+        if self.previous_until is None or now < self.previous_until:
+            found.append(self.previous)
+        return [each for each in found if each is not None and now < each.not_after]
+
+    def holds(self, fingerprint: str, now: datetime) -> bool:
+        return any(each.fingerprint == fingerprint for each in self.usable(now))
+
+    def certificate_of(self, fingerprint: str) -> PairedCertificate | None:
+        """The newest certificate or the one before, if it is this one; usable or not."""
+        for each in (self.certificate, self.previous):
+            if each is not None and each.fingerprint == fingerprint:
+                return each
+        return None
 
 
 def register(device: Device | None, registered: DeviceRegistered) -> list[DeviceEvent]:
@@ -141,11 +177,27 @@ def pair(device: Device, paired: DevicePaired) -> list[DeviceEvent]:
     return [paired]
 
 
+def renew(device: Device, renewed: DeviceCertificateRenewed) -> list[DeviceEvent]:
+    """The device holds at most two: of three, the one that it did not show is gone."""
+    if device.certificate_of(renewed.replaces) is None:
+        raise Conflict("certificate_superseded", "the device has newer certificates")
+    return [renewed]
+
+
+def take_into_use(device: Device, fingerprint: str, superseded_at: datetime) -> list[DeviceEvent]:
+    """The first word with a new certificate sets the end of the one before."""
+    newest = device.certificate is not None and device.certificate.fingerprint == fingerprint
+    if not newest or device.previous is None or device.previous_until is not None:
+        return []
+    return [DeviceCertificateTakenIntoUse(fingerprint=fingerprint, superseded_at=superseded_at)]
+
+
 def revoke(device: Device, reason: RevocationReason) -> list[DeviceEvent]:
     if device.status == "revoked":
         return []
-    held = (device.certificate.fingerprint,) if device.certificate is not None else ()
-    return [DeviceRevoked(reason=reason, fingerprints=held)]
+    held = (device.certificate, device.previous)
+    fingerprints = tuple(each.fingerprint for each in held if each is not None)
+    return [DeviceRevoked(reason=reason, fingerprints=fingerprints)]
 
 
 def lock(device: Device) -> list[DeviceEvent]:
@@ -187,9 +239,34 @@ def evolve(device: Device | None, recorded: Recorded) -> Device:
                     not_after=event.not_after,
                     code_number=event.code_number,
                 ),
+                previous=None,
+                previous_until=None,
             )
+        case DeviceCertificateRenewed() as event if device is not None:
+            return replace(
+                device,
+                version=recorded.version,
+                certificate=PairedCertificate(
+                    fingerprint=event.fingerprint,
+                    csr_sha256=event.csr_sha256,
+                    certificate_pem=event.certificate_pem,
+                    not_after=event.not_after,
+                    code_number=device.code_number,
+                ),
+                previous=device.certificate_of(event.replaces),
+                previous_until=None,
+            )
+        case DeviceCertificateTakenIntoUse() as event if device is not None:
+            return replace(device, version=recorded.version, previous_until=event.superseded_at)
         case DeviceRevoked() if device is not None:
-            return replace(device, version=recorded.version, status="revoked", certificate=None)
+            return replace(
+                device,
+                version=recorded.version,
+                status="revoked",
+                certificate=None,
+                previous=None,
+                previous_until=None,
+            )
         case DeviceLocked() if device is not None:
             return replace(device, version=recorded.version, locked=True)
         case DeviceUnlocked() if device is not None:

@@ -28,6 +28,8 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     access_token_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     webhook_mtls_required: bool = True
     certificate_days: Annotated[int, msgspec.Meta(ge=1, le=397)] = 90
+    certificate_renew_percent: Annotated[int, msgspec.Meta(ge=10, le=95)] = 67
+    certificate_overlap_h: Annotated[int, msgspec.Meta(ge=1, le=720)] = 24
     heartbeat_s: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 60
 
 

@@ -37,6 +37,7 @@ from application.pairing_codes import PairingCodes
 from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.recognition import Recognition
+from application.renewals import Renewals
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
@@ -106,6 +107,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     presences = PostgresPresences(of.app_pool)
     waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)
     device_commands = DeviceCommands(log, waiting, clock, ids)
+    renewals = Renewals(log, of.streams, of.authority, device_commands, clock, ids)
     decisions = Decisions(
         log,
         Authorization(
@@ -210,7 +212,10 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             ids,
         ),
         device_commands=device_commands,
-        heartbeats=Heartbeats(of.streams, presences, device_commands, limiter, clock),
+        renewals=renewals,
+        heartbeats=Heartbeats(
+            of.streams, presences, device_commands, renewals, of.authority, limiter, clock
+        ),
         presences=presences,
         health=PostgresHealthRecords(of.app_pool),
         journal=Journal(log, of.streams, texts, clock, ids),

@@ -6,6 +6,8 @@ from typing import Final, LiteralString, get_args
 import msgspec
 
 from domain.device import (
+    DeviceCertificateRenewed,
+    DeviceCertificateTakenIntoUse,
     DeviceEvent,
     DeviceLocked,
     DevicePaired,
@@ -54,7 +56,7 @@ DDL: Final = """
 class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     """One device. `version` is its stream's (the ETag); `position` orders listings.
 
-    The certificate is the one it may speak with now: none before pairing and after revocation.
+    The certificate is the newest it may speak with: none before pairing and after revocation.
     """
 
     device_id: DeviceId
@@ -113,6 +115,15 @@ def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
                 revoked_at=recorded.recorded_at,
                 revoked_reason=event.reason,
             )
+        case DeviceCertificateRenewed():
+            return replace(
+                row,
+                fingerprint=event.fingerprint,
+                certificate_serial=event.certificate_serial,
+                certificate_not_after=event.not_after,
+            )
+        case DeviceCertificateTakenIntoUse():
+            return row
         case DeviceLocked():
             return replace(row, locked=True)
         case DeviceUnlocked():
@@ -149,7 +160,7 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
 
 READ_MODEL: Final = ReadModel(
     name="devices",
-    version=2,
+    version=3,
     tables=("devices",),
     ddl=DDL,
     listens_to=get_args(DeviceEvent),

@@ -16,6 +16,8 @@ from domain.circuit import CircuitClosed, CircuitOpened
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
 from domain.device import (
+    DeviceCertificateRenewed,
+    DeviceCertificateTakenIntoUse,
     DeviceLocked,
     DevicePaired,
     DevicePairingCodeIssued,
@@ -221,6 +223,10 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     DevicePairingCodeIssued: Published("device", "device_pairing_code_issued"),
     DevicePaired: Published("device", "device_paired", "device.paired"),
     DeviceRevoked: Published("device", "device_revoked", "device.revoked", "warning"),
+    DeviceCertificateRenewed: Published(
+        "device", "device_certificate_renewed", "device.certificate_renewed"
+    ),
+    DeviceCertificateTakenIntoUse: Published("device", "device_certificate_taken_into_use"),
     DeviceLocked: Published("device", "device_locked", "device.locked", "warning"),
     DeviceUnlocked: Published("device", "device_unlocked", "device.unlocked", "warning"),
     DeviceWentOffline: Published("device", "device_offline", "device.offline", "warning"),

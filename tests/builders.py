@@ -157,6 +157,22 @@ linked_service_became_unhealthy = Builder(
 linked_service_became_healthy = Builder(
     health.LinkedServiceBecameHealthy(service_id=SERVICE, product_key="wallet")
 )
+device_certificate_renewed = Builder(
+    device.DeviceCertificateRenewed(
+        fingerprint="e5" * 32,
+        spki_sha256="e6" * 32,
+        csr_sha256="e7" * 32,
+        certificate_serial="5eed",
+        certificate_pem="-----BEGIN CERTIFICATE-----\nAAAB\n-----END CERTIFICATE-----\n",
+        not_after=NOW + timedelta(days=150),
+        replaces="f1" * 32,
+    )
+)
+device_certificate_taken_into_use = Builder(
+    device.DeviceCertificateTakenIntoUse(
+        fingerprint="e5" * 32, superseded_at=NOW + timedelta(days=61)
+    )
+)
 device_locked = Builder(device.DeviceLocked())
 device_unlocked = Builder(device.DeviceUnlocked())
 device_went_offline = Builder(presence.DeviceWentOffline(device_id=DEVICE, last_heard_at=NOW))

@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     beating.add_argument("--times", type=int, default=2, help="how many heartbeats")
     beating.add_argument("--every", type=float, help="seconds between; else as the platform says")
     beating.set_defaults(run=beat)
+
+    renewing = commands.add_parser("renew", help="get a new key and certificate")
+    renewing.add_argument("--folder", type=Path, required=True, help="a paired device")
+    renewing.set_defaults(run=renew)
     return found
 
 
@@ -116,6 +120,12 @@ async def beat(given: argparse.Namespace) -> dict[str, Any]:
             answer = await operation.beat()
     told: dict[str, Any] = msgspec.to_builtins(answer)
     return {**told, "locked": operation.locked, "showing": operation.showing}
+
+
+async def renew(given: argparse.Namespace) -> dict[str, Any]:
+    async with SimulatedDevice.load(given.folder) as device:
+        await device.renew()
+        return _shown(device.credentials)
 
 
 def _shown(credentials: Credentials) -> dict[str, Any]:

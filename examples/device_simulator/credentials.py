@@ -5,6 +5,7 @@
     chain.pem    the device's certificate and the CA behind it
     ca.pem       the CA to trust for the platform's listeners, from the pairing
     device.json  who the device is and where it calls
+    next/        the same key.pem, csr.pem and chain.pem while a renewal is under way
 
 All of it is readable by the owner only.
 """
@@ -25,6 +26,7 @@ CSR: Final = "csr.pem"
 CHAIN: Final = "chain.pem"
 CA: Final = "ca.pem"
 IDENTITY: Final = "device.json"
+NEXT: Final = "next"
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a paired device's folder. Raises FileNotFoundError when it was never paired."""
+        """Read a paired device's folder, and end a renewal that a crash cut off.
+
+        Raises FileNotFoundError when it was never paired.
+        """
+        finish_renewal(folder)
         identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=dict[str, str])
         return cls(folder=folder, **identity)
 
@@ -95,6 +101,25 @@ def certificate_request(folder: Path) -> str:
     pem = request.public_bytes(serialization.Encoding.PEM)
     write_private(request_file, pem)
     return pem.decode()
+
+
+def renewed(folder: Path, chain_pem: str) -> None:
+    """Keep the new certificate with its key; only then are they the device's own."""
+    write_private(folder / NEXT / CHAIN, chain_pem.encode())
+    finish_renewal(folder)
+
+
+def finish_renewal(folder: Path) -> None:
+    """Put a renewed key and certificate in the place of the old ones; safe to be done again."""
+    following = folder / NEXT
+    if not (following / CHAIN).exists():
+        return
+    # The chain is what says that all of this is to be done, so it goes last.
+    for name in (KEY, CSR, CHAIN):
+        write_private(folder / name, (following / name).read_bytes())
+    for name in (CHAIN, CSR, KEY):
+        (following / name).unlink()
+    following.rmdir()
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -14,7 +14,12 @@ import httpx
 import msgspec
 
 from examples.device_simulator.connection import OpenConnection
-from examples.device_simulator.credentials import Credentials, certificate_request
+from examples.device_simulator.credentials import (
+    NEXT,
+    Credentials,
+    certificate_request,
+    renewed,
+)
 from examples.device_simulator.heartbeat import Operation
 from examples.device_simulator.refusals import ConnectionRefused, check, tls_alert
 from examples.synthetic_palms import Capture
@@ -81,10 +86,16 @@ class SimulatedDevice:
     ) -> None:
         self.credentials = credentials
         self._pause = pause
-        self._http = httpx.AsyncClient(
-            base_url=credentials.device_api,
-            verify=credentials.tls(),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        self._limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections
+        )
+        self._http = self._client()
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self.credentials.device_api,
+            verify=self.credentials.tls(),
+            limits=self._limits,
             timeout=PATIENCE_S,
             trust_env=False,
         )
@@ -220,6 +231,20 @@ class SimulatedDevice:
             body=response.content,
         )
 
+    async def renew(self) -> None:
+        """Make a new key and get a certificate for it; from then on, speak with that.
+
+        Raises Refused (`renewal_too_early`), and httpx.TransportError when no answer came: then
+        the same request gets the same certificate, also after a restart.
+        """
+        folder = self.credentials.folder
+        request = certificate_request(folder / NEXT)
+        response = await self._send("/v1/device/certificate/renew", {"csr": request}, 201)
+        told = response.json()
+        renewed(folder, told["certificate"] + told["chain"])
+        before, self._http = self._http, self._client()
+        await before.aclose()
+
     def operation(self, **reported: Any) -> Operation:
         """The device switched on: it beats, and does what it is told. `reported` goes with every
         beat: `fw_version`, `battery` and the like (reference broker.md §3.3)."""
@@ -227,7 +252,7 @@ class SimulatedDevice:
         async def send(body: bytes) -> bytes:
             return check(await self._post("/v1/device/heartbeat", body, {}), 200).content
 
-        return Operation(send, {"app_version": "1", **reported})
+        return Operation(send, self.renew, {"app_version": "1", **reported})
 
     async def connect(self) -> OpenConnection:
         """One connection more, held open. Raises ConnectionRefused."""

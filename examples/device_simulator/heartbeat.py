@@ -30,7 +30,9 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_ms: int
     next_heartbeat_s: int
     locked: bool
+    server_time: datetime
     certificate_not_after: datetime
+    renew_after: datetime
     commands: list[Command]
 
 
@@ -38,8 +40,12 @@ class Operation:
     """One run of a device, from power-on. `locked`, `showing` and `restarts` are what a person in
     front of it would see."""
 
-    def __init__(self, send: Send, reported: Mapping[str, Any]) -> None:
+    def __init__(
+        self, send: Send, renew: Callable[[], Awaitable[None]], reported: Mapping[str, Any]
+    ) -> None:
+        """`renew` gets the device a new certificate; a command may ask for it, and the time."""
         self._send = send
+        self._renew = renew
         self._reported = dict(reported)
         self._boot_id = uuid4().hex
         self._seq = 0
@@ -71,19 +77,23 @@ class Operation:
         self.locked = answer.locked
         for command in answer.commands:
             if command.id not in self._done:
-                self._done[command.id] = self._do(command)
+                self._done[command.id] = await self._do(command)
             self._to_tell.append(command.id)
+        if answer.server_time >= answer.renew_after:
+            await self._renew()
         while len(self._done) > REMEMBERED:
             del self._done[next(iter(self._done))]
         return answer
 
-    def _do(self, command: Command) -> tuple[Result, str | None]:
+    async def _do(self, command: Command) -> tuple[Result, str | None]:
         match command.kind:
             case "lock" | "unlock":
                 self.locked = command.kind == "lock"
             case "restart":
                 self.restarts += 1
                 self._boot_id, self._seq = uuid4().hex, 0
+            case "rotate_cert":
+                await self._renew()
             case "show_message":
                 self.showing = command.message
             case "identify" | "update_config" | "sync_library":

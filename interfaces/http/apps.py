@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
-from interfaces.http.device import heartbeat, journal, pairing, signup
+from interfaces.http.device import heartbeat, journal, pairing, renewal, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
@@ -80,6 +80,7 @@ DEVICE: Final = (
     *device_transactions.HANDLERS,
     *journal.HANDLERS,
     *heartbeat.HANDLERS,
+    *renewal.HANDLERS,
     *signup.HANDLERS,
 )
 

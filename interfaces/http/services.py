@@ -46,6 +46,7 @@ from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
+from application.renewals import Renewals
 from application.signups import SignUps
 from application.tenants import Tenants
 from application.users import Users
@@ -131,6 +132,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     oauth_clients: OAuthClients
     devices: Devices
     device_commands: DeviceCommands
+    renewals: Renewals
     heartbeats: Heartbeats
     presences: Presences
     pairings: Pairings

@@ -1,155 +1,27 @@
 """Heartbeats, commands and who is told of silence, with a clock in the test's hand."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 
-import msgspec
 import pytest
 
-from application.device_commands import DeviceCommands, Result
-from application.fleet_monitor import FleetMonitor
-from application.heartbeats import Heartbeats, Said, Told
-from application.ports.fleet import DeviceReport, Turned, Waiting
+from application.device_commands import Result
 from domain import device as d
-from domain import device_command as dc
 from domain import presence as p
 from domain.errors import Conflict, Forbidden, NotFound, TooMany
 from domain.ids import DeviceCommandId, DeviceId, TenantId
+from tests.application.fleet import PRESENCE, Fleet, done
 from tests.application.world import (
     BACKEND,
     OTHER_TENANT,
     TILL,
     Killed,
-    World,
     asking,
     device,
     kill,
 )
 from tests.builders import DEVICE
 from tests.spec import TENANT
-
-PRESENCE = p.presence_id(DEVICE)
-
-
-class Presences:
-    """`Presences` and `PresenceBook` in memory."""
-
-    def __init__(self) -> None:
-        self.heard: dict[DeviceId, p.Heard] = {}
-        self.told_last: dict[DeviceId, tuple[bool, bool, str | None]] = {}
-
-    async def hear(
-        self, tenant_id: TenantId, device_id: DeviceId, beat: p.Beat, reported: Mapping[str, str]
-    ) -> p.Heard | None:
-        del tenant_id, reported
-        heard = p.hear(self.heard.get(device_id), beat)
-        if heard is not None:
-            self.heard[device_id] = heard
-        return heard
-
-    async def of(
-        self, tenant_id: TenantId, devices: Sequence[DeviceId]
-    ) -> Mapping[DeviceId, DeviceReport]:
-        raise NotImplementedError
-
-    async def turned(self, now: datetime, since: datetime, limit: int) -> Sequence[Turned]:
-        found: list[Turned] = []
-        for device_id, heard in self.heard.items():
-            offline, skewed, forked = self.told_last.get(device_id, (False, False, None))
-            counted = heard.received_at if offline else max(heard.received_at, since)
-            silent = msgspec.structs.replace(heard, received_at=counted)
-            verdict = p.status(silent, now) == "offline"
-            copied = heard.forks >= p.FORKS_TOLD and forked != heard.fingerprint
-            if verdict != offline or p.is_skewed(heard) != skewed or copied:
-                found.append(
-                    Turned(tenant_id=TENANT, device_id=device_id, heard=heard, offline=verdict)
-                )
-        return found[:limit]
-
-    async def told(self, turned: Turned) -> None:
-        heard = turned.heard
-        forked = heard.fingerprint if heard.forks >= p.FORKS_TOLD else None
-        self.told_last[turned.device_id] = (turned.offline, p.is_skewed(heard), forked)
-
-    async def forget(self, turned: Turned) -> None:
-        del self.heard[turned.device_id]
-
-
-class Open:
-    """Looks for open commands in the whole log, as a read model would know them."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.blind = False
-
-    def _commands(self) -> list[dc.DeviceCommand]:
-        states: dict[object, dc.DeviceCommand] = {}
-        for each in self._world.log.read_now():
-            if each.event.NAME.startswith("device_command."):
-                states[each.stream_id] = dc.evolve(states.get(each.stream_id), each)
-        return [state for state in states.values() if state.is_open and not self.blind]
-
-    async def of(self, tenant_id: TenantId, device_id: DeviceId) -> Sequence[DeviceCommandId]:
-        return [
-            each.id
-            for each in self._commands()
-            if (each.tenant_id, each.queued.device_id) == (tenant_id, device_id)
-        ]
-
-    async def overdue(self, before: datetime, limit: int) -> Sequence[Waiting]:
-        return [
-            Waiting(tenant_id=each.tenant_id, command_id=each.id)
-            for each in self._commands()
-            if each.queued.expires_at <= before
-        ][:limit]
-
-
-class Fleet:
-    def __init__(self) -> None:
-        self.world = World()
-        self.presences, self.open = Presences(), Open(self.world)
-        self.seq = 0
-        self.monitor = self.new_monitor()
-
-    def new_monitor(self) -> FleetMonitor:
-        world = self.world
-        return FleetMonitor(world.log, self.presences, self.open, world.clock, world.ids)
-
-    def commands(self) -> DeviceCommands:
-        return DeviceCommands(self.world.log, self.open, self.world.clock, self.world.ids)
-
-    async def queue(
-        self, kind: dc.CommandKind = "identify", *, ttl_s: int = 3600, key: str | None = None
-    ) -> dc.DeviceCommand:
-        command, _ = await self.commands().queue(
-            BACKEND, DEVICE, kind, message=None, ttl_s=ttl_s, key=key
-        )
-        return command
-
-    async def beat(
-        self, *results: Result, seq: int | None = None, ahead_s: float = 0, boot_id: str = "boot-a"
-    ) -> Told:
-        world = self.world
-        self.seq = self.seq + 1 if seq is None else seq
-        heartbeats = Heartbeats(
-            world.log, self.presences, self.commands(), world.limiter, world.clock
-        )
-        said = Said(
-            boot_id=boot_id,
-            seq=self.seq,
-            device_time=world.clock.now() + timedelta(seconds=ahead_s),
-            reported={},
-            results=results,
-        )
-        return await heartbeats.beat(TILL, said)
-
-    def said(self) -> list[str]:
-        return self.world.names(PRESENCE)
-
-
-def done(command: dc.DeviceCommand) -> Result:
-    return Result(command_id=command.id, result="done", detail=None)
 
 
 async def test_a_heartbeat_is_told_the_time_and_when_the_next_one_is_wanted() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from application.certificates import Pairing
 from application.pairing import (
     FAILURE_WINDOW_S,
     FAILURES_OF_PLATFORM,
     TRIES_PER_ADDRESS,
-    Pairing,
 )
 from application.pairing_codes import IssuedPairingCode
 from application.ports import CommitFailed
@@ -42,7 +42,7 @@ async def pair(world: World, code: str, csr: str = "key K1", *, address: str = A
 
 async def test_the_holder_of_the_key_is_the_device_from_now_on() -> None:
     world = World()
-    world.settings(certificate_days=30)
+    world.settings(certificate_days=30, certificate_renew_percent=50)
     device_id, code = await expected(world)
     pairing = await pair(world, code.code)
     (issued,) = world.authority.issued.values()
@@ -53,11 +53,11 @@ async def test_the_holder_of_the_key_is_the_device_from_now_on() -> None:
         chain_pem="chain",
         ca_bundle_pem="bundle",
         not_after=world.clock.now() + timedelta(days=30),
-        renew_after=world.clock.now() + timedelta(days=20),
+        renew_after=world.clock.now() + timedelta(days=15),
     )
     device = await world.devices().get(TENANT, device_id)
     assert device.status == "active"
-    assert device.holds(issued.fingerprint_sha256)
+    assert device.holds(issued.fingerprint_sha256, world.clock.now())
     paired = world.log.stream(device_id)[-1]
     assert paired.actor == f"device:dev_{device_id.hex}"
     assert paired.correlation_id == CORRELATION

@@ -51,10 +51,10 @@ OPENS: dict[str, set[Permission]] = {
 }
 
 MAY: dict[DeviceType, set[DeviceOperation]] = {
-    "pos": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
-    "gate": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
-    "kiosk": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat"},
-    "personal_scanner": {"heartbeat"},
+    "pos": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
+    "gate": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
+    "kiosk": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
+    "personal_scanner": {"heartbeat", "renew"},
 }
 
 
@@ -116,7 +116,7 @@ def test_a_locked_device_says_how_it_is_and_what_it_showed_and_does_nothing_else
     operation: DeviceOperation,
 ) -> None:
     device = a_device("pos", device_locked())
-    if operation in ("journal", "heartbeat"):
+    if operation in ("journal", "heartbeat", "renew"):
         require_device(device, operation)
         return
     with pytest.raises(Forbidden, match="device_locked"):

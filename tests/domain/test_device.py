@@ -172,7 +172,7 @@ def test_only_the_certificate_of_the_latest_pairing_speaks_for_the_device(
 ) -> None:
     device = rebuild(recorded(*past))
     assert device is not None
-    assert {f for f in ("f1" * 32, "f2" * 32, "", "F1" * 32) if device.holds(f)} == held
+    assert {f for f in ("f1" * 32, "f2" * 32, "", "F1" * 32) if device.holds(f, NOW)} == held
 
 
 def test_a_device_remembers_what_happened_to_it() -> None:

@@ -331,19 +331,24 @@ async def test_a_device_does_each_command_once_however_often_it_comes(
     tenant = await house.tenant()
     async with await paired(house, tenant, tmp_path / "till") as device:
         path = f"/v1/devices/{device.id}/commands"
-        for kind in ("restart", "collect_logs", "lock"):
+        for kind in ("restart", "collect_logs", "rotate_cert", "lock"):
             queued = await tenant.api.post(path, json={"kind": kind})
             position = queued.headers["log-position"]
         await tenant.api.get(path, params={"min_position": position})
+        before = device.credentials.chain_file.read_text()
         operation = device.operation(fw_version="3.2.1")
         for _ in range(3):
             await operation.beat()
         assert (operation.restarts, operation.locked) == (1, True)
         with pytest.raises(Refused, match="device_locked"):
             await device.transact(PALM, PRICE)
+        assert device.credentials.chain_file.read_text() != before
+        async with at(SimulatedDevice.load(tmp_path / "till"), house.device_url) as again:
+            await again.operation().beat()
     listed = await tenant.api.get(path, params={"min_position": await house.end()})
     assert {each["kind"]: (each["status"], each["detail"]) for each in listed.json()["items"]} == {
         "restart": ("done", None),
+        "rotate_cert": ("done", None),
         "collect_logs": ("rejected", "not_supported"),
         "lock": ("done", None),
     }

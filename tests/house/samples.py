@@ -168,6 +168,7 @@ def bodies() -> dict[str, dict[str, Any]]:
             "scan": scan(b"a palm nobody may see", "left"),
         },
         "identifyPalm": {"scan": scan(b"a palm nobody may see", "left")},
+        "renewCertificate": {"csr": key_and_csr()[1]},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
         "sendHeartbeat": {
             "seq": 7,

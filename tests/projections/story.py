@@ -36,6 +36,11 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.linked_service_suspended(),
         b.linked_service_resumed(),
     ),
+    "renewed device": (
+        b.device_registered(),
+        b.device_certificate_renewed(),
+        b.device_certificate_taken_into_use(),
+    ),
     "locked device": (
         b.device_registered(),
         b.device_locked(),

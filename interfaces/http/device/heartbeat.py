@@ -79,7 +79,8 @@ class CommandDue(msgspec.Struct, frozen=True, kw_only=True):
 
 class HeartbeatTaken(msgspec.Struct, frozen=True, kw_only=True):
     """What the device is to know. `counted` is false when `seq` did not go on from the last one
-    of this `boot_id`; `clock_offset_ms` is positive when its clock is ahead of ours."""
+    of this `boot_id`; `clock_offset_ms` is positive when its clock is ahead of ours. From
+    `renew_after` on, the certificate that it shows is to be renewed."""
 
     server_time: datetime
     clock_offset_ms: int
@@ -88,6 +89,7 @@ class HeartbeatTaken(msgspec.Struct, frozen=True, kw_only=True):
     next_heartbeat_s: int
     locked: bool
     certificate_not_after: datetime
+    renew_after: datetime
     commands: list[CommandDue]
     unknown_results: list[str]
 
@@ -124,6 +126,7 @@ async def beat(
         next_heartbeat_s=told.next_heartbeat_s,
         locked=told.locked,
         certificate_not_after=told.certificate_not_after,
+        renew_after=told.renew_after,
         commands=[
             CommandDue(
                 id=wire(PREFIX, each.id),

@@ -8,6 +8,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from application.certificates import Pairing
 from domain.ids import wire
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
@@ -47,6 +48,19 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
     renew_after: datetime
     device_api: str
+
+
+def shown(services: Services, pairing: Pairing) -> Paired:
+    return Paired(
+        device_id=wire("dev", pairing.device_id),
+        tenant_id=wire("ten", pairing.tenant_id),
+        certificate=pairing.certificate_pem,
+        chain=pairing.chain_pem,
+        ca_bundle=pairing.ca_bundle_pem,
+        not_after=pairing.not_after,
+        renew_after=pairing.renew_after,
+        device_api=services.device_api,
+    )
 
 
 @post(
@@ -89,17 +103,7 @@ async def pair(
         address=budget_address(request),
         correlation_id=correlation_id(request),
     )
-    body = Paired(
-        device_id=wire("dev", pairing.device_id),
-        tenant_id=wire("ten", pairing.tenant_id),
-        certificate=pairing.certificate_pem,
-        chain=pairing.chain_pem,
-        ca_bundle=pairing.ca_bundle_pem,
-        not_after=pairing.not_after,
-        renew_after=pairing.renew_after,
-        device_api=services.device_api,
-    )
-    return Response(body, headers={"cache-control": "no-store"})
+    return Response(shown(services, pairing), headers={"cache-control": "no-store"})
 
 
 HANDLERS = (pair,)

@@ -1,0 +1,45 @@
+"""What a device is told of its certificate: the certificate itself, and when to renew it."""
+
+from datetime import datetime
+
+import msgspec
+
+from application.ports import CertificateAuthority, IssuedCertificate
+from domain.ids import DeviceId, TenantId
+from domain.tenant import TenantSettings
+
+
+class Pairing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device gets for its CSR: with a code, or with the certificate that it has."""
+
+    tenant_id: TenantId
+    device_id: DeviceId
+    certificate_pem: str
+    chain_pem: str
+    ca_bundle_pem: str
+    not_after: datetime
+    renew_after: datetime
+
+
+def renew_after(issued: IssuedCertificate, settings: TenantSettings) -> datetime:
+    """From when on a new one is given; so long before the end that a device has many tries."""
+    life = issued.not_after - issued.not_before
+    return issued.not_before + life * settings.certificate_renew_percent / 100
+
+
+def paired(
+    authority: CertificateAuthority,
+    tenant_id: TenantId,
+    device_id: DeviceId,
+    issued: IssuedCertificate,
+    settings: TenantSettings,
+) -> Pairing:
+    return Pairing(
+        tenant_id=tenant_id,
+        device_id=device_id,
+        certificate_pem=issued.certificate_pem,
+        chain_pem=issued.chain_pem,
+        ca_bundle_pem=authority.ca_bundle_pem(),
+        not_after=issued.not_after,
+        renew_after=renew_after(issued, settings),
+    )
