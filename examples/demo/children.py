@@ -129,6 +129,9 @@ class Children:
             )
         child = Child(name, process, log)
         self._running.append(child)
+        # For a moment after exec a process has no command line yet.
+        while identity(process.pid) is None and process.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         self._write_down()
         return child
 
