@@ -14,6 +14,7 @@ from application.asked import Asked
 from application.authorization import Authorization, Question, digest
 from application.outcomes import Moment
 from application.ports import (
+    AdviceContexts,
     Authorized,
     AuthorizeFailed,
     Clock,
@@ -36,6 +37,7 @@ class Decisions:
         log: EventLog,
         authorization: Authorization,
         stand_ins: StandIns,
+        contexts: AdviceContexts,
         texts: ProductTexts,
         clock: Clock,
         ids: IdSource,
@@ -43,6 +45,7 @@ class Decisions:
         self._log = log
         self._authorization = authorization
         self._stand_ins = stand_ins
+        self._contexts = contexts
         self._texts = texts
         self._clock = clock
         self._ids = ids
@@ -79,6 +82,12 @@ class Decisions:
                 stand_in = await self._stand_ins.decide(
                     service, failed.failure, identified.user_id, asked.request.context
                 )
+            if stand_in not in (None, "stand_in_limit") and intent.advice_path is not None:
+                # Before the decision, so that there is never one of which nobody can be told.
+                kept = await self._contexts.keep(
+                    asked.tenant.id, identified.user_id, asked.id, asked.context
+                )
+                stand_in = stand_in if kept else None
             decision = outcomes.unanswered(
                 failed, intent, stand_in, authorize_ms, self.moment(asked)
             )

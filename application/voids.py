@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Final, Literal
 from uuid import uuid5
 
-import msgspec
-
-from application.authorization import ASSERTION_MAX_S, audience, digest
 from application.execute import execute
+from application.notice import NoticeBody, NoticeWriter
 from application.ports import (
     AssertionSigner,
     Attempted,
@@ -35,11 +33,9 @@ from application.product_texts import worded
 from domain import transaction as x
 from domain.errors import Conflict
 from domain.events import Origin, Recorded
-from domain.ids import TransactionId, wire
 
 ACTION: Final = "void"
 ACTOR: Final = "system:voids"
-DEADLINE_S: Final = 5.0
 _NO_CONTEXT: Final = b"{}"
 _REASONS: Final[dict[str, Literal["no_void_path", "cannot_void"]]] = {
     "no_void_path": "no_void_path",
@@ -48,18 +44,7 @@ _REASONS: Final[dict[str, Literal["no_void_path", "cannot_void"]]] = {
 """What ends a void at once; whatever else ends it, it was tried for as long as it may be."""
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
-    """The members of an authorize call, so that a product checks both in one way; `action` says
-    which it is, here and in the assertion."""
-
-    user_id: str
-    tenant_id: str
-    device_id: str
-    transaction_id: str
-    action: str
-    context: msgspec.Raw
-    idempotency_key: str
-    attempt: int
+class _Body(NoticeBody, frozen=True, kw_only=True):
     reason: x.VoidReason
     voided_action: str
     original_reference_id: str | None
@@ -81,10 +66,8 @@ class Voids:
         self._log = log
         self._notices = notices
         self._texts = texts
-        self._signer = signer
-        self._issuer = issuer
+        self._writer = NoticeWriter(signer, issuer, clock, ids)
         self._clock = clock
-        self._ids = ids
 
     @property
     def name(self) -> str:
@@ -179,52 +162,14 @@ class Voids:
         transaction: x.Transaction,
         intent: x.TransactionAuthorizationRequested,
     ) -> NoticeCall:
-        """Signed anew for every try: the key stays, the `jti` is fresh."""
-        identified, decision = transaction.identified, transaction.decision
-        if identified is None or decision is None or intent.void_path is None:
+        if intent.void_path is None:
             raise Conflict("transaction_undecided")
-        allowed = isinstance(decision, x.TransactionAllowed)
+        allowed = isinstance(transaction.decision, x.TransactionAllowed)
         text = x.text_of(transaction) if allowed else None
-        body = msgspec.json.encode(
-            _Body(
-                user_id=wire("usr", identified.user_id),
-                tenant_id=wire("ten", transaction.tenant_id),
-                device_id=wire("dev", transaction.received.device_id),
-                transaction_id=wire("txn", TransactionId(transaction.id)),
-                action=ACTION,
-                context=msgspec.Raw(_NO_CONTEXT),
-                idempotency_key=intent.product_idempotency_key,
-                attempt=delivery.attempt,
-                reason=x.void_reason(transaction),
-                voided_action=intent.action,
-                original_reference_id=None if text is None else text.reference_id,
-            )
+        said = _Body(
+            **self._writer.members(transaction, ACTION, _NO_CONTEXT, delivery.attempt),
+            reason=x.void_reason(transaction),
+            voided_action=intent.action,
+            original_reference_id=None if text is None else text.reference_id,
         )
-        issued_at = int(self._clock.now().timestamp())
-        bearer = self._signer.sign(
-            {
-                "aud": [
-                    intent.product_key,
-                    audience(self._issuer, transaction.tenant_id, intent.service_id),
-                ],
-                "sub": wire("usr", identified.user_id),
-                "tenant_id": wire("ten", transaction.tenant_id),
-                "device_id": wire("dev", transaction.received.device_id),
-                "txn": wire("txn", TransactionId(transaction.id)),
-                "action": ACTION,
-                "context_hash": digest(_NO_CONTEXT),
-                "body_sha256": digest(body),
-                "idempotency_key": intent.product_idempotency_key,
-                "iat": issued_at,
-                "nbf": issued_at,
-                "exp": issued_at + ASSERTION_MAX_S,
-                "jti": self._ids.uuid().hex,
-            }
-        )
-        return NoticeCall(
-            url=intent.base_url.rstrip("/") + intent.void_path,
-            bearer=bearer,
-            body=body,
-            idempotency_key=intent.product_idempotency_key,
-            deadline_s=DEADLINE_S,
-        )
+        return self._writer.call(transaction, intent, intent.void_path, said)

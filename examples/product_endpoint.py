@@ -31,7 +31,7 @@ from clients.product import (
     SeenAssertions,
     StoreFull,
 )
-from clients.product.idempotency import Decide, Undo
+from clients.product.idempotency import Decide, Record, Undo
 
 BODY_BYTES_MAX: Final = 64 * 1024
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
@@ -111,6 +111,12 @@ class ProductEndpoint:
             return problem(503, "away_as_told")
         return await asyncio.to_thread(self._void, authorization, body, undo)
 
+    async def advise(self, authorization: str, body: bytes, record: Record) -> Response[bytes]:
+        """The whole of an advice call; as with a void."""
+        if self.mode != "normal":
+            return problem(503, "away_as_told")
+        return await asyncio.to_thread(self._advise, authorization, body, record)
+
     def _decide(self, authorization: str, body: bytes, decide: Decide) -> Response[bytes]:
         def once(request: AuthorizeRequest) -> Response[bytes]:
             remembered = self._answers.once(request, decide)
@@ -125,6 +131,18 @@ class ProductEndpoint:
             return Response(msgspec.json.encode({"status": status}), media_type=MediaType.JSON)
 
         return self._verified(authorization, body, "void", once)
+
+    def _advise(self, authorization: str, body: bytes, record: Record) -> Response[bytes]:
+        def once(request: AuthorizeRequest) -> Response[bytes]:
+            if request.advised_action != self._action:
+                return problem(403, "action_not_allowed")
+            try:
+                status = self._answers.advise(request, record)
+            except ValueError:
+                return problem(422, "advice_not_understood")
+            return Response(msgspec.json.encode({"status": status}), media_type=MediaType.JSON)
+
+        return self._verified(authorization, body, "advice", once)
 
     def _verified(
         self,
@@ -169,9 +187,11 @@ def product_app(
     endpoint: ProductEndpoint,
     decide: Decide,
     undo: Undo,
+    record: Record,
     handlers: Sequence[ControllerRouterHandler],
 ) -> Litestar:
-    """The ASGI application of a product: `/authorize`, `/void`, `/health`, `/admin/…`, its own."""
+    """The ASGI application of a product: `/authorize`, `/void`, `/advice`, `/health`, `/admin/…`,
+    its own."""
 
     @post("/authorize", status_code=200, request_max_body_size=BODY_BYTES_MAX)
     async def authorize(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -182,6 +202,11 @@ def product_app(
     async def void(request: Request[Any, Any, Any]) -> Response[bytes]:
         body = await request.body()
         return await endpoint.void(request.headers.get("authorization", ""), body, undo)
+
+    @post("/advice", status_code=200, request_max_body_size=BODY_BYTES_MAX)
+    async def advice(request: Request[Any, Any, Any]) -> Response[bytes]:
+        body = await request.body()
+        return await endpoint.advise(request.headers.get("authorization", ""), body, record)
 
     @get("/health", sync_to_thread=False)
     def health() -> dict[str, str]:
@@ -209,7 +234,16 @@ def product_app(
         endpoint.database.close()
 
     return Litestar(
-        route_handlers=[authorize, void, health, show_mode, change_mode, add_audience, *handlers],
+        route_handlers=[
+            authorize,
+            void,
+            advice,
+            health,
+            show_mode,
+            change_mode,
+            add_audience,
+            *handlers,
+        ],
         on_shutdown=[close],
         openapi_config=None,
         logging_config=None,

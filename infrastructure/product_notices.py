@@ -1,4 +1,4 @@
-"""Tells a product over HTTP what it has to undo, once, and believes no half an answer.
+"""Tells a product over HTTP what it has to undo or to book, once, and believes no half an answer.
 
 No circuit breaker stands before it: a product that comes back must hear what it owes at once, and
 the delivery engine bounds how often one that is away is tried.
@@ -6,11 +6,11 @@ the delivery engine bounds how often one that is away is tried.
 
 import base64
 import hashlib
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from application.ports import NoticeCall, NoticeFailed, NoticeStatus
+from application.ports import AdviceStatus, NoticeCall, NoticeFailed, NoticeStatus
 from infrastructure.linked_service_gateway import Requests
 from infrastructure.outbound.client import OutboundFailed
 from infrastructure.strict_json import NotAnObject, read_object
@@ -18,19 +18,34 @@ from infrastructure.strict_json import NotAnObject, read_object
 ANSWER_BYTES_MAX: Final = 16 * 1024
 
 
-class _Acknowledged(msgspec.Struct, frozen=True):
+class _Voided(msgspec.Struct, frozen=True):
     """Members that we do not know are ignored."""
 
     status: NoticeStatus
 
 
+class _Advised(msgspec.Struct, frozen=True):
+    """Members that we do not know are ignored."""
+
+    status: AdviceStatus
+
+
+Answer = TypeVar("Answer", _Voided, _Advised)
+
+
 class HttpProductNotices:
-    """Implements `application.ports.ProductNotices`."""
+    """Implements `application.ports.ProductNotices` and `ProductAdvices`."""
 
     def __init__(self, client: Requests) -> None:
         self._client = client
 
     async def send(self, call: NoticeCall) -> NoticeStatus:
+        return (await self._told(call, _Voided)).status
+
+    async def advise(self, call: NoticeCall) -> AdviceStatus:
+        return (await self._told(call, _Advised)).status
+
+    async def _told(self, call: NoticeCall, expected: type[Answer]) -> Answer:
         digest = base64.b64encode(hashlib.sha256(call.body).digest()).decode()
         headers = {
             "Authorization": f"Bearer {call.bearer}",
@@ -54,6 +69,6 @@ class HttpProductNotices:
             after_s = float(text) if text.isascii() and text.isdecimal() and len(text) < 7 else None
             raise NoticeFailed("http_status", status=answer.status, after_s=after_s)
         try:
-            return msgspec.convert(read_object(answer.body), _Acknowledged).status
+            return msgspec.convert(read_object(answer.body), expected)
         except (NotAnObject, msgspec.ValidationError) as error:
             raise NoticeFailed("malformed", status=200) from error

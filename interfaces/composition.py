@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from application.advice import Advice
 from application.circuits import Circuits
 from application.erasures import EVERY_S, ErasureRounds
 from application.palm_intake import PalmIntake
@@ -40,6 +41,7 @@ from infrastructure.key_store import KeyStore
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
+from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.product_texts import PostgresProductTexts
 from infrastructure.people.retention import Retention
 from infrastructure.platform_ca import PlatformCA
@@ -149,6 +151,7 @@ class Platform:
         self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
         self.tenant_keys = TenantKeys(self.key_file)
         self.product_texts = PostgresProductTexts(self.app_pool, self.tenant_keys, self.keyring)
+        self.advice_contexts = PostgresAdviceContexts(self.app_pool, self.tenant_keys, self.keyring)
         self.digests = Digests(self.dsn, self.log)
         self.digester = Digester(
             self.digests,
@@ -184,6 +187,15 @@ class Platform:
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
         self._stack.push_async_callback(self.services.certifications.close)
+        self.advice = Advice(
+            self.streams,
+            outside.notices,
+            self.advice_contexts,
+            JwtAssertionSigner(self.assertion_keys, self.settings.issuer),
+            self.settings.issuer,
+            self.clock,
+            self.ids,
+        )
         self.voids = Voids(
             self.streams,
             outside.notices,
@@ -252,6 +264,7 @@ class Platform:
         )
         return (
             self.voids,
+            self.advice,
             TemplateRemoval(self.streams, self.templates),
             AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
             webhooks,

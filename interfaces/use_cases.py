@@ -116,6 +116,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             settings.issuer,
         ),
         StandIns(limiter),
+        of.advice_contexts,
         texts,
         clock,
         ids,

@@ -361,6 +361,10 @@ def published(event: DomainEvent) -> Published:
                 webhook="device.transaction.stand_in",
                 severity="warning",
             )
+        case TransactionAdviceFailed(reason="voided"):
+            return msgspec.structs.replace(
+                entry, action="device_transaction_advice_withdrawn", webhook=None, severity="info"
+            )
         case TransactionAdvised(status="disputed"):
             return msgspec.structs.replace(entry, action="stand_in_disputed", severity="high")
         case CircuitOpened() if event.openings > 1:

@@ -48,9 +48,12 @@ from application.ports.log import (
     Streams,
 )
 from application.ports.notices import (
+    AdviceContexts,
+    AdviceStatus,
     NoticeCall,
     NoticeFailed,
     NoticeStatus,
+    ProductAdvices,
     ProductNotices,
 )
 from application.ports.palms import (
@@ -91,6 +94,8 @@ __all__ = [
     "CANDIDATES_MAX",
     "AccessToken",
     "AccessTokens",
+    "AdviceContexts",
+    "AdviceStatus",
     "Appended",
     "AssertionSigner",
     "Attempted",
@@ -144,6 +149,7 @@ __all__ = [
     "PersonPalms",
     "PersonalData",
     "PhoneNumbers",
+    "ProductAdvices",
     "ProductNotices",
     "ProductTexts",
     "PublicKeys",

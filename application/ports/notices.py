@@ -4,7 +4,12 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from domain.ids import TenantId, TransactionId, UserId
+
 NoticeStatus = Literal["voided", "already_voided", "not_found", "cannot_void"]
+"""What a product says to a void."""
+AdviceStatus = Literal["recorded", "already_recorded", "disputed", "voided"]
+"""What a product says to an advice. `disputed`: it had said no; `voided`: it was undone before."""
 
 
 class NoticeCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,5 +36,31 @@ class NoticeFailed(Exception):
 
 class ProductNotices(Protocol):
     async def send(self, call: NoticeCall) -> NoticeStatus:
-        """Tell once, within a total deadline. Raises NoticeFailed; never retries."""
+        """Have it undo, once, within a total deadline. Raises NoticeFailed; never retries."""
         ...
+
+
+class ProductAdvices(Protocol):
+    async def advise(self, call: NoticeCall) -> AdviceStatus:
+        """Tell it what was allowed in its place; as `ProductNotices.send`."""
+        ...
+
+
+class AdviceContexts(Protocol):
+    """Contexts of requests, sealed, for as long as a product must still be told of them."""
+
+    async def keep(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, context: bytes
+    ) -> bool:
+        """Durable when it returns; False when the person is erased. Raises CommitFailed."""
+        ...
+
+    async def read(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId
+    ) -> bytes | None:
+        """As it was kept; None when it was forgotten, or the person erased."""
+        ...
+
+    async def forget(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId
+    ) -> None: ...

@@ -7,6 +7,9 @@
     request = verifier.verify(bearer, body, actions={"void"})    # at the void endpoint
     status = answers.void(request, undo)
 
+    request = verifier.verify(bearer, body, actions={"advice"})  # at the advice endpoint
+    status = answers.advise(request, record)
+
 It imports nothing of the platform: PyJWT, msgspec, rfc8785 and the standard library's SQLite.
 """
 
@@ -17,10 +20,17 @@ from clients.product.assertions import (
     KeysUnavailable,
 )
 from clients.product.database import Database
-from clients.product.idempotency import Answers, KeyReused, Remembered, VoidStatus
+from clients.product.idempotency import (
+    AdviceStatus,
+    Answers,
+    KeyReused,
+    Remembered,
+    VoidStatus,
+)
 from clients.product.replay import SeenAssertions, StoreFull
 
 __all__ = [
+    "AdviceStatus",
     "Answers",
     "AssertionRefused",
     "AssertionVerifier",

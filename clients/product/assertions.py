@@ -55,7 +55,8 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A verified authorize call. Everything here is covered by the platform's signature.
 
     `fingerprint` is of all that the decision may depend on. `attempt` is not: it counts the
-    platform's own tries of one and the same request.
+    platform's own tries of one and the same request. An advice has the fingerprint of the request
+    that was decided in the product's place, whose action is `advised_action`.
     """
 
     user_id: str
@@ -67,6 +68,7 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     attempt: int
     fingerprint: str
+    advised_action: str | None = None
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -95,6 +97,7 @@ class _Body(msgspec.Struct, frozen=True):
     context: dict[str, Any]
     idempotency_key: str
     attempt: Annotated[int, msgspec.Meta(ge=1)] = 1
+    advised_action: _Text | None = None
 
 
 class AssertionVerifier:
@@ -236,7 +239,10 @@ def _read_body(body: bytes, claims: _Claims) -> AuthorizeRequest:
         context=read.context,
         idempotency_key=read.idempotency_key,
         attempt=read.attempt,
-        fingerprint=base64url_sha256(rfc8785.dumps([*said, read.context])),
+        fingerprint=base64url_sha256(
+            rfc8785.dumps([*said[:-1], read.advised_action or read.action, read.context])
+        ),
+        advised_action=read.advised_action,
     )
 
 

@@ -28,11 +28,15 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 VoidStatus = Literal["voided", "already_voided", "not_found", "cannot_void"]
 """What the platform is told of a void."""
 
+AdviceStatus = Literal["recorded", "already_recorded", "disputed", "voided"]
+"""What the platform is told of an advice."""
+
 _CANCELLED: Final = msgspec.json.encode(
     {"decision": "deny", "reason_code": "voided", "display_message": "Cancelled"}
 )
 
 Undo = Callable[[sqlite3.Connection, AuthorizeRequest], bool]
+Record = Callable[[sqlite3.Connection, AuthorizeRequest], Mapping[str, Any]]
 Decide = Callable[[sqlite3.Connection, AuthorizeRequest], Mapping[str, Any]]
 
 
@@ -103,6 +107,37 @@ class Answers:
                 return "cannot_void"
             connection.execute("INSERT INTO voids VALUES (?, ?, ?)", (*key, now))
             return "not_found" if known is None else "voided"
+
+    def advise(self, request: AuthorizeRequest, record: Record) -> AdviceStatus:
+        """Book what was allowed in the product's place, once. Raises KeyReused.
+
+        `record` gets the connection of the transaction in which that is remembered, and answers as
+        `decide` would: a question that comes late under this key gets that answer. Nothing is
+        booked that was voided before, or that the product decided itself; a no of its own is
+        `disputed`.
+        """
+        key = (request.tenant_id, request.idempotency_key)
+        now = self._clock()
+        with self._database.transaction() as connection:
+            self._forget(connection, now)
+            if _is_voided(connection, key):
+                return "voided"
+            known = connection.execute(
+                "SELECT fingerprint, body FROM answers WHERE tenant_id = ? AND idempotency_key = ?",
+                key,
+            ).fetchone()
+            if known is not None:
+                fingerprint, body = known
+                if fingerprint != request.fingerprint:
+                    raise KeyReused
+                allowed = msgspec.json.decode(body)["decision"] == "allow"
+                return "already_recorded" if allowed else "disputed"
+            body = msgspec.json.encode(record(connection, request))
+            connection.execute(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
+                (*key, request.fingerprint, body, now),
+            )
+            return "recorded"
 
     def _forget(self, connection: sqlite3.Connection, now: float) -> None:
         connection.execute("DELETE FROM answers WHERE answered_at <= ?", (now - KEEP_S,))

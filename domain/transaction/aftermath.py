@@ -45,19 +45,24 @@ class TransactionVoidFailed(DomainEvent, frozen=True, kw_only=True):
 
 
 class TransactionAdvised(DomainEvent, frozen=True, kw_only=True):
-    """The product knows what was allowed in its place. `disputed`: it had said no itself."""
+    """The product knows what was allowed in its place. `disputed`: it had said no itself;
+    `voided`: it had been told before to undo it."""
 
     NAME: ClassVar[str] = "transaction.advised"
-    status: Literal["recorded", "already_recorded", "disputed"]
+    status: Literal["recorded", "already_recorded", "disputed", "voided"]
     attempt: int
     advised_at: datetime
 
 
 class TransactionAdviceFailed(DomainEvent, frozen=True, kw_only=True):
-    """The product was not told by us: it stayed away too long, or has no advice endpoint."""
+    """The product was not told by us: it stayed away too long, or has no advice endpoint.
+
+    `voided`: nobody saw the allow, so there is nothing to book. `context_gone`: the person has been
+    erased, and with them what there was to tell.
+    """
 
     NAME: ClassVar[str] = "transaction.advice_failed"
-    reason: Literal["exhausted", "no_advice_path"]
+    reason: Literal["exhausted", "no_advice_path", "voided", "context_gone"]
     attempt: int
     failed_at: datetime
 

@@ -40,4 +40,6 @@ def access_app(settings: ProductSettings) -> Litestar:
     def withdraw(data: JSONBody[Grant]) -> None:
         gates.withdraw(data.tenant_id, data.user_id, data.gate)
 
-    return product_app(endpoint, gates.decide, gates.undo, [openings, grant, withdraw])
+    return product_app(
+        endpoint, gates.decide, gates.undo, gates.record, [openings, grant, withdraw]
+    )

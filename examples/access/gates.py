@@ -52,6 +52,16 @@ class Gates:
             "SELECT 1 FROM grants WHERE tenant_id = ? AND user_id = ? AND gate IN (?, ?)",
             (request.tenant_id, request.user_id, gate, EVERY_GATE),
         ).fetchone()
+        return self._log(connection, request, gate, granted is not None)
+
+    def record(self, connection: sqlite3.Connection, request: AuthorizeRequest) -> dict[str, Any]:
+        """Log a gate that opened while nobody here was asked, granted or not; called once per key
+        by `Answers.advise`."""
+        return self._log(connection, request, str(request.context.get("gate", "")), opened=True)
+
+    def _log(
+        self, connection: sqlite3.Connection, request: AuthorizeRequest, gate: str, opened: bool
+    ) -> dict[str, Any]:
         reference = f"acc_{uuid4().hex}"
         connection.execute(
             "INSERT INTO openings (reference_id, tenant_id, user_id, device_id, transaction_id,"
@@ -63,11 +73,11 @@ class Gates:
                 request.device_id,
                 request.transaction_id,
                 gate,
-                granted is not None,
+                opened,
                 self._clock(),
             ),
         )
-        if granted is None:
+        if not opened:
             return {**_deny("no_access", "No access here"), "reference_id": reference}
         return {
             "decision": "allow",

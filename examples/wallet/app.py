@@ -50,4 +50,4 @@ def wallet_app(settings: ProductSettings, opening: Money) -> Litestar:
         ledger.set_balance(tenant_id, user_id, money)
         return Response(msgspec.json.encode(data), media_type=MediaType.JSON)
 
-    return product_app(endpoint, ledger.decide, ledger.undo, [charges, set_balance])
+    return product_app(endpoint, ledger.decide, ledger.undo, ledger.record, [charges, set_balance])

@@ -31,7 +31,7 @@ class Ledger:
         database.define(
             "CREATE TABLE IF NOT EXISTS balances ("
             " tenant_id TEXT NOT NULL, user_id TEXT NOT NULL, currency TEXT NOT NULL,"
-            " minor INTEGER NOT NULL CHECK (minor >= 0),"
+            " minor INTEGER NOT NULL,"
             " PRIMARY KEY (tenant_id, user_id, currency)) WITHOUT ROWID;"
             "CREATE TABLE IF NOT EXISTS charges ("
             " number INTEGER PRIMARY KEY, reference_id TEXT NOT NULL UNIQUE,"
@@ -51,6 +51,22 @@ class Ledger:
         account = (request.tenant_id, request.user_id, price.currency)
         if self._balance(connection, account) < price.minor:
             return _deny("insufficient_balance", "Insufficient balance")
+        return self._charge(connection, request, price)
+
+    def record(self, connection: sqlite3.Connection, request: AuthorizeRequest) -> dict[str, Any]:
+        """Charge what a person got while the wallet was silent, into the red if need be.
+
+        Called once per key by `Answers.advise`. Raises MoneyInvalid.
+        """
+        context = request.context
+        price = read_money(context.get("amount"), context.get("currency"))
+        return self._charge(connection, request, price)
+
+    def _charge(
+        self, connection: sqlite3.Connection, request: AuthorizeRequest, price: Money
+    ) -> dict[str, Any]:
+        account = (request.tenant_id, request.user_id, price.currency)
+        self._balance(connection, account)
         self._take(connection, account, price.minor)
         reference = f"wal_{uuid4().hex}"
         connection.execute(

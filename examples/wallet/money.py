@@ -9,7 +9,7 @@ MINOR_DIGITS: Final = {"SAR": 2, "AED": 2, "EUR": 2, "USD": 2, "KWD": 3, "BHD": 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,3}))?")
 
 
-class MoneyInvalid(Exception):
+class MoneyInvalid(ValueError):
     """Not an amount of a currency that the wallet knows."""
 
 

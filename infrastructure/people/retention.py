@@ -5,7 +5,7 @@ out. Several workers may sweep at once; each row goes once.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, LiteralString, Self
 
 import msgspec
@@ -24,6 +24,10 @@ UNFINISHED_AFTER: Final = timedelta(hours=1)
 BATCH: Final = 500
 
 _SWEEP: Final[LiteralString] = "SELECT * FROM sweep_people(%s, %s, %s, %s)"
+
+_SWEEP_ADVICE: Final[LiteralString] = "SELECT sweep_advice_contexts(%s, %s)"
+ADVICE_AFTER: Final = timedelta(days=35)
+"""Longer than an advice that failed can be replayed (30 days)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +57,19 @@ class Retention:
             assert row is not None, "the function answers with one row"
             total = (total[0] + row[0], total[1] + row[1], total[2] + row[2])
             if max(row) < BATCH:
+                await self._sweep_advice(now - ADVICE_AFTER)
                 return Swept(signups=total[0], challenges=total[1], grants=total[2])
+
+    async def _sweep_advice(self, before: datetime) -> None:
+        """Contexts that nobody will be told of any more: of decisions that never came to be, and
+        of products that were never reached."""
+        forgotten = BATCH
+        while forgotten == BATCH:
+            async with self._pool.connection() as connection:
+                found = await connection.execute(_SWEEP_ADVICE, (before, BATCH))
+                row = await found.fetchone()
+            assert row is not None, "the function answers with one row"
+            forgotten = row[0]
 
     async def __aenter__(self) -> Self:
         """Sweep from now on, every ten minutes; a failure is told and tried again."""

@@ -281,3 +281,29 @@ class Assertions:
         if assertion in self.shown or "https://identity.example" not in audiences:
             raise Unauthenticated("invalid_client")
         self.shown.add(assertion)
+
+
+class Contexts:
+    """Contexts that are kept until a product has been told of them; `erased` people have none."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[TenantId, UserId, TransactionId], bytes] = {}
+        self.erased: set[UserId] = set()
+
+    async def keep(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId, context: bytes
+    ) -> bool:
+        if user_id in self.erased:
+            return False
+        self.kept.setdefault((tenant_id, user_id, transaction_id), context)
+        return True
+
+    async def read(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId
+    ) -> bytes | None:
+        return self.kept.get((tenant_id, user_id, transaction_id))
+
+    async def forget(
+        self, tenant_id: TenantId, user_id: UserId, transaction_id: TransactionId
+    ) -> None:
+        self.kept.pop((tenant_id, user_id, transaction_id), None)

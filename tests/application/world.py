@@ -84,6 +84,7 @@ from tests.application.people import (
     Challenges,
     ClientSecrets,
     Commitments,
+    Contexts,
     Grants,
     OneTenantsClients,
     Sender,
@@ -268,6 +269,7 @@ class World:
         self.revocations = Revocations()
         self.vault = Vault(self.turns.turn)
         self.texts = Texts(self.vault)
+        self.contexts = Contexts()
         self.sender = Sender()
         self.challenges = Challenges(self.turns.turn)
         self.grants = Grants()
@@ -342,6 +344,7 @@ class World:
             log,
             Authorization(self.product, self.signer, ISSUER),
             StandIns(self.limiter),
+            self.contexts,
             self.texts,
             self.clock,
             self.ids,

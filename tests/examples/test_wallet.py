@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -101,6 +102,37 @@ async def test_an_amount_that_is_not_one_is_denied(
 ) -> None:
     answer = (await authorize(wallet, double, double.body(context=context))).json()
     assert (answer["decision"], answer["reason_code"]) == ("deny", "amount_invalid")
+    assert (await wallet.get("/charges")).json() == []
+
+
+async def advise(
+    wallet: httpx.AsyncClient, double: PlatformDouble, key: str = "key-1", **changes: Any
+) -> httpx.Response:
+    body = double.body(key, action="advice", **{"advised_action": "pay", **changes})
+    token, raw = double.call(body)
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    return await wallet.post("/advice", content=raw, headers=headers)
+
+
+async def test_what_was_sold_while_the_wallet_was_silent_is_charged_once(
+    double: PlatformDouble, wallet: httpx.AsyncClient
+) -> None:
+    """Beyond the balance, too: the person has the goods."""
+    costly = {"amount": "150.00", "currency": "SAR"}
+    statuses = [(await advise(wallet, double, context=costly)).json() for _ in range(2)]
+    assert statuses == [{"status": "recorded"}, {"status": "already_recorded"}]
+    late = await authorize(wallet, double, double.body(context=costly))
+    assert (late.json()["decision"], late.headers["idempotent-replayed"]) == ("allow", "true")
+    assert [each["minor"] for each in (await wallet.get("/charges")).json()] == [15000]
+
+
+async def test_an_advice_of_another_action_or_amount_charges_nothing(
+    double: PlatformDouble, wallet: httpx.AsyncClient
+) -> None:
+    other = await advise(wallet, double, advised_action="open")
+    assert (other.status_code, code_of(other)) == (403, "action_not_allowed")
+    unclear = await advise(wallet, double, context={"amount": "much"})
+    assert (unclear.status_code, code_of(unclear)) == (422, "advice_not_understood")
     assert (await wallet.get("/charges")).json() == []
 
 

@@ -241,6 +241,7 @@ class Scene:
             door,
             Authorization(self.product, world.signer, ISSUER),
             StandIns(world.limiter),
+            world.contexts,
             world.texts,
             world.clock,
             world.ids,
