@@ -37,8 +37,20 @@ serve: $(RUNTIME) ## Run the platform in the foreground, configured by LINK_* (.
 setup: $(DEV) ## Install everything for working on the code into .venv
 	@echo 'Ready. Try: make demo, make test'
 
+.PHONY: node
+node: ## Install the packages of tests/foreign, where there is Node
+	@if command -v npm >/dev/null 2>&1 && ! cmp -s tests/foreign/package-lock.json $(NODE); then \
+		echo 'Installing what is not ours and runs in Node ...' >&2; \
+		(cd tests/foreign && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error \
+			--fetch-retries=1 --fetch-timeout=20000) \
+			&& cp tests/foreign/package-lock.json $(NODE) \
+			|| echo 'They could not be had; what needs them is left out.' >&2; \
+	fi
+
+NODE := tests/foreign/node_modules/.installed
+
 .PHONY: test
-test: check ## Run every check and every test; ARGS="-k palm" for some of the tests
+test: check node ## Run every check and every test; ARGS="-k palm" for some of the tests
 	@$(PY) -m pytest -n auto --maxprocesses=8 --dist=worksteal $(ARGS)
 
 .PHONY: check
@@ -64,7 +76,7 @@ fmt: $(DEV) ## Format the code and mend what can be mended by rule
 	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format .
 
 .PHONY: bench
-bench: $(DEV) ## Measure us against baselines; WHAT=append for one figure, JSON=1 for scripts
+bench: $(DEV) node ## Measure us against baselines; WHAT=append for one figure, JSON=1 for scripts
 	@$(PY) -m benchmarks $(WHAT) $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(call on,JSON,--json)
 

@@ -24,6 +24,9 @@ GO_PACKAGE = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb")
 """Where Debian and Ubuntu put golang-golang-x-mod-dev."""
 
 
+NODE_FOLDER = Path(__file__).parent / "foreign"
+
+
 def missing() -> dict[str, str]:
     """Fixtures that cannot be had here, and what is said of the tests that ask for them."""
     absent: dict[str, str] = {}
@@ -34,6 +37,11 @@ def missing() -> dict[str, str]:
     if shutil.which("go") is None or not GO_PACKAGE.is_dir():
         absent["go_verifier"] = (
             "no golang-go with golang-golang-x-mod-dev: the verifier in Go is left out"
+        )
+    if shutil.which("node") is None or not (NODE_FOLDER / "node_modules" / ".installed").exists():
+        absent["node_clients"] = (
+            "no Node with the packages of tests/foreign (make node): openid-client and jose are "
+            "left out"
         )
     return absent
 
@@ -50,6 +58,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header() -> list[str]:
     """Say it when some tests are left out."""
     return list(missing().values())
+
+
+@pytest.fixture(scope="session")
+def node_clients() -> Path:
+    """The folder of tests/foreign with its packages. Without Node, tests that ask for it are left
+    out."""
+    return NODE_FOLDER
 
 
 @pytest.fixture(scope="session")
