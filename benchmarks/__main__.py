@@ -15,6 +15,7 @@ from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
 from benchmarks.growth import growth
 from benchmarks.projections import projections
+from benchmarks.token import token
 from benchmarks.verification import verification
 from interfaces.cli.session import configure_logging
 
@@ -25,6 +26,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "checkpoint": checkpoint,
     "edge": edge,
     "projections": projections,
+    "token": token,
     "verify": verification,
     "growth": growth,
 }

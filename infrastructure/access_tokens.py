@@ -1,5 +1,6 @@
 """Access tokens of the platform's own API: issued to OAuth clients, verified at every request."""
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -16,6 +17,8 @@ ACCESS_TOKEN_TYP: Final = "at+jwt"  # noqa: S105 - a media type of RFC 9068, not
 LIFETIME_DEFAULT_S: Final = 15 * 60
 LIFETIME_MAX_S: Final = 24 * 60 * 60
 CLOCK_SKEW_S: Final = 5
+
+REMEMBERED_MAX: Final = 10_000
 
 CLIENT_PREFIX: Final = "cli"
 TENANT_PREFIX: Final = "ten"
@@ -43,6 +46,29 @@ class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cnf: _Confirmation | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Verified:
+    """What tokens said whose signatures were verified, or made, here; the last ones used.
+
+    A token comes back with every request, and its signature costs as much as all else of the
+    door. Time and client are looked at anew, and so is whether its key is still believed.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[str, _Claims]] = OrderedDict()
+
+    def claims(self, token: str, keys: SigningKeys) -> _Claims | None:
+        found = self._kept.get(token)
+        if found is None or not keys.believes(found[0]):
+            return None
+        self._kept.move_to_end(token)
+        return found[1]
+
+    def keep(self, token: str, kid: str, claims: _Claims) -> None:
+        self._kept[token] = (kid, claims)
+        while len(self._kept) > REMEMBERED_MAX:
+            self._kept.popitem(last=False)
+
+
 class AccessTokens:
     """RFC 9068 tokens for `client_credentials`. `audience` is this platform's API."""
 
@@ -54,6 +80,7 @@ class AccessTokens:
         self._audience = audience
         self._clock = clock
         self._ids = ids
+        self._verified = _Verified()
 
     def issue(
         self,
@@ -83,16 +110,27 @@ class AccessTokens:
         if bound_to is not None:
             claims["cnf"] = {"jkt": bound_to}
         token = self._keys.current.sign(ACCESS_TOKEN_TYP, claims)
+        self._verified.keep(token, self._keys.current.kid, msgspec.convert(claims, _Claims))
         return IssuedToken(access_token=token, expires_in=lifetime_s, scope=scope)
 
     def verify(self, token: str) -> AccessToken:
         """Raises Unauthenticated: `token_expired` for one of ours past its time, else
         `token_invalid`, whatever is wrong with it."""
+        claims = self._verified.claims(token, self._keys) or self._read(token)
+        return self._token(claims)
+
+    def _read(self, token: str) -> _Claims:
+        """Raises Unauthenticated (`token_invalid`) unless a key of ours signed it."""
         try:
-            payload = read_object(self._keys.verify(token, ACCESS_TOKEN_TYP))
-            claims = msgspec.convert(payload, _Claims)
+            kid, payload = self._keys.verify(token, ACCESS_TOKEN_TYP)
+            claims = msgspec.convert(read_object(payload), _Claims)
         except (SignatureInvalid, NotAnObject, msgspec.ValidationError) as error:
             raise Unauthenticated("token_invalid") from error
+        self._verified.keep(token, kid, claims)
+        return claims
+
+    def _token(self, claims: _Claims) -> AccessToken:
+        """Raises Unauthenticated (`token_expired`, `token_invalid`)."""
         client = parse(CLIENT_PREFIX, claims.client_id)
         tenant = parse(TENANT_PREFIX, claims.tenant_id)
         now = self._clock.now().timestamp()

@@ -110,8 +110,13 @@ class SigningKeys:
         """The public halves as a JWK Set (RFC 7517 §5)."""
         return {"keys": [dict(key.jwk) for key in self._by_kid.values()]}
 
-    def verify(self, token: str, typ: str) -> bytes:
-        """The payload of a token by this family. Raises SignatureInvalid, and tells nobody why.
+    def believes(self, kid: str) -> bool:
+        """Whether a signature by this key counts now."""
+        return kid in self._by_kid
+
+    def verify(self, token: str, typ: str) -> tuple[str, bytes]:
+        """The `kid` and the payload of a token by this family. Raises SignatureInvalid, and tells
+        nobody why.
 
         The header must be exactly the one that `SigningKey.sign` writes: `alg` is not a choice of
         the token, and there is no `crit`, `jwk`, `jku`, `x5u` or `b64` to be talked into.
@@ -135,7 +140,7 @@ class SigningKeys:
             key.public_key.verify(der, f"{found[1]}.{found[2]}".encode(), _ES256)
         except InvalidSignature as error:
             raise SignatureInvalid("the signature does not hold") from error
-        return unbase64url(found[2])
+        return key.kid, unbase64url(found[2])
 
 
 def jwks_document(*families: SigningKeys) -> dict[str, list[dict[str, str]]]:

@@ -23,6 +23,7 @@ OTHERS: dict[str, set[str]] = {
     "checkpoint": {"signed"},
     "edge": {"revoked"},
     "projections": {"events", "read_models"},
+    "token": {"ours"},
     "verify": {"leaves", "megabytes"},
     "growth": {"events", "loads", "pages"},
 }

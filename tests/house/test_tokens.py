@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from application.principals import operator
-from domain.ids import OAuthClientId, wire
+from domain.ids import OAuthClientId, parse, wire
 from infrastructure.access_tokens import AccessTokens
 from infrastructure.assertion_signer import JwtAssertionSigner
 from infrastructure.signing_keys import SigningKey, SigningKeys
@@ -215,3 +215,16 @@ async def test_an_address_that_keeps_guessing_secrets_has_to_wait(house: House) 
     assert statuses == [401] * 30 + [429]
     right = await public.post("/oauth2/token", data=FORM, auth=(client_id, secret))
     assert (right.status_code, right.headers["retry-after"]) == (429, "60")
+
+
+async def test_a_client_that_asks_without_end_has_to_wait_and_others_do_not(house: House) -> None:
+    one, other = await registered(house), await registered(house)
+    client_id = parse("cli", one[0])
+    assert client_id is not None
+    for _ in range(6000):
+        await house.limiter.hit("token.requests", client_id.hex, limit=6000, per_s=60)
+    public = await house.client(house.public_url)
+    told = await public.post("/oauth2/token", data=FORM, auth=one)
+    assert (told.status_code, told.json()["error"]) == (429, "slow_down")
+    assert told.headers["retry-after"] == "60"
+    assert (await public.post("/oauth2/token", data=FORM, auth=other)).status_code == 200

@@ -302,3 +302,28 @@ def test_a_token_bound_to_a_key_says_to_which() -> None:
 def test_a_confirmation_that_is_not_one_makes_no_bearer_token(confirmation: Any) -> None:
     with pytest.raises(Unauthenticated, match="token_invalid"):
         tokens().verify(compact(KEY, header(), {**claims(), "cnf": confirmation}))
+
+
+def test_a_token_that_was_seen_before_is_looked_at_anew() -> None:
+    """What is remembered of it is what it says, and not that it was good."""
+    clock, keys = FixedClock(NOW), SigningKeys(KEY)
+    of = AccessTokens(keys, ISSUER, AUDIENCE, clock, CountingIds())
+    token = of.issue(TENANT, CLIENT, ["users:read"]).access_token
+    assert of.verify(token) == of.verify(token) == tokens().verify(token)
+    clock.seconds += 900
+    with pytest.raises(Unauthenticated, match="token_expired"):
+        of.verify(token)
+    clock.seconds -= 900
+    keys.use(STRANGER, [KEY])
+    assert of.verify(token).jti == "00000000000000000000000000000001"
+    keys.use(STRANGER, [])
+    with pytest.raises(Unauthenticated, match="token_invalid"):
+        of.verify(token)
+
+
+def test_a_token_that_was_seen_before_vouches_for_no_other() -> None:
+    of = tokens()
+    token = of.issue(TENANT, CLIENT, ["users:read"]).access_token
+    for forged in (token + "=", token[:-1], token.upper(), f" {token}", _other_payload()):
+        with pytest.raises(Unauthenticated, match="token_invalid"):
+            of.verify(forged)

@@ -44,7 +44,8 @@ def test_a_key_survives_its_pem() -> None:
     key = SigningKey.generate()
     again = SigningKey.from_pem(key.to_pem())
     assert again.kid == key.kid
-    assert SigningKeys(again).verify(key.sign("a+jwt", {"x": 1}), "a+jwt") == b'{"x":1}'
+    token = key.sign("a+jwt", {"x": 1})
+    assert SigningKeys(again).verify(token, "a+jwt") == (key.kid, b'{"x":1}')
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_key_in_two_families_is_refused() -> None:
 def test_a_retiring_key_still_verifies_and_a_removed_one_does_not() -> None:
     old, new = SigningKey.generate(), SigningKey.generate()
     token = SigningKeys(old).current.sign("a+jwt", {})
-    assert SigningKeys(new, [old]).verify(token, "a+jwt") == b"{}"
+    assert SigningKeys(new, [old]).verify(token, "a+jwt") == (old.kid, b"{}")
     with pytest.raises(SignatureInvalid):
         SigningKeys(new).verify(token, "a+jwt")
 
@@ -123,4 +124,4 @@ def test_a_hundred_signatures_all_have_the_fixed_length() -> None:
     for number in range(100):
         token = key.sign("a+jwt", {"n": number})
         assert len(token.rpartition(".")[2]) == 86
-        assert keys.verify(token, "a+jwt") == b'{"n":%d}' % number
+        assert keys.verify(token, "a+jwt")[1] == b'{"n":%d}' % number

@@ -21,7 +21,11 @@ JwksUri = Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
 class NewPublicJwk(
     PublicJwk, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """One public key. A private member has no place in a request."""
+    """One public key. A private member has no place in a request; what Web Crypto and others put
+    into every key that they export is taken, and not kept."""
+
+    key_ops: tuple[Literal["verify"]] | None = None
+    ext: bool | None = None
 
 
 class JwkSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,7 +34,10 @@ class JwkSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keys: Annotated[tuple[NewPublicJwk, ...], msgspec.Meta(min_length=1, max_length=KEYS_MAX)]
 
     def plain(self) -> tuple[PublicJwk, ...]:
-        return tuple(PublicJwk(**msgspec.structs.asdict(key)) for key in self.keys)
+        members = PublicJwk.__struct_fields__
+        return tuple(
+            PublicJwk(**{name: getattr(key, name) for name in members}) for key in self.keys
+        )
 
 
 class NewOAuthClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
