@@ -14,8 +14,9 @@ from uuid import uuid5
 import msgspec
 
 from application.execute import execute, stream_of
+from application.hand_claims import hand_of
 from application.identifiers import Identifiers
-from application.palm_intake import ABANDONED_AFTER, hand_of
+from application.palm_intake import ABANDONED_AFTER
 from application.palm_removals import PalmRemovals
 from application.ports import (
     Clock,

@@ -18,7 +18,15 @@ from uuid import UUID, uuid5
 import msgspec
 
 from application.duplicates import Duplicates
+from application.enrollment_endings import (
+    LEASE,
+    Attempt,
+    EnrollmentEndings,
+    in_progress,
+    refusal,
+)
 from application.execute import retrying
+from application.hand_claims import hand_claim, refuse_taken_by_erasure
 from application.ports import (
     Clock,
     EventLog,
@@ -31,21 +39,17 @@ from application.ports import (
     StaleStream,
 )
 from application.principals import Caller
-from application.templates import Templates
 from domain import claim as k
 from domain import enrollment as e
 from domain import tenant as t
 from domain import user as u
-from domain.erasure import erasure_id
-from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unavailable
+from domain.errors import Conflict, Forbidden, Invalid, Unavailable
 from domain.events import DomainEvent, Recorded, StreamAppend
-from domain.ids import ClaimId, PalmRef, TenantId, UserId, claim_id
+from domain.ids import PalmRef, TenantId
 from domain.matching import check_picture
 from domain.palm import Hand
 
 DEADLINE_S: Final = 5.0
-LEASE: Final = timedelta(seconds=15)
-"""Storing a template, searching once more and two commits: longer than a request is at it."""
 ABANDONED_AFTER: Final = timedelta(seconds=30)
 
 
@@ -54,14 +58,9 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     hand: Hand
 
 
-class _Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt. `version` is that of the enrolment's stream, and with it the fence."""
+class _Intake(Attempt, frozen=True, kw_only=True):
+    """An attempt, with the palm that it is about."""
 
-    caller: Caller
-    tenant: t.Tenant
-    palm_ref: PalmRef
-    version: int
-    started: e.EnrollmentStarted
     scan: Scan
 
 
@@ -70,14 +69,14 @@ class PalmIntake:
         self,
         log: EventLog,
         palms: PalmVerifier,
-        templates: Templates,
+        endings: EnrollmentEndings,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._log = log
         self._palms = palms
         self._duplicates = Duplicates(log, palms)
-        self._templates = templates
+        self._endings = endings
         self._clock = clock
         self._ids = ids
 
@@ -117,9 +116,9 @@ class PalmIntake:
         if enrollment.status == "completed":
             return Enrolled(palm_ref=palm_ref, hand=started.hand)
         if enrollment.rejected is not None:
-            raise _refusal(enrollment.rejected)
+            raise refusal(enrollment.rejected)
         if self._clock.now() - past[-1].recorded_at < LEASE:
-            raise _in_progress()
+            raise in_progress()
         await self._refuse_erased(intake)
         return await self._finish(intake)
 
@@ -152,38 +151,21 @@ class PalmIntake:
         palm_ref, past, _ = await load(low)
         return palm_ref, past
 
-    async def give_up(self, caller: Caller, enrollment: e.Enrollment) -> None:
-        """End an enrolment that has started and not ended, whoever is still at it.
-
-        Whoever is finds out when it wants to complete it, and has its template destroyed.
-        """
-        ended = e.EnrollmentFailed(reason="abandoned", template_left=True)
-        command_id = self._ids.uuid()
-
-        async def once() -> None:
-            held = e.rebuild(await self._log.load(enrollment.tenant_id, enrollment.id))
-            if held is None or held.status != "started":
-                return
-            appends = await self._ending(held.tenant_id, held.id, held.version, held.started, ended)
-            await self._log.append(caller.origin(command_id), appends)
-
-        await retrying(once)
-
     async def _free_hand(self, intake: _Intake) -> None:
         """Raises Conflict unless the hand is free, or was left behind by a crash."""
         past = await self._log.load(intake.tenant.id, hand_claim(intake.tenant.id, intake.started))
         claim = k.rebuild(past)
         if claim is None or claim.owner is None:
             return
-        _refuse_taken_by_erasure(claim, intake.started.user_id)
+        refuse_taken_by_erasure(claim, intake.started.user_id)
         if claim.owner == intake.palm_ref:
-            raise _in_progress()
+            raise in_progress()
         held = e.rebuild(await self._log.load(intake.tenant.id, claim.owner))
         assert held is not None, "a hand is claimed in the commit that starts its enrolment"
         age = self._clock.now() - past[-1].recorded_at
         if held.status != "started" or age < ABANDONED_AFTER:
             raise Conflict("palm_already_enrolled")
-        await self.give_up(intake.caller, held)
+        await self._endings.give_up(intake.caller, held)
 
     async def _refuse_duplicate(self, intake: _Intake) -> None:
         """Raises Conflict (`duplicate_palm`) for somebody else's palm, before the vendor keeps it
@@ -202,7 +184,7 @@ class PalmIntake:
             intake.caller.origin(self._ids.uuid()),
             [_on(intake.tenant.id, intake.palm_ref, 0, [intake.started, rejected])],
         )
-        raise _refusal(rejected)
+        raise refusal(rejected)
 
     async def _person(self, intake: _Intake) -> u.User:
         user = u.rebuild(await self._log.load(intake.tenant.id, intake.started.user_id))
@@ -217,7 +199,9 @@ class PalmIntake:
         try:
             u.add_palm(await self._person(intake), intake.palm_ref, intake.started.hand)
         except Forbidden:
-            await self._end(intake, e.EnrollmentFailed(reason="abandoned", template_left=True))
+            await self._endings.end(
+                intake, e.EnrollmentFailed(reason="abandoned", template_left=True)
+            )
             raise
 
     async def _start(self, intake: _Intake) -> None:
@@ -228,12 +212,12 @@ class PalmIntake:
             stream = hand_claim(intake.tenant.id, intake.started)
             claim = k.rebuild(await self._log.load(intake.tenant.id, stream))
             if claim is not None and claim.owner == intake.palm_ref:
-                raise _in_progress()
+                raise in_progress()
             # After the claim was read: an erasure takes both hands in the commit of its request,
             # so what starts without having seen the one is refused by the other.
             u.serve(await self._person(intake))
             if claim is not None and claim.owner is not None:
-                _refuse_taken_by_erasure(claim, intake.started.user_id)
+                refuse_taken_by_erasure(claim, intake.started.user_id)
                 raise Conflict("palm_already_enrolled")
             taken = k.ClaimTaken(kind=k.PALM_HAND, owner=intake.palm_ref)
             await self._log.append(
@@ -254,10 +238,10 @@ class PalmIntake:
             alike = await self._duplicates.alike(intake.tenant, intake.scan)
         except PalmRejected as error:
             rejected = e.EnrollmentRejected(reason=error.reason, hints=error.hints)
-            await self._end(intake, rejected)
-            raise _refusal(rejected) from error
+            await self._endings.end(intake, rejected)
+            raise refusal(rejected) from error
         except PalmQueryForbidden as error:
-            await self._end(
+            await self._endings.end(
                 intake, e.EnrollmentFailed(reason="palm_vendor_error", template_left=True)
             )
             raise Conflict("palm_type_not_allowed") from error
@@ -268,7 +252,7 @@ class PalmIntake:
                 vendor_message=error.vendor_message,
                 template_left=True,
             )
-            await self._end(intake, failed)
+            await self._endings.end(intake, failed)
             raise Unavailable(error.reason, retry_after_s=1) from error
         await self._complete(intake, alike, e.EnrollmentCompleted(vendor_palm_id=vendor_palm_id))
         return Enrolled(palm_ref=intake.palm_ref, hand=intake.started.hand)
@@ -295,7 +279,7 @@ class PalmIntake:
             ]
             for other in others:
                 rejected = e.EnrollmentRejected(reason="duplicate_palm", template_left=True)
-                appends += await self._ending(
+                appends += await self._endings.appends(
                     other.tenant_id, other.id, other.version, other.started, rejected
                 )
             command_id = uuid5(intake.palm_ref, f"enrollment.complete:{intake.version}")
@@ -305,88 +289,18 @@ class PalmIntake:
         try:
             ours = await retrying(once)
         except StaleStream:
-            await self._overtaken(intake)
+            await self._endings.overtaken(intake)
             raise
         except Forbidden:
             # The erasure may have given this up already, and been told that there is no template.
-            await self._end(intake, e.EnrollmentFailed(reason="abandoned", template_left=True))
+            await self._endings.end(
+                intake, e.EnrollmentFailed(reason="abandoned", template_left=True)
+            )
             raise
         if not ours:
             rejected = e.EnrollmentRejected(reason="duplicate_palm", template_left=True)
-            await self._end(intake, rejected)
-            raise _refusal(rejected)
-
-    async def _end(self, intake: _Intake, ended: e.EnrollmentRejected | e.EnrollmentFailed) -> None:
-        """Close the enrolment and free the hand, in one commit, and have the template destroyed."""
-
-        async def once() -> None:
-            command_id = uuid5(intake.palm_ref, f"enrollment.end:{intake.version}")
-            appends = await self._ending(
-                intake.tenant.id, intake.palm_ref, intake.version, intake.started, ended
-            )
-            await self._log.append(intake.caller.origin(command_id), appends)
-
-        try:
-            await retrying(once)
-        except StaleStream:
-            await self._overtaken(intake)
-            raise
-        await self._templates.remove(intake.caller, intake.tenant, intake.palm_ref)
-
-    async def _ending(
-        self,
-        tenant_id: TenantId,
-        palm_ref: PalmRef,
-        version: int,
-        started: e.EnrollmentStarted,
-        ended: e.EnrollmentRejected | e.EnrollmentFailed,
-    ) -> list[StreamAppend]:
-        """The end of an enrolment that has started, and the hand that it claimed set free."""
-        stream = hand_claim(tenant_id, started)
-        claim = k.rebuild(await self._log.load(tenant_id, stream))
-        assert claim is not None, "an enrolment that started claimed its hand"
-        released = k.ClaimReleased(kind=k.PALM_HAND)
-        return [
-            _on(tenant_id, palm_ref, version, [ended]),
-            _on(tenant_id, stream, claim.version, [released]),
-        ]
-
-    async def _overtaken(self, intake: _Intake) -> None:
-        """Somebody else has ended the enrolment, or finished it: what we stored must not stay.
-
-        Returns only when nobody has. Raises what came of it otherwise.
-        """
-        held = e.rebuild(await self._log.load(intake.tenant.id, intake.palm_ref))
-        assert held is not None, "it has started"
-        if held.status == "started":
-            return
-        if held.status != "completed":
-            await self._templates.arrived_late(intake.caller, intake.tenant, intake.palm_ref)
-        raise _in_progress() if held.rejected is None else _refusal(held.rejected)
-
-
-def _refusal(rejected: e.EnrollmentRejected) -> Refusal:
-    if rejected.reason == "low_quality":
-        return Invalid(rejected.reason, extra={"hints": list(rejected.hints)})
-    return Conflict(rejected.reason)
-
-
-def _in_progress() -> Conflict:
-    return Conflict("request_in_progress", retry_after_s=int(LEASE.total_seconds()))
-
-
-def _refuse_taken_by_erasure(claim: k.Claim, user_id: UserId) -> None:
-    if claim.owner == erasure_id(user_id):
-        raise Forbidden("user_erased")
-
-
-def hand_claim(tenant_id: TenantId, started: e.EnrollmentStarted) -> ClaimId:
-    """The stream that says which enrolment has this hand of this person."""
-    return hand_of(tenant_id, started.user_id, started.hand)
-
-
-def hand_of(tenant_id: TenantId, user_id: UserId, hand: Hand) -> ClaimId:
-    return claim_id(tenant_id, k.PALM_HAND, f"{user_id}:{hand}")
+            await self._endings.end(intake, rejected)
+            raise refusal(rejected)
 
 
 def _on(

@@ -23,8 +23,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from application.enrollment_endings import EnrollmentEndings
 from application.execute import Done, execute, stream_of
-from application.palm_intake import PalmIntake, hand_claim
+from application.hand_claims import hand_claim
 from application.ports import EventLog, IdSource, PersonPalms
 from application.principals import Caller
 from domain import claim as k
@@ -57,10 +58,10 @@ class Palm(msgspec.Struct, frozen=True, kw_only=True):
 
 class PalmRemovals:
     def __init__(
-        self, log: EventLog, intake: PalmIntake, palms: PersonPalms, ids: IdSource
+        self, log: EventLog, endings: EnrollmentEndings, palms: PersonPalms, ids: IdSource
     ) -> None:
         self._log = log
-        self._intake = intake
+        self._endings = endings
         self._palms = palms
         self._ids = ids
 
@@ -123,7 +124,7 @@ class PalmRemovals:
             if enrollment.template == "kept":
                 await self.start(caller, user_id, enrollment.id, reason)
             elif enrollment.status == "started" and not leave_running:
-                await self._intake.give_up(caller, enrollment)
+                await self._endings.give_up(caller, enrollment)
         return await self.outstanding(caller.tenant_id, user_id)
 
     async def outstanding(self, tenant_id: TenantId, user_id: UserId) -> Sequence[PalmRef]:

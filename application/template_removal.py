@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from application.palm_intake import PalmIntake
+from application.enrollment_endings import EnrollmentEndings
 from application.ports import (
     Attempted,
     Clock,
@@ -85,9 +85,9 @@ class AbandonedEnrollments:
         delays_s=(GIVEN_UP_AFTER.total_seconds(), 60.0), max_age_s=_FOR_EVER_S, in_flight_max=8
     )
 
-    def __init__(self, log: EventLog, intake: PalmIntake, clock: Clock) -> None:
+    def __init__(self, log: EventLog, endings: EnrollmentEndings, clock: Clock) -> None:
         self._log = log
-        self._intake = intake
+        self._endings = endings
         self._clock = clock
 
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
@@ -102,7 +102,7 @@ class AbandonedEnrollments:
             return Delivered()
         if self._clock.now() - delivery.event.recorded_at < GIVEN_UP_AFTER:
             return RetryLater("in_progress")
-        await self._intake.give_up(_worker(delivery), enrollment)
+        await self._endings.give_up(_worker(delivery), enrollment)
         return Delivered()
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:

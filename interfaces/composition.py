@@ -11,8 +11,8 @@ import structlog
 
 from application.advice import Advice
 from application.circuits import Circuits
+from application.enrollment_endings import EnrollmentEndings
 from application.erasures import EVERY_S, ErasureRounds
-from application.palm_intake import PalmIntake
 from application.ports import Clock, DeliveryKind, RateLimiter
 from application.sweeper import Sweeper
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
@@ -180,9 +180,7 @@ class Platform:
         outside = self._outside()
         measure_breakers(self.metrics, self.breakers)
         self.templates = Templates(self.streams, outside.palms, self.ids)
-        self.palm_intake = PalmIntake(
-            self.streams, outside.palms, self.templates, self.clock, self.ids
-        )
+        self.enrollment_endings = EnrollmentEndings(self.streams, self.templates, self.ids)
         self.webhook_clients = outside.webhooks
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
@@ -266,7 +264,7 @@ class Platform:
             self.voids,
             self.advice,
             TemplateRemoval(self.streams, self.templates),
-            AbandonedEnrollments(self.streams, self.palm_intake, self.clock),
+            AbandonedEnrollments(self.streams, self.enrollment_endings, self.clock),
             webhooks,
         )
 

@@ -34,6 +34,7 @@ from application.look_ups import LookUps
 from application.oauth_clients import OAuthClients
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
+from application.palm_intake import PalmIntake
 from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.recognition import Recognition
@@ -99,9 +100,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     texts = of.product_texts
     identifiers = Identifiers(log, vault, E164PhoneNumbers(), of.keyring)
     accesses = PersonalDataAccesses(log, ids)
-    intake = of.palm_intake
+    intake = PalmIntake(log, outside.palms, of.enrollment_endings, clock, ids)
     person_palms = EnrollmentsOfPerson(reads, of.end)
-    palm_removals = PalmRemovals(log, intake, person_palms, ids)
+    palm_removals = PalmRemovals(log, of.enrollment_endings, person_palms, ids)
     recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
     codes = PairingCodes(of.keyring)
     presences = PostgresPresences(of.app_pool)

@@ -24,6 +24,7 @@ from application.comparisons import Comparisons
 from application.consents import Consents
 from application.decisions import Decisions
 from application.devices import Devices
+from application.enrollment_endings import EnrollmentEndings
 from application.enrollments import Enrollments
 from application.erasures import Erasures
 from application.identifiers import Identifiers
@@ -429,14 +430,18 @@ class World:
 
     def sweepers(self) -> Deliveries:
         """The workers that give up what was abandoned."""
-        return Deliveries(self.log, AbandonedEnrollments(self.log, self.palm_intake(), self.clock))
+        return Deliveries(
+            self.log, AbandonedEnrollments(self.log, self.enrollment_endings(), self.clock)
+        )
 
     def comparisons(self) -> Comparisons:
         recognition = Recognition(self.log, self.palms, self.signatures, self.canonical, self.clock)
         return Comparisons(self.log, self.log, recognition, self.clock, self.ids)
 
     def palm_removals(self) -> PalmRemovals:
-        return PalmRemovals(self.log, self.palm_intake(), EnrollmentsOfPerson(self.log), self.ids)
+        return PalmRemovals(
+            self.log, self.enrollment_endings(), EnrollmentsOfPerson(self.log), self.ids
+        )
 
     def erasures(self) -> Erasures:
         return Erasures(
@@ -458,7 +463,10 @@ class World:
         return Users(self.log, self.vault, self.identifiers(), self.ids)
 
     def palm_intake(self) -> PalmIntake:
-        return PalmIntake(self.log, self.palms, self.templates(), self.clock, self.ids)
+        return PalmIntake(self.log, self.palms, self.enrollment_endings(), self.clock, self.ids)
+
+    def enrollment_endings(self) -> EnrollmentEndings:
+        return EnrollmentEndings(self.log, self.templates(), self.ids)
 
     def linked_services(self) -> LinkedServices:
         return LinkedServices(self.log, self.egress, self.bound_devices, self.clock, self.ids)

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 from uuid import UUID, uuid4, uuid5
 
+from application.enrollment_endings import EnrollmentEndings
 from application.palm_intake import PalmIntake
 from application.ports import Candidates, Scan
 from application.principals import Caller
@@ -72,7 +73,8 @@ async def enroll(
     )
     started = enrollment_started(user_id=user_id, hand="left", scan_sha256=scan.sha256)
     caller = Caller(tenant_id=tenant_id, actor="system:test", correlation_id=uuid4())
-    intake = PalmIntake(log, palms, Templates(log, palms, ids), clock, ids)
+    endings = EnrollmentEndings(log, Templates(log, palms, ids), ids)
+    intake = PalmIntake(log, palms, endings, clock, ids)
     try:
         await intake.take(caller, tenant, started, scan, uuid5(user_id, "enrol"))
     except Refusal as refusal:
