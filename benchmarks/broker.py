@@ -53,7 +53,7 @@ def _measure(name: str, options: Options, *, palm_delay_ms: int, connections: in
     ):
         runs: list[Run] = []
         found: dict[str, list[Outcome]] = {"ours": [], "baseline": []}
-        families = {"postgres": place.postmaster}
+        families = {"postgres": place.postmaster, "peers": peers.pid}
         sides = {"ours": _side(ours), "baseline": baseline}
         warm_up_s = min(WARM_UP_S, options.seconds) + 2 * palm_delay_ms / 1000
         for _ in range(options.rounds):

@@ -61,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float
     p99_ms: float
     cpu_us: Mapping[str, float]
-    """CPU time per answer, by the names that the order gave."""
+    """CPU time per answer, by the names that the order gave, and of this process under `load`."""
 
 
 class Load:
@@ -224,6 +224,7 @@ def _cpu(order: Order) -> dict[str, float]:
     found = {name: cpu_seconds(pid) for name, pid in order.watch.items()}
     for name, pid in order.families.items():
         found[name] = sum(map(cpu_seconds, [pid, *children(pid)]))
+    found["load"] = time.process_time()
     return found
 
 
