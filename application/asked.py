@@ -37,6 +37,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     context: bytes
     started: float
     deadline_s: float
+    simulated: bool = False
 
     def remaining_s(self, monotonic: float) -> float:
         """What is left of the device's patience at this moment of the monotonic clock."""

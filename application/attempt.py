@@ -1,7 +1,7 @@
 """One attempt at a transaction: identify, write the intent down, ask, commit the decision."""
 
 from datetime import datetime, timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 import msgspec
 
@@ -10,24 +10,38 @@ from application.asked import Asked
 from application.authorization import product_key_of
 from application.decisions import Decisions
 from application.linked_services import by_product_key
-from application.ports import Clock, IdSource, PalmQueryForbidden, PalmVendorFailed, Streams
-from application.recognition import NotRecognised, Recognised, Recognition
+from application.ports import Clock, IdSource, PalmQueryForbidden, PalmVendorFailed, Scan, Streams
+from application.recognition import DeviceMatch, NotRecognised, Recognised
 from domain import linked_service as ls
 from domain import transaction as x
+from domain.device import Device
 from domain.errors import Unavailable
 from domain.events import DomainEvent
 from domain.matching import check_picture
+from domain.tenant import Tenant
 
 VENDOR_LIMIT_S: Final = 2.5
 AUTHORIZE_RESERVE_S: Final = 0.4
 LEASE_GRACE: Final = timedelta(seconds=2)
 
 
+class Recognizes(Protocol):
+    """`application.recognition.Recognition`, or what stands in its place in a simulation."""
+
+    async def by_vendor(
+        self, tenant: Tenant, scan: Scan, deadline_s: float
+    ) -> Recognised | NotRecognised: ...
+
+    async def by_device(
+        self, tenant: Tenant, device: Device, match: DeviceMatch, key: str, scan_sha256: str
+    ) -> Recognised | NotRecognised: ...
+
+
 class Attempts:
     def __init__(
         self,
         streams: Streams,
-        recognition: Recognition,
+        recognition: Recognizes,
         decisions: Decisions,
         clock: Clock,
         ids: IdSource,
@@ -64,6 +78,7 @@ class Attempts:
             liveness=scan.liveness,
             captured_at=scan.captured_at,
             commitments="tenant_salted",
+            simulated=asked.simulated,
         )
         check_picture(asked.tenant.settings.match_policy, scan.quality, scan.liveness)
         transaction = x.Transaction(

@@ -49,6 +49,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     context: bytes
     context_hash: str
     trace_id: UUID | None = None
+    simulated: bool = False
 
 
 class Authorization:
@@ -95,6 +96,7 @@ class Authorization:
                     question.transaction_id,
                     question.identified,
                     intent,
+                    simulated=question.simulated,
                 ),
                 "context_hash": question.context_hash,
                 "body_sha256": digest(body),
@@ -132,9 +134,15 @@ def recorded_claims(
     transaction_id: TransactionId,
     identified: TransactionIdentified,
     intent: TransactionAuthorizationRequested,
+    *,
+    simulated: bool,
 ) -> dict[str, Any]:
-    """What an assertion says that rests on recorded events alone."""
-    return {
+    """What an assertion says that rests on recorded events alone.
+
+    Only one that is simulated says anything of it.
+    """
+    claims: dict[str, Any] = {"simulated": True} if simulated else {}
+    return claims | {
         "aud": [intent.product_key, audience(issuer, tenant_id, intent.service_id)],
         "sub": wire("usr", identified.user_id),
         "tenant_id": wire("ten", tenant_id),

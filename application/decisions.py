@@ -69,6 +69,7 @@ class Decisions:
             context=asked.context,
             context_hash=digest(asked.context),
             trace_id=asked.device.correlation_id,
+            simulated=asked.simulated,
         )
         began = self._clock.monotonic()
         remaining = asked.remaining_s(self._clock.monotonic()) - RELAY_RESERVE_S

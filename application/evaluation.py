@@ -80,6 +80,8 @@ class Evaluations:
                 if not isinstance(recorded.event, _DECISIONS):
                     continue
                 transaction = await self._decided(recorded, past)
+                if transaction.received.simulated:
+                    continue  # No palm was compared, and no device is behind it.
                 kind = await self._type(tenant_id, transaction.received.device_id, types)
                 if device_type not in (None, kind):
                     continue

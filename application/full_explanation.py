@@ -101,6 +101,7 @@ class FullExplanations:
             transaction.id,
             identified,
             intent,
+            simulated=transaction.received.simulated,
         )
         return {"iss": self._issuer, **said}
 

@@ -64,8 +64,10 @@ class NoticeWriter:
         """One try, to the address that was asked, or would have been."""
         body = msgspec.json.encode(said)
         issued_at = int(self._clock.now().timestamp())
+        simulated = {"simulated": True} if transaction.received.simulated else {}
         bearer = self._signer.sign(
             {
+                **simulated,
                 "aud": [
                     intent.product_key,
                     audience(self._issuer, transaction.tenant_id, intent.service_id),

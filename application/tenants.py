@@ -31,7 +31,7 @@ class Tenants:
         self._log = log
         self._ids = ids
 
-    async def create(self, caller: Caller, name: str) -> t.Tenant:
+    async def create(self, caller: Caller, name: str, *, sandbox: bool = False) -> t.Tenant:
         """A new tenant with the default settings and a namespace of its own at the palm vendor."""
         tenant_id = caller.tenant_id
         tenant_key = self._ids.code(TENANT_KEY_SYMBOLS, 20)
@@ -41,7 +41,7 @@ class Tenants:
             tenant_id,
             tenant_id,
             t.rebuild,
-            lambda state: t.create(state, name=name, tenant_key=tenant_key),
+            lambda state: t.create(state, name=name, tenant_key=tenant_key, sandbox=sandbox),
         )
         return await self.get(tenant_id)
 

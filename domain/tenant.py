@@ -34,12 +34,16 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TenantCreated(DomainEvent, frozen=True, kw_only=True):
-    """A tenant exists. `tenant_key` is its random namespace at the palm vendor."""
+    """A tenant exists. `tenant_key` is its random namespace at the palm vendor.
+
+    A `sandbox` is for trying, for ever: only there are transactions simulated.
+    """
 
     NAME: ClassVar[str] = "tenant.created"
     name: str
     tenant_key: str
     settings: TenantSettings = TenantSettings()
+    sandbox: bool = False
 
 
 class TenantSettingsChanged(DomainEvent, frozen=True, kw_only=True):
@@ -59,16 +63,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     tenant_key: str
     settings: TenantSettings
+    sandbox: bool = False
     status: Literal["active"] = "active"
 
 
-def create(tenant: Tenant | None, *, name: str, tenant_key: str) -> list[TenantEvent]:
+def create(
+    tenant: Tenant | None, *, name: str, tenant_key: str, sandbox: bool = False
+) -> list[TenantEvent]:
     """A name is for people: 1 to 80 characters, no control characters."""
     if tenant is not None:
         return []
     if not 1 <= len(name.strip()) <= 80 or not name.isprintable():
         raise Invalid("tenant_name_invalid", "a name of 1 to 80 printable characters")
-    return [TenantCreated(name=name.strip(), tenant_key=tenant_key)]
+    return [TenantCreated(name=name.strip(), tenant_key=tenant_key, sandbox=sandbox)]
 
 
 def change_settings(tenant: Tenant, settings: TenantSettings) -> list[TenantEvent]:
@@ -99,6 +106,7 @@ def evolve(tenant: Tenant | None, recorded: Recorded) -> Tenant:
                 name=event.name,
                 tenant_key=event.tenant_key,
                 settings=event.settings,
+                sandbox=event.sandbox,
             )
         case TenantSettingsChanged() as event if tenant is not None:
             return msgspec.structs.replace(

@@ -40,6 +40,7 @@ from application.personal_data_accesses import PersonalDataAccesses
 from application.recognition import Recognition
 from application.renewals import Renewals
 from application.signups import SignUps
+from application.simulation import Simulations
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
 from application.tenants import Tenants
@@ -190,6 +191,16 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         audit_feed=of.audit_feed,
         history=History(log, of.past, clock),
         explanations=explanations,
+        simulations=Simulations(
+            log,
+            of.streams,
+            decisions,
+            canonical,
+            TenantCommitments(of.app_pool, of.tenant_keys),
+            texts,
+            clock,
+            ids,
+        ),
         full_explanations=FullExplanations(log, explanations, deliveries, settings.issuer),
         evaluations=Evaluations(log, of.past),
         tenants=Tenants(log, ids),

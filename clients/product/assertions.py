@@ -57,6 +57,7 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     `fingerprint` is of all that the decision may depend on. `attempt` is not: it counts the
     platform's own tries of one and the same request. An advice has the fingerprint of the request
     that was decided in the product's place, whose action is `advised_action`.
+    `simulated`: somebody tries the product in a sandbox tenant, and no palm was there.
     """
 
     user_id: str
@@ -69,6 +70,7 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     fingerprint: str
     advised_action: str | None = None
+    simulated: bool = False
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class _Claims(msgspec.Struct, frozen=True):
     nbf: int
     exp: int
     jti: _Text
+    simulated: bool = False
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -243,6 +246,7 @@ def _read_body(body: bytes, claims: _Claims) -> AuthorizeRequest:
             rfc8785.dumps([*said[:-1], read.advised_action or read.action, read.context])
         ),
         advised_action=read.advised_action,
+        simulated=claims.simulated,
     )
 
 

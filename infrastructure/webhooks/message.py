@@ -126,6 +126,8 @@ def _decided(past: Sequence[Recorded]) -> dict[str, Any]:
         "linked_service_id": None if intent is None else wire("lsvc", intent.service_id),
         "action": None if intent is None else intent.action,
     }
+    if transaction.received.simulated:
+        data["simulated"] = True
     if transaction.decision is not None:
         answer = x.answer(transaction)
         data |= {

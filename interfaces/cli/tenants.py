@@ -19,14 +19,19 @@ def tenants() -> None:
 
 @tenants.command("create")
 @click.argument("name")
+@click.option("--sandbox", is_flag=True, help="For trying, for ever: transactions are simulated.")
 @json_option
-def create_tenant(name: str, as_json: bool) -> None:
+def create_tenant(name: str, sandbox: bool, as_json: bool) -> None:
     """Create a tenant called NAME."""
 
     async def command(platform: Platform) -> dict[str, Any]:
         tenant_id = TenantId(platform.ids.uuid())
-        tenant = await platform.tenants.create(caller(tenant_id), name)
-        return {"tenant_id": wire("ten", tenant.id), "name": tenant.name}
+        tenant = await platform.tenants.create(caller(tenant_id), name, sandbox=sandbox)
+        return {
+            "tenant_id": wire("ten", tenant.id),
+            "name": tenant.name,
+            "sandbox": tenant.sandbox,
+        }
 
     facts(with_platform(command), as_json=as_json)
 

@@ -48,6 +48,7 @@ from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
 from application.renewals import Renewals
 from application.signups import SignUps
+from application.simulation import Simulations
 from application.tenants import Tenants
 from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
@@ -156,6 +157,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     explanations: Explanations
     full_explanations: FullExplanations
+    simulations: Simulations
     certifications: Certifications
     evaluations: Evaluations
     tenants: Tenants

@@ -30,6 +30,7 @@ OPENS: dict[str, set[Permission]] = {
     "devices:read": {"devices.read"},
     "devices:write": {"devices.read", "devices.write"},
     "transactions:read": {"transactions.read"},
+    "transactions:simulate": {"transactions.read", "transactions.simulate"},
     "users:read": {"users.read"},
     "users:write": {"users.read", "users.write"},
     "users:lookup": {"users.look_up"},

@@ -256,7 +256,7 @@ class Log(EventLog, Streams, Protocol):
 class World:
     """One log, one vendor, one product; every `broker()` is a process of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sandbox: bool = False) -> None:
         self.turns = Turns()
         self.clock = HandClock()
         self.ids = RandomIds(self.clock)
@@ -283,11 +283,11 @@ class World:
         self.digests = Keyring(bytes(range(32)))
         self.canonical = JcsCanonicalJSON()
         self.commitments = Commitments()
-        self._furnish()
+        self._furnish(sandbox=sandbox)
         self.trace.clear()
 
-    def _furnish(self) -> None:
-        self.given(TENANT, builders.tenant_created())
+    def _furnish(self, *, sandbox: bool) -> None:
+        self.given(TENANT, builders.tenant_created(sandbox=sandbox))
         self.given(SERVICE, builders.linked_service_registered())
         self.given(PRODUCT_CLAIM, builders.claim_taken(owner=SERVICE))
         self.given(

@@ -105,6 +105,14 @@ def bodies() -> dict[str, dict[str, Any]]:
         },
         "retireOAuthClientSecret": {"secret": 1},
         "changeOAuthClient": {"name": "Loyalty backend 2", "scopes": ["devices:read"]},
+        "simulateTransaction": {
+            "product_key": "wallet",
+            "action": "pay",
+            "palm": "match",
+            "user_id": f"usr_{uuid4().hex}",
+            "context": {"amount": "5.00", "currency": "SAR"},
+            "deadline_ms": 1500,
+        },
         "certifyLinkedService": {
             "action": "pay",
             "context": {"amount": "1.00", "currency": "SAR"},

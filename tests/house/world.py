@@ -239,11 +239,13 @@ class House:
         made = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, **options)
         return await self._stack.enter_async_context(made)
 
-    async def tenant(self, name: str = "Acme", **settings: Any) -> Tenancy:
+    async def tenant(
+        self, name: str = "Acme", *, sandbox: bool = False, **settings: Any
+    ) -> Tenancy:
         """A tenant whose product `wallet` is our scripted one."""
         tenant_id = TenantId(self.platform.ids.uuid())
         caller = operator(tenant_id, uuid4())
-        await self.platform.tenants.create(caller, name)
+        await self.platform.tenants.create(caller, name, sandbox=sandbox)
         if settings:
             await self.platform.tenants.change_settings(caller, settings)
         api = await self.client(self.public_url)

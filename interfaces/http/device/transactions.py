@@ -29,6 +29,7 @@ from domain.transaction import Answer
 from interfaces.http import authentication
 from interfaces.http.bare_answers import Headers, give
 from interfaces.http.bare_answers import Send as BareSend
+from interfaces.http.context import bounded
 from interfaces.http.device.scan import ScanBody, read_scan
 from interfaces.http.json_body import StrictJSON, check_media_type, read_body, read_json
 from interfaces.http.parameters import header_key, idempotency_key
@@ -37,8 +38,6 @@ from interfaces.http.services import Services
 
 PATH: Final = "/v1/device/transactions"
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024 + 65_536
-CONTEXT_BYTES_MAX: Final = 4096
-CONTEXT_DEPTH_MAX: Final = 4
 NOTES_EVERY_S: Final = 0.05
 
 Given = NamedDependency[Services]
@@ -141,7 +140,7 @@ async def _decided(
         TransactionRequest(
             idempotency_key=_key(request, data.idempotency_key),
             scan=read_scan(data.scan, images_required=data.match is None),
-            context=_bounded(data.context),
+            context=bounded(data.context),
             deadline_ms=data.deadline_ms,
             seq=data.seq,
             match=data.match,
@@ -199,23 +198,6 @@ def _key(request: Request[Any, Any, Any], in_body: str | None) -> str:
     if in_body is not None and in_header is not None and in_body != in_header:
         raise Malformed("idempotency_key_invalid", "header and body differ")
     return idempotency_key(in_body or in_header or "")
-
-
-def _bounded(context: dict[str, Any]) -> dict[str, Any]:
-    if len(msgspec.json.encode(context)) > CONTEXT_BYTES_MAX:
-        raise Malformed("context_too_large", "at most 4 KiB")
-    if _depth(context) > CONTEXT_DEPTH_MAX:
-        raise Malformed("context_too_deep", "at most four levels")
-    return context
-
-
-def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        members = cast("dict[str, object]", value)
-        return 1 + max((_depth(member) for member in members.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max((_depth(item) for item in cast("list[object]", value)), default=0)
-    return 0
 
 
 HANDLERS = (transact,)

@@ -85,6 +85,7 @@ class TransactionExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     transaction: TransactionShown
+    simulated: bool
     sentence: x.Sentence
     waterfall: list[x.Step]
     own_ms: float | None
@@ -125,6 +126,7 @@ async def explained(
     intent = found.transaction.intent
     return TransactionExplanation(
         transaction=transaction_shown(row),
+        simulated=found.transaction.received.simulated,
         sentence=x.sentence(found.transaction),
         waterfall=x.course(found.past),
         own_ms=x.own_ms(found.past),
