@@ -1,6 +1,7 @@
 """All there is to say of one transaction, for whoever must answer for it (broker.md §5.3)."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -10,10 +11,11 @@ from application.authorization import recorded_claims
 from application.execute import stream_of
 from application.explanation import Determinant, Explanations
 from application.ports import DeliveryRecord, DeliveryRecords, EventLog
+from domain import circuit as c
 from domain import transaction as x
 from domain.errors import NotFound
 from domain.events import Recorded
-from domain.ids import TenantId
+from domain.ids import TenantId, circuit_id
 from domain.matching import SCORE_NAMES
 
 _rebuild: Final = stream_of(x.TransactionReceived, x.rebuild)
@@ -43,6 +45,15 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
 BreakerState = Literal["not_asked", "let_through", "open"]
 
 
+class CircuitThen(msgspec.Struct, frozen=True, kw_only=True):
+    """How the breaker stood when the product was about to be asked, as the log had noted it by
+    then. `openings` counts those of the outage that it was in, 0 for none."""
+
+    state: c.CircuitState
+    openings: int
+    open_until: datetime | None
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """All there is to say of one transaction. `claims` are those of the assertion that the log
     can say again; the assertion itself is kept nowhere."""
@@ -51,6 +62,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     transaction: x.Transaction
     matched: Matched | None
     breaker: BreakerState
+    circuit: CircuitThen | None
     claims: dict[str, Any] | None
     deliveries: Sequence[DeliveryRecord]
     determined_by: Sequence[Determinant]
@@ -85,9 +97,27 @@ class FullExplanations:
             transaction=transaction,
             matched=_matched(transaction, figures=scores),
             breaker=_breaker(transaction),
+            circuit=await self._circuit(tenant_id, transaction, past),
             claims=self._claims(transaction),
             deliveries=await self._deliveries.about(tenant_id, transaction_id),
             determined_by=await self._determinants.determined_by(tenant_id, past),
+        )
+
+    async def _circuit(
+        self, tenant_id: TenantId, transaction: x.Transaction, past: Sequence[Recorded]
+    ) -> CircuitThen | None:
+        if transaction.intent is None:
+            return None
+        asked = [each for each in past if each.event == transaction.intent][-1]
+        noted = await self._log.load(tenant_id, circuit_id(transaction.intent.service_id))
+        circuit = c.rebuild(each for each in noted if each.position < asked.position)
+        if circuit is None or not circuit.openings:
+            return CircuitThen(state="closed", openings=0, open_until=None)
+        still = asked.recorded_at < circuit.open_until
+        return CircuitThen(
+            state="open" if still else "half_open",
+            openings=circuit.openings,
+            open_until=circuit.open_until,
         )
 
     def _claims(self, transaction: x.Transaction) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from application.authorization import NOT_RECORDED
-from application.full_explanation import BreakerState, Matched
+from application.full_explanation import BreakerState, CircuitThen, Matched
 from application.permissions import may
 from application.ports import DeliveryRecord
 from application.principals import IntegratorPrincipal
@@ -37,7 +37,10 @@ DESTINATIONS: Final = {"webhook": "whe", "void": "lsvc", "advice": "lsvc"}
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """How the product was asked: the intent, as it was written down before."""
+    """How the product was asked: the intent, as it was written down before.
+
+    `breaker` is what the breaker did with this very question, `circuit` how it stood.
+    """
 
     linked_service_id: str
     linked_service_version: int
@@ -50,6 +53,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     lease_until: datetime
     breaker: BreakerState
+    circuit: CircuitThen
 
 
 class AssertionShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +135,11 @@ async def explained(
         waterfall=x.course(found.past),
         own_ms=x.own_ms(found.past),
         match=found.matched,
-        question=None if intent is None else _question(intent, found.breaker),
+        question=(
+            None
+            if intent is None or found.circuit is None
+            else _question(intent, found.breaker, found.circuit)
+        ),
         assertion=(
             None
             if found.claims is None
@@ -142,7 +150,9 @@ async def explained(
     )
 
 
-def _question(intent: x.TransactionAuthorizationRequested, breaker: BreakerState) -> Question:
+def _question(
+    intent: x.TransactionAuthorizationRequested, breaker: BreakerState, circuit: CircuitThen
+) -> Question:
     return Question(
         linked_service_id=wire("lsvc", intent.service_id),
         linked_service_version=intent.service_version,
@@ -155,6 +165,7 @@ def _question(intent: x.TransactionAuthorizationRequested, breaker: BreakerState
         attempt=intent.epoch,
         lease_until=intent.lease_until,
         breaker=breaker,
+        circuit=circuit,
     )
 
 
