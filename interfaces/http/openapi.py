@@ -223,7 +223,8 @@ def _security_schemes(issuer: str) -> Document:
     return {
         BEARER: {
             "type": "oauth2",
-            "description": "An access token from POST /oauth2/token",
+            "description": "An access token from POST /oauth2/token; one that is bound to a key "
+            "comes with the scheme DPoP and a proof (RFC 9449)",
             "flows": {"clientCredentials": flow},
         },
         MUTUAL_TLS: {"type": "mutualTLS", "description": "The device certificate from pairing"},

@@ -22,6 +22,9 @@ from interfaces.http.services import Services
 
 AnyRequest = Request[Any, Any, Any]
 
+TOKEN: Final = "/oauth2/token"  # noqa: S105 - a path
+"""What clients take for our name is the token endpoint's, wherever they ask (RFC 7523 §3)."""
+
 FORM: Final = "application/x-www-form-urlencoded"
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FAILURES_PER_ADDRESS: Final = 30
@@ -89,10 +92,6 @@ async def authenticated(
     if not await services.limiter.hit("token.requests", client.id.hex, **requests):
         raise TooOften
     return client, form
-
-
-TOKEN: Final = "/oauth2/token"  # noqa: S105 - a path
-"""What clients take for our name is the token endpoint's, wherever they ask (RFC 7523 §3)."""
 
 
 def refused(error: Invalid | Unauthenticated | TooOften) -> Response[Any]:
