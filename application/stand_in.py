@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Final, Literal, cast
+
+import msgspec
 
 from application.ports import AuthorizeFailure, RateLimiter
 from domain.ids import UserId
-from domain.linked_service import LinkedService, StandIn
+from domain.linked_service import LinkedService, StandIn, StandInWindow
 from domain.transaction import StandInReason
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -18,6 +20,15 @@ _NETWORK: Final[dict[AuthorizeFailure, StandInReason]] = {
     "connect_error": "connect_error",
     "product_5xx": "product_5xx",
 }
+
+
+class StandInBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """How many more stand-ins a lane has in this minute and window, and for how much; None where
+    that is not bounded."""
+
+    minute_left: int
+    window_left: int | None
+    total_amount_left: str | None
 
 
 class StandIns:
@@ -47,12 +58,38 @@ class StandIns:
             return reason
         return "stand_in_limit"
 
+    async def budget(self, service: LinkedService) -> StandInBudget:
+        """What is left of the lane's own bounds now; a person's are between them and us."""
+        bounds = service.routing.stand_in
+        window = bounds.per_window or StandInWindow()
+        key = str(service.id)
+        left = self._limiter.left
+        count_left, total_left = None, None
+        if window.count is not None:
+            count_left = await left(
+                "stand_in.window", key, limit=window.count, per_s=window.seconds
+            )
+        if window.total_amount is not None:
+            limit = _thousandths(Decimal(window.total_amount))
+            found = await left("stand_in.amount", key, limit=limit, per_s=window.seconds)
+            total_left = str(Decimal(found) / 1000)
+        return StandInBudget(
+            minute_left=await left("stand_in.service", key, limit=bounds.per_minute, per_s=60),
+            window_left=count_left,
+            total_amount_left=total_left,
+        )
+
     async def _within_budget(
         self, service: LinkedService, user_id: UserId, context: dict[str, Any]
     ) -> bool:
-        """Count one stand-in against amount, person and lane; False when any is used up."""
+        """Count one stand-in against amount, lane and person; False when any is used up.
+
+        What was counted before a later bound refused stays counted: of those that come at the same
+        moment fewer may pass than there is room for, and never more.
+        """
         budget = service.routing.stand_in
-        if not _affordable(context, budget):
+        amount = _at_risk(context, budget)
+        if amount is None:
             return False
         person, per_hour = f"{service.id}:{user_id}", budget.per_user_per_hour
         # The person is counted last, so that a lane without room costs nobody an hour's turn.
@@ -61,19 +98,43 @@ class StandIns:
             and await self._limiter.hit(
                 "stand_in.service", str(service.id), limit=budget.per_minute, per_s=60
             )
+            and await self._within_window(service, amount)
             and await self._limiter.hit("stand_in.user", person, limit=per_hour, per_s=3600)
         )
 
+    async def _within_window(self, service: LinkedService, amount: Decimal) -> bool:
+        window, key = service.routing.stand_in.per_window, str(service.id)
+        if window is None:
+            return True
+        if window.count is not None and not await self._limiter.hit(
+            "stand_in.window", key, limit=window.count, per_s=window.seconds
+        ):
+            return False
+        if window.total_amount is None:
+            return True
+        cost, limit = _thousandths(amount), _thousandths(Decimal(window.total_amount))
+        if cost == 0:
+            return True
+        # More than the whole is refused here: it would not be a number to the counter.
+        return cost <= limit and await self._limiter.hit(
+            "stand_in.amount", key, limit=limit, per_s=window.seconds, cost=cost
+        )
 
-def _affordable(context: dict[str, Any], budget: StandIn) -> bool:
-    """Whether this much may be risked; False as well when there is no telling how much it is."""
+
+def _thousandths(amount: Decimal) -> int:
+    """Rounded up, so that parts of the smallest coin cost no less than one."""
+    return int((amount * 1000).to_integral_value(ROUND_CEILING))
+
+
+def _at_risk(context: dict[str, Any], budget: StandIn) -> Decimal | None:
+    """How much would be risked; None when it is too much, or when there is no telling."""
     if budget.amount_pointer is None:
-        return True
+        return Decimal(0)
     currency = _at(context, budget.currency_pointer)
     if budget.currency is not None and currency != budget.currency:
-        return False
+        return None
     amount = _amount(_at(context, budget.amount_pointer))
-    return amount is not None and amount <= Decimal(budget.max_amount)
+    return amount if amount is not None and amount <= Decimal(budget.max_amount) else None
 
 
 def _at(context: dict[str, Any], pointer: str) -> object:

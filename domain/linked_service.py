@@ -20,10 +20,19 @@ _PRODUCT_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ACTION: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:/-]{0,255}")
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,5})?")
+_TOTAL: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _POINTER: Final = re.compile(r"(/([^~/]|~[01])*)*")
 
 Path = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class StandInWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """How many stand-ins a lane may have in so many seconds, and how much they may add up to."""
+
+    seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 3600
+    count: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    total_amount: Annotated[str, msgspec.Meta(max_length=16)] | None = None
 
 
 class StandIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +42,8 @@ class StandIn(msgspec.Struct, frozen=True, kw_only=True):
     decimal string found in the context at `amount_pointer` (RFC 6901), and a context without one
     is not stood in for. Null says that nothing is paid here, so that no amount is looked for. With
     a `currency` (ISO 4217) the context must name that one at `currency_pointer`; without one
-    `max_amount` counts in whatever the context says.
+    `max_amount` counts in whatever the context says. What `per_window` bounds is the lane, beside
+    `per_minute`; every bound must hold.
     """
 
     enabled_for: tuple[NetworkFailure, ...] = (
@@ -48,6 +58,7 @@ class StandIn(msgspec.Struct, frozen=True, kw_only=True):
     currency_pointer: Annotated[str, msgspec.Meta(max_length=128)] = "/currency"
     per_user_per_hour: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 5
     per_minute: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 50
+    per_window: StandInWindow | None = None
 
 
 class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,9 +233,23 @@ def check_routing(routing: Routing) -> None:
             raise Invalid(
                 "path_invalid", "a path begins with a / and has no dot segments, %, // or query"
             )
-    stand_in = routing.stand_in
+    _check_stand_in(routing.stand_in)
+    if len(routing.allowed_actions) > 32 or len(set(routing.allowed_actions)) != len(
+        routing.allowed_actions
+    ):
+        raise Invalid("allowed_actions_invalid", "at most 32 different actions")
+    for action in routing.allowed_actions:
+        check_action(action)
+
+
+def _check_stand_in(stand_in: StandIn) -> None:
     if _AMOUNT.fullmatch(stand_in.max_amount) is None:
         raise Invalid("stand_in_invalid", "max_amount is a decimal number without sign")
+    total = None if stand_in.per_window is None else stand_in.per_window.total_amount
+    if total is not None and _TOTAL.fullmatch(total) is None:
+        raise Invalid("stand_in_invalid", "total_amount is a decimal number without sign")
+    if total is not None and stand_in.amount_pointer is None:
+        raise Invalid("stand_in_invalid", "a total without an amount says nothing")
     for pointer in (stand_in.amount_pointer, stand_in.currency_pointer):
         if pointer is not None and _POINTER.fullmatch(pointer) is None:
             raise Invalid("stand_in_invalid", "a pointer is a JSON pointer (RFC 6901)")
@@ -233,12 +258,6 @@ def check_routing(routing: Routing) -> None:
             raise Invalid("stand_in_invalid", "currency is a code of ISO 4217")
         if stand_in.amount_pointer is None:
             raise Invalid("stand_in_invalid", "a currency without an amount says nothing")
-    if len(routing.allowed_actions) > 32 or len(set(routing.allowed_actions)) != len(
-        routing.allowed_actions
-    ):
-        raise Invalid("allowed_actions_invalid", "at most 32 different actions")
-    for action in routing.allowed_actions:
-        check_action(action)
 
 
 def _is_plain_path(path: str) -> bool:

@@ -9,7 +9,7 @@ up to twice the limit, and over any longer time the rate holds.
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerSecond
@@ -22,6 +22,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from application.ports import Digests
+
+T = TypeVar("T")
 
 AWAY_FOR_S: Final = 1.0
 """After a failure, how long Redis is left alone before one hit tries it again."""
@@ -49,16 +51,21 @@ class InProcessRateLimiter:
         self._windows_max = windows_max
         self._budgets: dict[tuple[str, int], dict[str, _Window]] = {}
 
-    async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
-        """Count one and say whether it is within the budget; a refused hit is not counted."""
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int, cost: int = 1) -> bool:
+        """Count it and say whether it is within the budget; a refused hit is not counted."""
         window = self._window(budget, key, per_s)
-        within = window.weight(self._monotonic(), per_s) < limit
-        window.current += within
+        within = window.weight(self._monotonic(), per_s) < limit - cost + 1
+        window.current += cost if within else 0
         return within
 
     async def room(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
         """Whether one more would be within the budget, without counting it."""
         return self._window(budget, key, per_s).weight(self._monotonic(), per_s) < limit
+
+    async def left(self, budget: str, key: str, *, limit: int, per_s: int) -> int:
+        """How much of the budget is left, without counting anything."""
+        weight = self._window(budget, key, per_s).weight(self._monotonic(), per_s)
+        return max(0, limit - int(weight))
 
     def _window(self, budget: str, key: str, per_s: int) -> "_Window":
         now = self._monotonic()
@@ -128,11 +135,14 @@ class RedisRateLimiter:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
-    async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
-        """Count one and say whether it is within the budget; atomic across processes."""
-        within = await self._ask(self._limiter.hit, budget, key, limit, per_s)
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int, cost: int = 1) -> bool:
+        """Count `cost` and say whether it is within the budget; atomic across processes."""
+        within = await self._ask(
+            lambda item, name: self._limiter.hit(item, name, cost=cost), budget, key, limit, per_s
+        )
         if within is None:
-            return await self._stand_in.hit(budget, key, limit=_half(limit), per_s=per_s)
+            half = _half(limit)
+            return await self._stand_in.hit(budget, key, limit=half, per_s=per_s, cost=cost)
         return within
 
     async def room(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
@@ -141,6 +151,13 @@ class RedisRateLimiter:
         if within is None:
             return await self._stand_in.room(budget, key, limit=_half(limit), per_s=per_s)
         return within
+
+    async def left(self, budget: str, key: str, *, limit: int, per_s: int) -> int:
+        """How much of the budget is left, without counting anything."""
+        stats = await self._ask(self._limiter.get_window_stats, budget, key, limit, per_s)
+        if stats is None:
+            return await self._stand_in.left(budget, key, limit=_half(limit), per_s=per_s)
+        return stats.remaining
 
     async def warn_of_eviction(self) -> None:
         """Say once in the log when this Redis would forget budgets under pressure.
@@ -165,12 +182,12 @@ class RedisRateLimiter:
 
     async def _ask(
         self,
-        question: Callable[[RateLimitItem, str], Awaitable[bool]],
+        question: Callable[[RateLimitItem, str], Awaitable[T]],
         budget: str,
         key: str,
         limit: int,
         per_s: int,
-    ) -> bool | None:
+    ) -> T | None:
         """What Redis says; None while it is away."""
         if self._away_until is not None:
             if self._monotonic() < self._away_until:

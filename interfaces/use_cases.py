@@ -110,6 +110,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)
     device_commands = DeviceCommands(log, waiting, clock, ids)
     renewals = Renewals(log, of.streams, of.authority, device_commands, clock, ids)
+    stand_ins = StandIns(limiter)
     decisions = Decisions(
         log,
         Authorization(
@@ -117,7 +118,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             JwtAssertionSigner(of.assertion_keys, settings.issuer),
             settings.issuer,
         ),
-        StandIns(limiter),
+        stand_ins,
         of.advice_contexts,
         texts,
         clock,
@@ -151,6 +152,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         devices=devices,
         pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
         circuits=of.breakers,
+        stand_ins=stand_ins,
         linked_services=linked_services,
         certifications=Certifications(
             log,

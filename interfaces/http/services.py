@@ -49,6 +49,7 @@ from application.ports.transparency import TransparencyLogs
 from application.renewals import Renewals
 from application.signups import SignUps
 from application.simulation import Simulations
+from application.stand_in import StandIns
 from application.tenants import Tenants
 from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
@@ -140,6 +141,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     linked_services: LinkedServices
     health: HealthRecords
     circuits: CircuitReadings
+    stand_ins: StandIns
     sign_ups: SignUps
     users: Users
     consents: Consents

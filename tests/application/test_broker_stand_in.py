@@ -1,13 +1,17 @@
 """A lane that fails open: for a silent product only, within its budgets, never for a refusal."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
 from application.ports import AuthorizeFailed, AuthorizeFailure
+from application.stand_in import StandIns
+from domain import linked_service as ls
 from domain import transaction as x
-from domain.linked_service import NetworkFailure, StandIn
+from domain.linked_service import NetworkFailure, StandIn, StandInWindow
+from infrastructure.rate_limits import InProcessRateLimiter
 from tests import builders
 from tests.application.world import (
     OTHER_PALM,
@@ -19,6 +23,7 @@ from tests.application.world import (
     kill,
     transaction,
 )
+from tests.builders import SERVICE
 
 BEA = b"the palm of bea"
 
@@ -255,3 +260,75 @@ async def test_a_repeat_of_a_stand_in_uses_up_nothing() -> None:
     again = await world.transact()
     assert msgspec.json.encode(again.answer) == msgspec.json.encode(first.answer)
     assert again.answer.stand_in
+
+
+def window(**bounds: Any) -> StandIn:
+    return StandIn(per_user_per_hour=100, per_window=StandInWindow(seconds=600, **bounds))
+
+
+async def test_a_lane_lets_so_many_through_a_window() -> None:
+    world = open_lane(budget=window(count=2))
+    assert [await outcome(world, n) for n in range(3)] == [opened(), opened(), CLOSED]
+    world.clock.advance(1200)
+    assert await outcome(world, 4) == opened()
+
+
+async def test_a_lane_lets_so_much_through_a_window_to_the_last_coin() -> None:
+    """The last one fits exactly; a thousandth more does not, nor does what is free cost any."""
+    world = open_lane(budget=window(total_amount="10"))
+    amounts = ["4.50", "5.499", "0.0011", "0.001", "0.001", "0"]
+    said = [await outcome(world, n, context={"amount": a}) for n, a in enumerate(amounts)]
+    assert said == [opened(), opened(), CLOSED, opened(), CLOSED, opened()]
+    world.clock.advance(1200)
+    assert await outcome(world, 9, context={"amount": "10"}) == opened()
+
+
+async def test_what_is_more_than_the_whole_window_is_refused_however_much_it_is() -> None:
+    budget = StandIn(max_amount="9" * 18, per_window=StandInWindow(total_amount="1"))
+    world = open_lane(budget=budget)
+    assert await outcome(world, context={"amount": "9" * 18}) == CLOSED
+
+
+@pytest.mark.parametrize(
+    ("budget", "passes"),
+    [
+        (window(count=7), 7),
+        (window(total_amount="35"), 7),
+        (StandIn(per_user_per_hour=7), 7),
+        (StandIn(per_user_per_hour=100, per_minute=7), 7),
+    ],
+)
+async def test_of_twenty_at_once_so_many_pass_as_the_budget_has(
+    budget: StandIn, passes: int
+) -> None:
+    world = open_lane(budget=budget)
+    said = await asyncio.gather(*(outcome(world, n) for n in range(20)))
+    assert said.count(opened()) == passes
+    assert said.count(CLOSED) == 20 - passes
+
+
+async def test_it_is_shown_what_a_lane_has_left() -> None:
+    world = open_lane(budget=window(count=3, total_amount="12.5"))
+    await outcome(world)
+    state = ls.rebuild(world.log.stream(SERVICE))
+    assert state is not None
+    left = await StandIns(world.limiter).budget(state)
+    assert (left.minute_left, left.window_left, left.total_amount_left) == (49, 2, "7.5")
+
+
+class LooksBeforeItCounts(InProcessRateLimiter):
+    """The planted bug: asks whether there is room, and counts a moment later."""
+
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int, cost: int = 1) -> bool:
+        if not await self.room(budget, key, limit=limit, per_s=per_s):
+            return False
+        await asyncio.sleep(0)
+        await super().hit(budget, key, limit=1_000_000, per_s=per_s, cost=cost)
+        return True
+
+
+async def test_a_budget_that_is_looked_at_before_it_is_counted_is_found_out() -> None:
+    world = open_lane(budget=window(count=7))
+    world.limiter = LooksBeforeItCounts(monotonic=world.clock.monotonic)
+    said = await asyncio.gather(*(outcome(world, n) for n in range(20)))
+    assert said.count(opened()) > 7

@@ -70,7 +70,10 @@ def bodies() -> dict[str, dict[str, Any]]:
             "timeout_ms": 900,
             "fail_mode": "closed",
             "allowed_actions": ["redeem"],
-            "stand_in": {"max_amount": "25.00"},
+            "stand_in": {
+                "max_amount": "25.00",
+                "per_window": {"seconds": 600, "count": 20, "total_amount": "250.00"},
+            },
             "breaker": {"window_s": 20},
         },
         "registerWebhookEndpoint": {

@@ -155,10 +155,13 @@ class Limiter:
         self.real = InProcessRateLimiter()
         self.unlimited: set[str] = set()
 
-    async def hit(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
+    async def hit(self, budget: str, key: str, *, limit: int, per_s: int, cost: int = 1) -> bool:
         if budget in self.unlimited:
             return True
-        return await self.real.hit(budget, key, limit=limit, per_s=per_s)
+        return await self.real.hit(budget, key, limit=limit, per_s=per_s, cost=cost)
+
+    async def left(self, budget: str, key: str, *, limit: int, per_s: int) -> int:
+        return await self.real.left(budget, key, limit=limit, per_s=per_s)
 
     async def room(self, budget: str, key: str, *, limit: int, per_s: int) -> bool:
         return await self.real.room(budget, key, limit=limit, per_s=per_s)

@@ -220,3 +220,22 @@ async def test_a_closed_circuit_asks_redis_once_a_second_and_not_for_every_call(
     for _ in range(500):
         await process.call("answered", A)
     assert asked <= 2 + (clock.monotonic() - began)
+
+
+async def test_an_open_circuit_answers_without_asking_anybody(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the product nor Redis, and without giving the event loop away: what is left is
+    looking up two numbers, whatever else the machine does."""
+    process = processes()
+    await process.call("failed", A, B, A, B)
+
+    async def asked(*_: object, **__: object) -> None:
+        raise AssertionError("an open circuit asks nobody")
+
+    monkeypatch.setattr(SharedCircuits, "exchange", asked)
+    for _ in range(1000):
+        answer = process.admit(C)
+        with pytest.raises(StopIteration) as said:
+            answer.send(None)
+        assert said.value.value is None

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Response, get, put
 from litestar.params import FromPath, JSONBody
 
+from application.stand_in import StandInBudget
 from domain.breaker_control import DEVICES_MAX, BreakerControl, BreakerMode, BreakerReason
 from domain.circuit import CircuitState, FailureCounts
 from domain.errors import Invalid
@@ -49,7 +50,8 @@ class BreakerShown(msgspec.Struct, frozen=True, kw_only=True):
     """`mode` is what somebody said, `in_force` what holds now. `state` and what follows are the
     judgement of all processes together, over the calls of the window while it is closed; of an
     open circuit, `failures` and `devices` are those that it opened for. `probes_left` is how many
-    calls a half-open circuit still lets through."""
+    calls a half-open circuit still lets through. `stand_in_left` is what is left of the budget of a
+    lane that fails open."""
 
     mode: BreakerMode
     in_force: BreakerMode
@@ -64,6 +66,7 @@ class BreakerShown(msgspec.Struct, frozen=True, kw_only=True):
     slow: int
     failures: FailureCounts
     failing_devices: int
+    stand_in_left: StandInBudget | None
 
 
 async def _shown(services: Services, service: LinkedService) -> BreakerShown:
@@ -83,6 +86,11 @@ async def _shown(services: Services, service: LinkedService) -> BreakerShown:
         slow=reading.slow,
         failures=reading.failures,
         failing_devices=reading.devices,
+        stand_in_left=(
+            await services.stand_ins.budget(service)
+            if service.routing.fail_mode == "open"
+            else None
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from domain.linked_service import (
     Path,
     Routing,
     StandIn,
+    StandInWindow,
 )
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.integrator.health import HealthShown, health_shown
@@ -68,11 +69,22 @@ Actions = Annotated[
 ]
 
 
+class StandInWindowBody(StandInWindow, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller writes; the log reads the tolerant shape."""
+
+    def plain(self) -> StandInWindow:
+        return StandInWindow(
+            **{name: getattr(self, name) for name in StandInWindow.__struct_fields__}
+        )
+
+
 class StandInBody(StandIn, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a caller writes; the log reads the tolerant shape."""
 
+    per_window: StandInWindowBody | None = None
+
     def plain(self) -> StandIn:
-        return StandIn(**{name: getattr(self, name) for name in StandIn.__struct_fields__})
+        return StandIn(**{name: _plain(getattr(self, name)) for name in StandIn.__struct_fields__})
 
 
 class BreakerBody(BreakerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,7 +171,9 @@ class LinkedServicePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _plain(value: object) -> Any:
-    return value.plain() if isinstance(value, StandInBody | BreakerBody) else value
+    return (
+        value.plain() if isinstance(value, StandInBody | StandInWindowBody | BreakerBody) else value
+    )
 
 
 def _shown(
