@@ -28,6 +28,7 @@ from application.ports import (
 )
 from application.principals import Caller
 from application.templates import Templates
+from application.user_sessions import UserSessions
 from domain import claim as k
 from domain import erasure as r
 from domain import tenant as t
@@ -60,6 +61,7 @@ class Erasures:
         palms: PalmRemovals,
         templates: Templates,
         identifiers: Identifiers,
+        sessions: UserSessions,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -70,6 +72,7 @@ class Erasures:
         self._palms = palms
         self._templates = templates
         self._identifiers = identifiers
+        self._sessions = sessions
         self._clock = clock
         self._ids = ids
 
@@ -115,7 +118,7 @@ class Erasures:
             report = await self.get(tenant_id, user_id)
             match report.erasure.next_step:
                 case "access":
-                    await self._end_access(tenant_id, user_id)
+                    await self._end_access(caller, user_id)
                     await self._note(caller, user_id, r.end_access)
                 case "keys":
                     await self._personal_data.erase(tenant_id, user_id)
@@ -170,12 +173,14 @@ class Erasures:
                 )
         return appends
 
-    async def _end_access(self, tenant_id: TenantId, user_id: UserId) -> None:
+    async def _end_access(self, caller: Caller, user_id: UserId) -> None:
         """While mobile and e-mail can still be read: challenges that led nowhere are found so."""
+        tenant_id = caller.tenant_id
         values = await self._personal_data.everything(tenant_id, user_id)
         sent_to = [values[field] for field in ("mobile", "email") if field in values]
         await self._challenges.forget(tenant_id, user_id, sent_to)
         await self._grants.close(tenant_id, user_id)
+        await self._sessions.forget(caller, user_id)
 
     async def _remove_templates(
         self, caller: Caller, user_id: UserId, requested_at: datetime

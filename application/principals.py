@@ -1,12 +1,13 @@
 """Who is asking, as far as the edge could prove it, and in which request."""
 
 from collections.abc import Set
+from datetime import datetime
 from uuid import UUID, uuid5
 
 import msgspec
 
 from domain.events import Origin
-from domain.ids import DeviceId, OAuthClientId, TenantId, wire
+from domain.ids import DeviceId, OAuthClientId, TenantId, UserId, UserSessionId, wire
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,14 @@ class IntegratorPrincipal(Caller, frozen=True, kw_only=True):
     scopes: Set[str]
 
 
+class UserPrincipal(Caller, frozen=True, kw_only=True):
+    """A person, by the access token of a session that is open (003 §3.5)."""
+
+    user_id: UserId
+    session_id: UserSessionId
+    authenticated_at: datetime
+
+
 def operator(tenant_id: TenantId, correlation_id: UUID) -> Caller:
     """Whoever runs the command line on the platform's own machine."""
     return Caller(tenant_id=tenant_id, actor="operator:cli", correlation_id=correlation_id)
@@ -51,3 +60,7 @@ def device_actor(device_id: DeviceId) -> str:
 
 def client_actor(client_id: OAuthClientId) -> str:
     return f"client:{wire('cli', client_id)}"
+
+
+def user_actor(user_id: UserId) -> str:
+    return f"user:{wire('usr', user_id)}"

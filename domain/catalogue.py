@@ -24,6 +24,7 @@ from domain import (
     tenant,
     transaction,
     user,
+    user_session,
     webhook_endpoint,
 )
 from domain.events import DomainEvent, Payload
@@ -43,6 +44,7 @@ _UNIONS: Final = (
     device_command.DeviceCommandEvent,
     pairing_code.PairingCodeEvent,
     user.UserEvent,
+    user_session.UserSessionEvent,
     enrollment.EnrollmentEvent,
     comparison.ComparisonEvent,
     erasure.ErasureEvent,

@@ -11,6 +11,9 @@ from domain.folding import UnexpectedEvent, fold
 from domain.ids import TenantId
 from domain.matching import MatchPolicy
 
+AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
+"""How a tenant's people may sign in (000 §1.5)."""
+
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a tenant decides for itself (000 §1.5; reference broker.md §3.11)."""
@@ -27,6 +30,12 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_countries: tuple[str, ...] = ()
     access_token_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     webhook_mtls_required: bool = True
+    auth_methods: tuple[AuthMethod, ...] = ("otp_sms", "otp_email", "password", "google", "apple")
+    user_token_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 600
+    session_idle_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
+    session_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 180
+    lockout_attempts: Annotated[int, msgspec.Meta(ge=3, le=20)] = 10
+    lockout_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     certificate_days: Annotated[int, msgspec.Meta(ge=1, le=397)] = 90
     certificate_renew_percent: Annotated[int, msgspec.Meta(ge=10, le=95)] = 67
     certificate_overlap_h: Annotated[int, msgspec.Meta(ge=1, le=720)] = 24

@@ -24,7 +24,8 @@ from infrastructure.signing_keys import SigningKey, SigningKeys
 
 ACCESS_TOKENS: Final = "access_token"
 IDENTITY_ASSERTIONS: Final = "identity_assertion"
-FAMILIES: Final = (ACCESS_TOKENS, IDENTITY_ASSERTIONS)
+USER_TOKENS: Final = "user_token"
+FAMILIES: Final = (ACCESS_TOKENS, IDENTITY_ASSERTIONS, USER_TOKENS)
 
 AHEAD: Final = timedelta(minutes=15)
 """Published before it signs: three times as long as our JWKS may be kept (wellknown.py)."""

@@ -58,6 +58,7 @@ from infrastructure.shared_circuits import SharedCircuits
 from infrastructure.signing_key_keeper import (
     ACCESS_TOKENS,
     IDENTITY_ASSERTIONS,
+    USER_TOKENS,
     SigningKeyKeeper,
 )
 from infrastructure.tenant_keys import TenantKeys, platform_keyring
@@ -165,6 +166,7 @@ class Platform:
         self.signing = SigningKeyKeeper(self.app_pool, keys, self.clock)
         self.token_keys = await self.signing.open(ACCESS_TOKENS)
         self.assertion_keys = await self.signing.open(IDENTITY_ASSERTIONS)
+        self.user_token_keys = await self.signing.open(USER_TOKENS)
         self.limiter = await self._limiter()
         self.transparency = await transparency(
             self.settings,

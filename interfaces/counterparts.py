@@ -18,6 +18,7 @@ from infrastructure.edge.tls import load_certificate
 from infrastructure.health_probes import HttpHealthProbes
 from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
+from infrastructure.messages.no_sender import NoSender
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
 from infrastructure.messages.smtp import SmtpSender, SmtpServer
 from infrastructure.outbound.client import OutboundClient
@@ -48,6 +49,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     notices: HttpProductNotices
     palms: XTelcomPalmVerifier
     otp_sender: OtpSender
+    email_sender: OtpSender
     egress: EgressGuard
     webhooks: WebhookClients
     health: HttpHealthProbes
@@ -79,6 +81,7 @@ def counterparts(
         notices=HttpProductNotices(to_tenants),
         palms=_palm_vendor(settings, clock, at_end),
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
+        email_sender=_email_sender(settings, clock, at_end),
         egress=guard,
         webhooks=WebhookClients(to_endpoints, to_tenants),
         health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
@@ -139,6 +142,16 @@ def _otp_sender(
         gateway = msgspec.convert(msgspec.to_builtins(settings.sms), SmsGateway)
         return SmsGatewaySender(gateway, outbound)
     return inbox(settings, clock)
+
+
+def _email_sender(settings: Settings, clock: Clock, at_end: AtEnd) -> OtpSender:
+    """Codes to e-mail addresses. The mail server may be there for them alone."""
+    if settings.smtp is not None:
+        server = msgspec.convert(msgspec.to_builtins(settings.smtp), SmtpServer)
+        sender = SmtpSender(msgspec.structs.replace(server, recipient="{to}"))
+        at_end(sender.close)
+        return sender
+    return inbox(settings, clock) if settings.development else NoSender("email")
 
 
 def _system_trust_and(our_cas_pem: str) -> ssl.SSLContext:

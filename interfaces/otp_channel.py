@@ -42,7 +42,10 @@ class SmsSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read_otp_channel(
     env: Environment, *, development: bool
 ) -> tuple[OtpChannel, SmtpSettings | None, SmsSettings | None]:
-    """The channel, and what the chosen one needs; problems stay in `env`."""
+    """The channel of codes to mobiles, and what it needs; problems stay in `env`.
+
+    Codes to e-mail addresses go through the mail server, whatever the channel.
+    """
     channels: tuple[OtpChannel, ...] = ("inbox", "smtp", "sms_http")
     channel: OtpChannel = env.choice("LINK_OTP_CHANNEL", channels[0], channels)
     if channel == "inbox" and not development:
@@ -53,8 +56,13 @@ def read_otp_channel(
         return channel, smtp, None
     if channel == "sms_http":
         _demand(env, "LINK_SMS_URL", "LINK_SMS_BODY")
-        return channel, None, sms
-    return channel, None, None
+        return channel, _for_mail(smtp), sms
+    return channel, _for_mail(smtp), None
+
+
+def _for_mail(smtp: SmtpSettings) -> SmtpSettings | None:
+    """The mail server, where codes to e-mail addresses go through one and texts do not."""
+    return smtp if smtp.host and smtp.sender else None
 
 
 def _demand(env: Environment, *names: str) -> None:

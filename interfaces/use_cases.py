@@ -31,7 +31,9 @@ from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
 from application.look_ups import LookUps
+from application.newcomers import Newcomers
 from application.oauth_clients import OAuthClients
+from application.one_time_codes import OneTimeCodes
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
@@ -39,11 +41,14 @@ from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.recognition import Recognition
 from application.renewals import Renewals
+from application.sign_in_guard import SignInGuard
+from application.sign_ins import SignIns
 from application.signups import SignUps
 from application.simulation import Simulations
 from application.stand_in import StandIns
 from application.take_over import TakeOvers
 from application.tenants import Tenants
+from application.user_sessions import UserSessions
 from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
 from domain.ids import TenantId
@@ -62,6 +67,7 @@ from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
+from infrastructure.people.user_sessions import PostgresSessionLines
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.presences import PostgresPresences
 from infrastructure.product_probes import ForgingSigner
@@ -70,6 +76,7 @@ from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
 from infrastructure.shown_once import ShownOnce
 from infrastructure.signing_keys import SigningKeys, jwks_document
+from infrastructure.user_tokens import JwtUserTokens
 from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
@@ -81,7 +88,7 @@ _log: Final = structlog.stdlib.get_logger(__name__)
 
 
 class PublicKeyDocument(msgspec.Struct, frozen=True):
-    """Access tokens and assertions have keys of their own; both stand in one document."""
+    """Each kind of token has keys of its own; all stand in one document."""
 
     families: tuple[SigningKeys, ...]
 
@@ -99,7 +106,21 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     challenges = PostgresOtpChallenges(of.app_pool, of.keyring)
     vault = PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring)
     texts = of.product_texts
-    identifiers = Identifiers(log, vault, E164PhoneNumbers(), of.keyring)
+    numbers = E164PhoneNumbers()
+    identifiers = Identifiers(log, vault, numbers, of.keyring)
+    newcomers = Newcomers(log, challenges, vault, identifiers)
+    otp = OneTimeCodes(challenges, limiter, of.keyring, clock, ids)
+    guard = SignInGuard(of.streams, limiter)
+    sessions = UserSessions(
+        log,
+        of.streams,
+        PostgresSessionLines(of.app_pool, clock),
+        JwtUserTokens(of.user_token_keys, settings.issuer, clock, ids),
+        guard,
+        of.keyring,
+        clock,
+        ids,
+    )
     accesses = PersonalDataAccesses(log, ids)
     intake = PalmIntake(log, outside.palms, of.enrollment_endings, clock, ids)
     person_palms = EnrollmentsOfPerson(reads, of.end)
@@ -167,18 +188,26 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             certification_interrupted,
         ),
         sign_ups=SignUps(
-            log,
             of.streams,
-            challenges,
+            otp,
+            newcomers,
             grants,
             outside.otp_sender,
-            vault,
-            E164PhoneNumbers(),
-            limiter,
+            numbers,
             of.keyring,
             clock,
-            ids,
         ),
+        sign_ins=SignIns(
+            guard,
+            otp,
+            {"sms": outside.otp_sender, "email": outside.email_sender},
+            newcomers,
+            sessions,
+            identifiers,
+            numbers,
+            of.keyring,
+        ),
+        user_sessions=sessions,
         users=Users(log, vault, identifiers, ids),
         consents=Consents(log, of.streams, grants, clock, ids),
         accesses=accesses,
@@ -187,7 +216,16 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             log, vault, texts, person_palms, RecordsOfPerson(reads, of.end), accesses
         ),
         erasures=Erasures(
-            log, vault, challenges, grants, palm_removals, of.templates, identifiers, clock, ids
+            log,
+            vault,
+            challenges,
+            grants,
+            palm_removals,
+            of.templates,
+            identifiers,
+            sessions,
+            clock,
+            ids,
         ),
         audit_readings=AuditReadings(log, clock, ids),
         audit_feed=of.audit_feed,
@@ -237,7 +275,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         access_tokens=tokens,
         issued_tokens=IssuedTokens(log, of.streams, tokens, ids),
         dpop_proofs=SignedDpopProofs(shown, clock),
-        public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys)),
+        public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys, of.user_token_keys)),
         authority=of.authority,
         limiter=limiter,
         read_models=reads,

@@ -120,6 +120,11 @@ from domain.user import (
     UserSignedUp,
     UserSuspended,
 )
+from domain.user_session import (
+    UserSessionEnded,
+    UserSessionReuseDetected,
+    UserSessionStarted,
+)
 from domain.webhook_endpoint import (
     WebhookEndpointChanged,
     WebhookEndpointDeleted,
@@ -140,6 +145,7 @@ SubjectKind = Literal[
     "device",
     "pairing_code",
     "user",
+    "user_session",
     "enrollment",
     "erasure",
     "transaction",
@@ -258,6 +264,11 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     UserPalmRemoved: Published("user", "user_palm_removed", "enrollment.deleted"),
     UserErasureStarted: Published("user", "user_erasure_started", None, "warning"),
     UserErased: Published("user", "user_erased", "user.erased", "warning"),
+    UserSessionStarted: Published("user_session", "user_signed_in", "user_session.started"),
+    UserSessionReuseDetected: Published(
+        "user_session", "refresh_token_reuse_detected", "user_session.reuse_detected", "high"
+    ),
+    UserSessionEnded: Published("user_session", "user_session_ended", "user_session.ended"),
     ErasureRequested: Published("erasure", "erasure_requested", None, "warning"),
     ErasureAccessEnded: Published("erasure", "erasure_access_ended"),
     ErasureKeysDestroyed: Published("erasure", "erasure_keys_destroyed"),

@@ -32,6 +32,7 @@ from domain import (
     tenant,
     transaction,
     user,
+    user_session,
     webhook_endpoint,
 )
 from domain.events import DomainEvent
@@ -89,6 +90,7 @@ tenant_settings_changed = Builder(
                 version=2, rule="k_of_n", k=3, minimum=(0.8, 0.8, 0.7, 0.7), margin=0.1
             ),
             consent_version="2026-01",
+            auth_methods=("otp_sms", "password"),
             device_receives_user_id=True,
             allowed_countries=("SA", "AE"),
         ),
@@ -329,6 +331,23 @@ user_resumed = Builder(user.UserResumed())
 user_palm_added = Builder(user.UserPalmAdded(palm_ref=PALM, hand="right"))
 user_palm_removal_started = Builder(user.UserPalmRemovalStarted(palm_ref=PALM, reason="requested"))
 user_palm_removed = Builder(user.UserPalmRemoved(palm_ref=PALM))
+user_session_started = Builder(
+    user_session.UserSessionStarted(
+        user_id=USER,
+        method="otp_sms",
+        installation="q4Zf",
+        key_bound=False,
+        expires_at=NOW + timedelta(days=180),
+    )
+)
+user_session_reuse_detected = Builder(
+    user_session.UserSessionReuseDetected(
+        user_id=USER, presented=3, current=5, holder="q4Zf", presenter="Zx81"
+    )
+)
+user_session_ended = Builder(
+    user_session.UserSessionEnded(user_id=USER, reason="refresh_token_reused")
+)
 user_erasure_started = Builder(user.UserErasureStarted())
 user_erased = Builder(user.UserErased())
 

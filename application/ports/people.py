@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -58,11 +59,14 @@ class OtpSender(Protocol):
 
 
 class OtpChallenge(msgspec.Struct, frozen=True, kw_only=True):
-    """An outstanding one-time code. The code itself is never kept, only its keyed digest."""
+    """An outstanding one-time code. The code itself is never kept, only its keyed digest.
+
+    `bound_to` is who asked and what for: a device, or what `one_time_codes.binding` makes of it.
+    """
 
     id: ChallengeId
     tenant_id: TenantId
-    device_id: DeviceId
+    bound_to: UUID
     destination: str
     created_at: datetime
     expires_at: datetime
@@ -78,15 +82,15 @@ class OtpChallenges(Protocol):
         ...
 
     async def latest(
-        self, tenant_id: TenantId, device_id: DeviceId, destination: str, since: datetime
+        self, tenant_id: TenantId, bound_to: UUID, destination: str, since: datetime
     ) -> OtpChallenge | None:
-        """The newest unconsumed challenge of this device for this destination since then."""
+        """The newest unconsumed challenge bound so, for this destination since then."""
         ...
 
     async def attempt(
         self,
         tenant_id: TenantId,
-        device_id: DeviceId,
+        bound_to: UUID,
         challenge_id: ChallengeId,
         code_digest: str,
         now: datetime,

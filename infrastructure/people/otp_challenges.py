@@ -7,9 +7,10 @@ only the caller's keyed digest is kept. A challenge is deleted an hour after it 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, LiteralString
+from uuid import UUID
 
 from application.ports import OtpAttempt, OtpChallenge
-from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from domain.ids import ChallengeId, TenantId, UserId
 from infrastructure.database import Pool, tenant_scope
 from infrastructure.keyring import Keyring
 
@@ -18,7 +19,7 @@ REPEAT_WITHIN: Final = timedelta(seconds=60)
 KEPT_AFTER_EXPIRY: Final = timedelta(hours=1)
 
 _OPEN: Final[LiteralString] = """
-    INSERT INTO otp_challenges (tenant_id, id, device_id, destination_digest, destination_sealed,
+    INSERT INTO otp_challenges (tenant_id, id, bound_to, destination_digest, destination_sealed,
                                 code_digest, created_at, expires_at)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
 
@@ -39,7 +40,7 @@ _FORGET_PERSON: Final[LiteralString] = """
 
 _LATEST: Final[LiteralString] = """
     SELECT id, created_at, expires_at FROM otp_challenges
-    WHERE tenant_id = %s AND device_id = %s AND destination_digest = %s
+    WHERE tenant_id = %s AND bound_to = %s AND destination_digest = %s
       AND created_at >= %s AND consumed_at IS NULL
     ORDER BY created_at DESC, id DESC LIMIT 1"""
 
@@ -64,7 +65,7 @@ _ATTEMPT: Final[LiteralString] = """
         attempts = CASE
             WHEN code_digest = %(code_digest)s OR attempts >= %(tries)s THEN attempts
             ELSE attempts + 1 END
-    WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND device_id = %(device_id)s
+    WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND bound_to = %(bound_to)s
     RETURNING last_outcome, attempts, destination_sealed, user_id"""
 
 _CONCLUDE: Final[LiteralString] = """
@@ -91,7 +92,7 @@ class PostgresOtpChallenges:
                 (
                     tenant_id,
                     challenge.id,
-                    challenge.device_id,
+                    challenge.bound_to,
                     self._lookup(tenant_id, challenge.destination),
                     sealed,
                     code_digest,
@@ -108,12 +109,12 @@ class PostgresOtpChallenges:
             await connection.execute(_DISCARD, (tenant_id, challenge_id))
 
     async def latest(
-        self, tenant_id: TenantId, device_id: DeviceId, destination: str, since: datetime
+        self, tenant_id: TenantId, bound_to: UUID, destination: str, since: datetime
     ) -> OtpChallenge | None:
-        """The newest challenge of this device for this destination since then, if unconsumed."""
+        """The newest challenge bound so, for this destination since then, if unconsumed."""
         async with tenant_scope(self._pool, tenant_id) as connection:
             found = await connection.execute(
-                _LATEST, (tenant_id, device_id, self._lookup(tenant_id, destination), since)
+                _LATEST, (tenant_id, bound_to, self._lookup(tenant_id, destination), since)
             )
             row = await found.fetchone()
         if row is None:
@@ -122,7 +123,7 @@ class PostgresOtpChallenges:
         return OtpChallenge(
             id=ChallengeId(challenge_id),
             tenant_id=tenant_id,
-            device_id=device_id,
+            bound_to=bound_to,
             destination=destination,
             created_at=created_at,
             expires_at=expires_at,
@@ -131,7 +132,7 @@ class PostgresOtpChallenges:
     async def attempt(
         self,
         tenant_id: TenantId,
-        device_id: DeviceId,
+        bound_to: UUID,
         challenge_id: ChallengeId,
         code_digest: str,
         now: datetime,
@@ -146,7 +147,7 @@ class PostgresOtpChallenges:
                 _ATTEMPT,
                 {
                     "tenant_id": tenant_id,
-                    "device_id": device_id,
+                    "bound_to": bound_to,
                     "id": challenge_id,
                     "code_digest": code_digest,
                     "now": now,

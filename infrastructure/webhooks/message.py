@@ -28,6 +28,7 @@ TEST_TYPE: Final = "webhook_endpoint.test"
 SUBJECT_PREFIXES: Final[Mapping[SubjectKind, str]] = {
     "device": "dev",
     "user": "usr",
+    "user_session": "uss",
     "enrollment": "plm",
     "transaction": "txn",
     "linked_service": "lsvc",
@@ -38,6 +39,7 @@ SUBJECT_PREFIXES: Final[Mapping[SubjectKind, str]] = {
 _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "device": "devices.read",
     "user": "users.read",
+    "user_session": "users.read",
     "enrollment": "enrollments.read",
     "transaction": "transactions.read",
     "linked_service": "linked_services.read",

@@ -40,10 +40,12 @@ from interfaces.http.integrator import (
     transparency,
     user_commands,
     user_lookup,
+    user_sessions,
     users,
     webhook_endpoints,
 )
 from interfaces.http.services import Services
+from interfaces.http.user import codes, sessions
 
 SMALL_BODY: Final = 65_536
 
@@ -65,6 +67,9 @@ PUBLIC: Final = (
     *users.HANDLERS,
     *user_commands.HANDLERS,
     *user_lookup.HANDLERS,
+    *user_sessions.HANDLERS,
+    *codes.HANDLERS,
+    *sessions.HANDLERS,
     *enrollments.HANDLERS,
     *palms.HANDLERS,
     *comparisons.HANDLERS,
@@ -149,6 +154,7 @@ def _door(services: Services) -> Callable[[authentication.AnyRequest], Awaitable
         services.issued_tokens,
         services.dpop_proofs,
         services.issuer,
+        services.user_sessions,
         services.streams,
         services.places,
         services.trust_domain,
@@ -164,6 +170,7 @@ def _app(services: Services, handlers: tuple[HTTPRouteHandler | ASGIRouteHandler
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "integrator": Provide(authentication.integrator, sync_to_thread=False),
+            "person": Provide(authentication.person, sync_to_thread=False),
             "device": Provide(authentication.device, sync_to_thread=False),
         },
         before_request=_door(services),

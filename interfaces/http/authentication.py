@@ -2,8 +2,8 @@
 
 It happens before a byte of the body is read, so nobody unknown makes us parse anything. What a
 route asks of its caller stands on the route itself: `permission` for integrators,
-`device_operation` for devices, `public=True` for everybody. A route that says nothing of it is
-not built.
+`device_operation` for devices, `user=True` for people, `public=True` for everybody. A route that
+says nothing of it is not built.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,9 +19,11 @@ from application.ports import Clock, DpopProofs, Streams
 from application.principals import (
     DevicePrincipal,
     IntegratorPrincipal,
+    UserPrincipal,
     client_actor,
     device_actor,
 )
+from application.user_sessions import UserSessions
 from domain import device as d
 from domain import tenant as t
 from domain.errors import Forbidden, Unauthenticated
@@ -33,7 +35,7 @@ from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 
 TOKEN_MAX: Final = 4096
-ASKED: Final = ("permission", "device_operation", "public")
+ASKED: Final = ("permission", "device_operation", "user", "public")
 
 _PRINCIPAL: Final = "link_principal"
 
@@ -58,6 +60,7 @@ def door(
     issued_tokens: IssuedTokens,
     proofs: DpopProofs,
     issuer: str,
+    user_sessions: UserSessions,
     streams: Streams,
     places: TenantPlaces,
     trust_domain: str,
@@ -71,13 +74,16 @@ def door(
 
     async def admit(request: AnyRequest) -> None:
         opt: Mapping[str, Any] = request.route_handler.opt
-        principal: DevicePrincipal | IntegratorPrincipal | None = None
+        principal: DevicePrincipal | IntegratorPrincipal | UserPrincipal | None = None
         if "device_operation" in opt:
             operation = cast("DeviceOperation", opt["device_operation"])
             principal = await _device(request, streams, trust_domain, operation, clock)
         elif "permission" in opt:
             permission = cast("Permission", opt["permission"])
             principal = await _integrator(request, issued_tokens, proofs, issuer, permission)
+        elif "user" in opt:
+            _, shown = _token(request, ("bearer",))
+            principal = await user_sessions.authenticate(shown, correlation_id(request))
         if principal is not None:
             state: dict[str, Any] = request.scope["state"]
             state[_PRINCIPAL] = principal
@@ -108,6 +114,28 @@ def device(request: AnyRequest, services: Given) -> DevicePrincipal:
     return found
 
 
+def person(request: AnyRequest, services: Given) -> UserPrincipal:
+    """Whom the door let in; there is nobody on a route that has no `user`.
+
+    `services` is asked for as in `integrator`.
+    """
+    del services
+    found: UserPrincipal = request.scope["state"][_PRINCIPAL]
+    return found
+
+
+def _token(request: AnyRequest, schemes: tuple[str, ...]) -> tuple[str, str]:
+    """The scheme, in lower case, and the token. Raises Unauthenticated (`token_missing`,
+    `token_invalid`)."""
+    given = request.headers.getall("authorization", [])
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() not in schemes or not token:
+        raise Unauthenticated("token_missing", "send Authorization: Bearer <access token>")
+    if len(token) > TOKEN_MAX:
+        raise Unauthenticated("token_invalid")
+    return scheme.lower(), token
+
+
 async def _integrator(
     request: AnyRequest,
     issued_tokens: IssuedTokens,
@@ -122,14 +150,9 @@ async def _integrator(
     Unauthenticated (`token_missing`, `token_invalid`, `token_expired`, `invalid_dpop_proof`) and
     Forbidden (`insufficient_scope`). A client's tokens stop with the client.
     """
-    given = request.headers.getall("authorization", [])
-    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    if scheme.lower() not in ("bearer", "dpop") or not token:
-        raise Unauthenticated("token_missing", "send Authorization: Bearer <access token>")
-    if len(token) > TOKEN_MAX:
-        raise Unauthenticated("token_invalid")
+    scheme, token = _token(request, ("bearer", "dpop"))
     verified, client = await issued_tokens.good(token)
-    if (verified.bound_to is not None) != (scheme.lower() == "dpop"):
+    if (verified.bound_to is not None) != (scheme == "dpop"):
         raise Unauthenticated("token_invalid")
     if verified.bound_to is not None:
         proved = await proved_by(request, proofs, issuer, verified.tenant_id, token)

@@ -18,7 +18,7 @@ from interfaces.http.as_of import NAME as AS_OF
 from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
 from interfaces.http.parameters import KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
-from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, Refusals, merged
+from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, USER, Refusals, merged
 from interfaces.http.times import NAMES as TIMES
 from interfaces.http.times import PATTERN as TIME_PATTERN
 
@@ -38,6 +38,7 @@ succeed later; every 429 and 503 may.
 BEARER: Final = "integrator"
 MUTUAL_TLS: Final = "device"
 BASIC: Final = "client"
+PERSON: Final = "user"
 
 ID_PREFIXES: Final = {
     "device_id": "dev",
@@ -49,6 +50,7 @@ ID_PREFIXES: Final = {
     "identification_id": "idn",
     "endpoint_id": "whe",
     "client_id": "cli",
+    "session_id": "uss",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 
@@ -107,6 +109,8 @@ def required_codes(handler: HTTPRouteHandler) -> Refusals:
         return merged(INTEGRATOR, own, UNAVAILABLE)
     if "device_operation" in handler.opt:
         return merged(DEVICE, own, UNAVAILABLE)
+    if "user" in handler.opt:
+        return merged(USER, own, UNAVAILABLE)
     return merged(own, UNAVAILABLE) if own else own
 
 
@@ -115,6 +119,8 @@ def security(opt: Mapping[str, Any]) -> list[dict[str, list[str]]]:
     if "permission" in opt:
         opening = sorted(name for name, opens in SCOPES.items() if opt["permission"] in opens)
         return [{BEARER: [scope]} for scope in opening]
+    if "user" in opt:
+        return [{PERSON: []}]
     return [{MUTUAL_TLS: []}] if "device_operation" in opt else []
 
 
@@ -228,6 +234,11 @@ def _security_schemes(issuer: str) -> Document:
             "flows": {"clientCredentials": flow},
         },
         MUTUAL_TLS: {"type": "mutualTLS", "description": "The device certificate from pairing"},
+        PERSON: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The access token of a user session, for the auth endpoints only",
+        },
         BASIC: {
             "type": "http",
             "scheme": "basic",

@@ -30,6 +30,10 @@ INTEGRATOR: Final[Refusals] = {
     403: ("insufficient_scope",),
     429: ("tenant_at_capacity",),
 }
+USER: Final[Refusals] = {
+    401: ("token_missing", "token_invalid", "token_expired"),
+    429: ("tenant_at_capacity",),
+}
 DEVICE: Final[Refusals] = {
     401: ("client_certificate_required", "device_unknown"),
     403: ("device_revoked", "device_type_not_allowed", "device_locked"),

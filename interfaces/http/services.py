@@ -47,10 +47,12 @@ from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
 from application.renewals import Renewals
+from application.sign_ins import SignIns
 from application.signups import SignUps
 from application.simulation import Simulations
 from application.stand_in import StandIns
 from application.tenants import Tenants
+from application.user_sessions import UserSessions
 from application.users import Users
 from application.webhook_endpoints import WebhookEndpoints
 from domain.ids import TenantId
@@ -144,6 +146,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     stand_ins: StandIns
     sign_ups: SignUps
     users: Users
+    user_sessions: UserSessions
+    sign_ins: SignIns
     consents: Consents
     enrollments: Enrollments
     palm_removals: PalmRemovals

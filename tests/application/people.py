@@ -132,7 +132,7 @@ class Challenges:
         assert self.kept.pop(challenge_id).opened.tenant_id == tenant_id
 
     async def latest(
-        self, tenant_id: TenantId, device_id: DeviceId, destination: str, since: datetime
+        self, tenant_id: TenantId, bound_to: UUID, destination: str, since: datetime
     ) -> OtpChallenge | None:
         await self._pause()
         found = [
@@ -140,7 +140,7 @@ class Challenges:
             for each in self.kept.values()
             if each.consumed_at is None
             and each.opened.created_at >= since
-            and (each.opened.tenant_id, each.opened.device_id) == (tenant_id, device_id)
+            and (each.opened.tenant_id, each.opened.bound_to) == (tenant_id, bound_to)
             and each.opened.destination == destination
         ]
         return max(found, key=lambda each: (each.created_at, each.id), default=None)
@@ -148,14 +148,14 @@ class Challenges:
     async def attempt(
         self,
         tenant_id: TenantId,
-        device_id: DeviceId,
+        bound_to: UUID,
         challenge_id: ChallengeId,
         code_digest: str,
         now: datetime,
     ) -> OtpAttempt:
         await self._pause()
         held = self.kept.get(challenge_id)
-        if held is None or (held.opened.tenant_id, held.opened.device_id) != (tenant_id, device_id):
+        if held is None or (held.opened.tenant_id, held.opened.bound_to) != (tenant_id, bound_to):
             return OtpAttempt(outcome="unknown")
         outcome = self._outcome(held, held.code_digest == code_digest, now)
         if outcome == "right":

@@ -52,7 +52,7 @@ async def peopled() -> World:
         challenge = OtpChallenge(
             id=ChallengeId(world.ids.uuid()),
             tenant_id=TENANT,
-            device_id=DEVICE,
+            bound_to=DEVICE,
             destination=mobile,
             created_at=NOW,
             expires_at=NOW,

@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 
 from application.identifiers import identifier_claim
+from application.one_time_codes import CODE_LIFETIME_S, RESEND_AFTER_S, Challenged
 from application.ports import CommitFailed
 from application.principals import DevicePrincipal
 from application.signups import (
-    CODE_LIFETIME_S,
     GRANT_S,
     PER_DEVICE,
     PER_MOBILE,
-    RESEND_AFTER_S,
-    Challenged,
     Verified,
 )
 from domain import claim as k

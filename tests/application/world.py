@@ -31,7 +31,9 @@ from application.identifiers import Identifiers
 from application.issued_tokens import IssuedTokens
 from application.journal import Journal
 from application.linked_services import LinkedServices
+from application.newcomers import Newcomers
 from application.oauth_clients import OAuthClients
+from application.one_time_codes import OneTimeCodes
 from application.pairing import Pairings
 from application.pairing_codes import PairingCodes
 from application.palm_intake import PalmIntake
@@ -46,6 +48,8 @@ from application.ports import (
 )
 from application.principals import Caller, DevicePrincipal
 from application.recognition import DeviceMatch, Recognition
+from application.sign_in_guard import SignInGuard
+from application.sign_ins import SignIns
 from application.signups import SignUps
 from application.stand_in import StandIns
 from application.sweeper import Sweeper
@@ -53,6 +57,7 @@ from application.take_over import TakeOvers
 from application.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.templates import Templates
 from application.tenants import Tenants
+from application.user_sessions import UserSessions
 from application.users import Users
 from domain import claim as k
 from domain import enrollment as e
@@ -75,6 +80,8 @@ from infrastructure.ids import RandomIds
 from infrastructure.keyring import Keyring
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
+from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.user_tokens import JwtUserTokens
 from tests import builders
 from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries
@@ -92,6 +99,7 @@ from tests.application.people import (
     Texts,
     Vault,
 )
+from tests.application.session_lines import Lines
 from tests.application.turns import Turns
 from tests.builders import DEVICE, PALM, ROUTING, SERVICE, USER
 from tests.spec import CORRELATION, TENANT
@@ -277,6 +285,9 @@ class World:
         self.secrets = ClientSecrets()
         self.assertions = Assertions()
         self.client_count = ClientCount()
+        self.lines = Lines(self.clock, self.turns.turn)
+        keys = SigningKeys(SigningKey.generate())
+        self.user_tokens = JwtUserTokens(keys, ISSUER, self.clock, self.ids)
         self.egress = Egress()
         self.bound_devices = BoundDevices()
         self.limiter = InProcessRateLimiter(monotonic=self.clock.monotonic)
@@ -404,16 +415,46 @@ class World:
     def sign_ups(self) -> SignUps:
         return SignUps(
             self.log,
-            self.log,
-            self.challenges,
+            self.codes(),
+            self.newcomers(),
             self.grants,
             self.sender,
-            self.vault,
             E164PhoneNumbers(),
-            self.limiter,
+            self.digests,
+            self.clock,
+        )
+
+    def codes(self) -> OneTimeCodes:
+        return OneTimeCodes(self.challenges, self.limiter, self.digests, self.clock, self.ids)
+
+    def newcomers(self) -> Newcomers:
+        return Newcomers(self.log, self.challenges, self.vault, self.identifiers())
+
+    def guard(self) -> SignInGuard:
+        return SignInGuard(self.log, self.limiter)
+
+    def user_sessions(self) -> UserSessions:
+        return UserSessions(
+            self.log,
+            self.log,
+            self.lines,
+            self.user_tokens,
+            self.guard(),
             self.digests,
             self.clock,
             self.ids,
+        )
+
+    def sign_ins(self) -> SignIns:
+        return SignIns(
+            self.guard(),
+            self.codes(),
+            {"sms": self.sender, "email": self.sender},
+            self.newcomers(),
+            self.user_sessions(),
+            self.identifiers(),
+            E164PhoneNumbers(),
+            self.digests,
         )
 
     def enrollments(self) -> Enrollments:
@@ -452,6 +493,7 @@ class World:
             self.palm_removals(),
             self.templates(),
             self.identifiers(),
+            self.user_sessions(),
             self.clock,
             self.ids,
         )

@@ -28,6 +28,11 @@ class Operation(msgspec.Struct, frozen=True):
     def takes_json(self) -> bool:
         return "application/json" in self.described.get("requestBody", {}).get("content", {})
 
+    @property
+    def by_user(self) -> bool:
+        """Whether it is a signed-in person who asks."""
+        return {"user": []} in self.described["security"]
+
     def codes(self, status: int) -> list[str]:
         """The problem codes that are documented for a status; none for a success."""
         answer = self.described["responses"].get(str(status), {})

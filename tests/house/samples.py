@@ -20,10 +20,13 @@ class Stage(msgspec.Struct, frozen=True):
     house: House
     tenant: Tenancy
     till: PairedDevice
+    person: httpx.AsyncClient
     token_form: dict[str, str] = {}
 
     def client(self, operation: Operation) -> httpx.AsyncClient:
-        """Who may ask: the till, or the backend with all scopes."""
+        """Who may ask: the till, a signed-in person, or the backend with all scopes."""
+        if operation.by_user:
+            return self.person
         return self.till.http if operation.on_device else self.tenant.api
 
     def path(self, operation: Operation, **ids: str) -> str:
@@ -38,6 +41,7 @@ class Stage(msgspec.Struct, frozen=True):
             "identification_id": f"idn_{uuid4().hex}",
             "endpoint_id": f"whe_{uuid4().hex}",
             "client_id": f"cli_{uuid4().hex}",
+            "session_id": f"uss_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -56,7 +60,8 @@ class Stage(msgspec.Struct, frozen=True):
 
 async def stage(house: House) -> Stage:
     tenant = await house.tenant()
-    return Stage(house, tenant, await house.device(tenant))
+    till = await house.device(tenant)
+    return Stage(house, tenant, till, await house.signed_in(tenant))
 
 
 def bodies() -> dict[str, dict[str, Any]]:
@@ -128,6 +133,24 @@ def bodies() -> dict[str, dict[str, Any]]:
             "product_key": "wallet",
             "from": "2020-01-01T00:00:00Z",
             "limit": 50,
+        },
+        "requestCode": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+            "channel": "email",
+            "destination": "sara.alharbi@example.com",
+            "locale": "ar",
+        },
+        "verifyCode": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+            "channel": "email",
+            "challenge_id": f"chl_{uuid4().hex}",
+            "code": "738291",
+        },
+        "refreshTokens": {
+            "refresh_token": f"urt_{'0' * 64}_1_{'x' * 43}",
+            "installation": "installation-of-an-app-0001",
         },
         "signUpUser": {
             "name": "Sara Al-Harbi",

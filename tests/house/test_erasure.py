@@ -43,6 +43,7 @@ PERSONAL = (
     "product_texts",
     "otp_challenges",
     "enrollment_grants",
+    "user_sessions",
 )
 STEPS = ["requested", "access_ended", "keys_destroyed", "templates_removed", "completed"]
 
@@ -153,11 +154,14 @@ async def test_no_form_of_a_value_is_left_anywhere(
         vault = [item for item in exported.json()["items"] if item["source"] == "vault"]
         (text,) = [item for item in vault if item["name"] == "product_text"]
         assert (text["id"], text["value"]) == (told.json()["transaction_id"], SAID)
-        assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 1)
+        browser = await house.signed_in(tenant, MOBILE)
+        now = dict.fromkeys(PERSONAL, 1) | {"otp_challenges": 2}
+        assert held(database, user(user_id)) == now
         assert canaries.in_tables(database) == {}, "it is sealed"
         house.vendor.enrolled["another"] = "template"
         assert (await erase(till, user_id, PLANTED))["status"] == "completed"
         assert held(database, user(user_id)) == dict.fromkeys(PERSONAL, 0)
+        assert (await browser.get("/v1/auth/sessions")).status_code == 401
         again = await till.http.post("/v1/device/transactions", json=asked)
         gone = {"display_message": "", "product_reference": None, "shredded": True}
         assert again.json() == told.json() | gone

@@ -132,20 +132,24 @@ class Session:
         self._urls = (at.house.public_url, at.house.device_url)
         self._sessions = (requests.Session(), requests.Session())
         self._sessions[0].headers["authorization"] = at.tenant.api.headers["authorization"]
+        person = requests.Session()
+        person.headers["authorization"] = at.person.headers["authorization"]
+        self._person = person
         self._verify = str(ca)
         self._certificates = (None, tuple(str(file) for file in certificate))
 
-    def call(self, case: Any, on_device: bool) -> Any:
+    def call(self, case: Any, described: Operation) -> Any:
+        on_device = described.on_device
         return case.call(
             base_url=self._urls[on_device],
-            session=self._sessions[on_device],
+            session=self._person if described.by_user else self._sessions[on_device],
             verify=self._verify,
             cert=self._certificates[on_device],
             timeout=10,
         )
 
     def close(self) -> None:
-        for session in self._sessions:
+        for session in (*self._sessions, self._person):
             session.close()
 
 
@@ -215,7 +219,7 @@ def generate(
         patient(case)
         if further and not negative:
             steered(case, session)
-        response = session.call(case, described.on_device)
+        response = session.call(case, described)
         heard(described.id, response.status_code)
         case.validate_response(response, checks=NEGATIVE_CHECKS if negative else CHECKS)
 
@@ -248,6 +252,7 @@ async def session_of(at: Stage, folder: Path) -> Session:
     for name, path in (("verification", "verifications"), ("identification", "identifications")):
         body = shown if name == "identification" else {**shown, "user_id": ids["user_id"]}
         ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
+    ids["session_id"] = f"uss_{'0' * 32}"
     ids["tile_path"] = "entries/000.p/1"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
     ids["idempotency_key"] = "till-4-00000000001"
@@ -261,6 +266,7 @@ async def test_generated_requests_get_only_what_the_document_says(
 ) -> None:
     at = await stage(house)
     house.limiter.unlimited |= {"pairing.address", "signup.device", "signup.mobile"}
+    house.limiter.unlimited |= {"sign_in.address", "sign_in.installation"}
     session = await session_of(at, tmp_path)
     answers: Counter[tuple[str, int]] = Counter()
 

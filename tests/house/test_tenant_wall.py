@@ -72,6 +72,10 @@ class Estate(msgspec.Struct, frozen=True):
     mobile: str
     position: int
     correlation_id: str
+    person: httpx.AsyncClient
+
+    def client(self, operation: Operation) -> httpx.AsyncClient:
+        return self.person if operation.by_user else self.tenant.api
 
 
 async def estate(house: House, product_key: str = "solely") -> Estate:
@@ -99,7 +103,10 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     newest = {"min_position": str(position)}
     palms = (await tenant.api.get("/v1/enrollments", params=newest)).json()["items"]
     lines = (await tenant.api.get("/v1/audit", params=newest)).json()["items"]
+    person = await house.signed_in(tenant)
+    (session,) = (await person.get("/v1/auth/sessions")).json()["items"]
     ids = {
+        "session_id": str(session["id"]),
         "device_id": till.id,
         "service_id": tenant.service_id,
         "transaction_id": str(told["transaction_id"]),
@@ -112,7 +119,7 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     }
     correlation_id = str(lines[0]["correlation_id"])
     challenge_id = waiting.json()["challenge_id"]
-    return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id)
+    return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id, person)
 
 
 async def compared(tenant: Tenancy, what: str, **body: str) -> str:
@@ -168,7 +175,7 @@ async def test_a_foreign_id_in_a_path_is_answered_like_an_unknown_one(house: Hou
         content = dumped(GOOD.get(operation.id, {})) if operation.takes_json else b""
         answers = [
             told(
-                await ours.tenant.api.request(
+                await ours.client(operation).request(
                     operation.method,
                     operation.path.format(**{**ours.ids, name: wire_id}),
                     content=content,
@@ -192,7 +199,7 @@ async def test_an_id_of_another_kind_is_answered_like_an_unknown_one(house: Hous
         digits["tenant"] = ours.tenant.tenant_id.hex
         answers = [
             told(
-                await ours.tenant.api.request(
+                await ours.client(operation).request(
                     operation.method,
                     operation.path.format(
                         **{**ours.ids, name: f"{ID_PREFIXES[name]}_{digits[kind]}"}

@@ -35,6 +35,7 @@ from tests.house.contract import Contract
 PRODUCT_KEY = "wallet"
 TIMEOUT_MS, DEADLINE_MS = 4000, 10_000
 """A product and a till that are patient with a machine that stands still for a moment."""
+INSTALLATION = "an-installation-of-an-app-01"
 THRESHOLDS = [0.7, 0.7, 0.7, 0.7]
 
 
@@ -339,6 +340,32 @@ class House:
         )
         assert verified.status_code == 200, verified.text
         return str(verified.json()["user_id"])
+
+    async def signed_in(self, tenant: Tenancy, mobile: str | None = None) -> httpx.AsyncClient:
+        """A person's own client, by a code."""
+        client = await self.client(self.public_url)
+        told = await self.sign_in(tenant, client, mobile or self.mobile())
+        client.headers["authorization"] = f"Bearer {told['access_token']}"
+        return client
+
+    async def sign_in(
+        self, tenant: Tenancy, client: httpx.AsyncClient, destination: str
+    ) -> dict[str, Any]:
+        """Sign in with a code, by mobile or e-mail; what was answered."""
+        who = {
+            "tenant_id": wire("ten", tenant.tenant_id),
+            "installation": INSTALLATION,
+            "channel": "email" if "@" in destination else "sms",
+        }
+        asked = await client.post("/v1/auth/codes", json={**who, "destination": destination})
+        assert asked.status_code == 202, asked.text
+        proof = {
+            "challenge_id": asked.json()["challenge_id"],
+            "code": self.code_sent_to(destination),
+        }
+        told = await client.post("/v1/auth/codes/verify", json={**who, **proof})
+        assert told.status_code == 200, told.text
+        return dict(told.json())
 
     def mobile(self) -> str:
         """A number that no test has had before."""

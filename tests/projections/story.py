@@ -84,6 +84,11 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.user_erasure_started(),
         b.user_erased(),
     ),
+    "user session": (
+        b.user_session_started(),
+        b.user_session_reuse_detected(),
+        b.user_session_ended(),
+    ),
     "erasure": (
         b.erasure_requested(),
         b.erasure_access_ended(),

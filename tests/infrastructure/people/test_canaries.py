@@ -96,7 +96,7 @@ async def sign_up(pool: Pool, keys: TenantKeys, keyring: Keyring, redis_url: str
     challenge = OtpChallenge(
         id=ChallengeId(uuid4()),
         tenant_id=TENANT,
-        device_id=DEVICE,
+        bound_to=DEVICE,
         destination=MOBILE,
         created_at=NOW,
         expires_at=NOW + timedelta(minutes=5),

@@ -3,13 +3,13 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from application.ports import OtpAttempt, OtpChallenge
-from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from domain.ids import ChallengeId, TenantId, UserId
 from infrastructure import database as connections
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.keyring import Keyring
@@ -17,8 +17,8 @@ from infrastructure.people.otp_challenges import PostgresOtpChallenges
 
 TENANT = TenantId(uuid4())
 OTHER_TENANT = TenantId(uuid4())
-DEVICE = DeviceId(uuid4())
-OTHER_DEVICE = DeviceId(uuid4())
+DEVICE = uuid4()
+OTHER_DEVICE = uuid4()
 SARA = UserId(uuid4())
 MOBILE = "+966500000001"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -29,14 +29,14 @@ WRONG = "digest-of-a-wrong-code"
 def challenge(
     *,
     tenant_id: TenantId = TENANT,
-    device_id: DeviceId = DEVICE,
+    bound_to: UUID = DEVICE,
     destination: str = MOBILE,
     created_at: datetime = NOW,
 ) -> OtpChallenge:
     return OtpChallenge(
         id=ChallengeId(uuid4()),
         tenant_id=tenant_id,
-        device_id=device_id,
+        bound_to=bound_to,
         destination=destination,
         created_at=created_at,
         expires_at=created_at + timedelta(minutes=5),
@@ -56,7 +56,7 @@ async def tried(
     after_s: float = 1,
 ) -> OtpAttempt:
     now = one.created_at + timedelta(seconds=after_s)
-    return await challenges.attempt(one.tenant_id, one.device_id, one.id, code_digest, now)
+    return await challenges.attempt(one.tenant_id, one.bound_to, one.id, code_digest, now)
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ async def test_another_device_or_tenant_is_told_that_there_is_no_such_challenge(
 ) -> None:
     one = await opened(challenges, challenge())
     strangers = [(TENANT, OTHER_DEVICE), (OTHER_TENANT, DEVICE), (OTHER_TENANT, OTHER_DEVICE)]
-    for tenant_id, device_id in strangers:
-        attempt = await challenges.attempt(tenant_id, device_id, one.id, RIGHT, NOW)
+    for tenant_id, bound_to in strangers:
+        attempt = await challenges.attempt(tenant_id, bound_to, one.id, RIGHT, NOW)
         assert attempt == OtpAttempt(outcome="unknown")
     absent = await challenges.attempt(TENANT, DEVICE, ChallengeId(uuid4()), RIGHT, NOW)
     assert absent == OtpAttempt(outcome="unknown")
@@ -160,9 +160,9 @@ async def test_a_foreign_challenge_costs_no_more_than_an_absent_one(
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as counter:
         # Several tries: the server may have written something of its own beside one of them.
         for _ in range(10):
-            for name, (tenant_id, device_id, challenge_id) in asked.items():
+            for name, (tenant_id, bound_to, challenge_id) in asked.items():
                 before = await last_writer(counter)
-                attempt = await challenges.attempt(tenant_id, device_id, challenge_id, RIGHT, NOW)
+                attempt = await challenges.attempt(tenant_id, bound_to, challenge_id, RIGHT, NOW)
                 wrote[name] &= await last_writer(counter) - before > 1
                 assert attempt.outcome == "unknown"
     assert not any(wrote.values()), wrote
@@ -188,7 +188,7 @@ class _CheckThenUpdate(PostgresOtpChallenges):
     async def attempt(
         self,
         tenant_id: TenantId,
-        device_id: DeviceId,
+        bound_to: UUID,
         challenge_id: ChallengeId,
         code_digest: str,
         now: datetime,
@@ -196,9 +196,9 @@ class _CheckThenUpdate(PostgresOtpChallenges):
         async with tenant_scope(self._pool, tenant_id) as connection:
             row = await (
                 await connection.execute(
-                    "SELECT 1 FROM otp_challenges WHERE id = %s AND device_id = %s"
+                    "SELECT 1 FROM otp_challenges WHERE id = %s AND bound_to = %s"
                     " AND code_digest = %s AND consumed_at IS NULL",
-                    (challenge_id, device_id, code_digest),
+                    (challenge_id, bound_to, code_digest),
                 )
             ).fetchone()
             await self._both_have_looked.wait()
@@ -246,7 +246,7 @@ async def test_the_latest_challenge_is_this_devices_for_this_destination_since_t
     first = await opened(challenges, challenge(created_at=NOW))
     second = await opened(challenges, challenge(created_at=NOW + timedelta(seconds=10)))
     for stranger in (
-        challenge(device_id=OTHER_DEVICE, created_at=NOW + timedelta(seconds=20)),
+        challenge(bound_to=OTHER_DEVICE, created_at=NOW + timedelta(seconds=20)),
         challenge(tenant_id=OTHER_TENANT, created_at=NOW + timedelta(seconds=20)),
         challenge(destination="+966500000002", created_at=NOW + timedelta(seconds=20)),
     ):

@@ -79,7 +79,7 @@ async def test_codes_and_grants_that_ran_out_go_from_quiet_tenants_too(
             challenge = OtpChallenge(
                 id=ChallengeId(uuid4()),
                 tenant_id=tenant_id,
-                device_id=DEVICE,
+                bound_to=DEVICE,
                 destination="+966500000001",
                 created_at=expires_at - timedelta(minutes=5),
                 expires_at=expires_at,

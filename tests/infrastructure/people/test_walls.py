@@ -15,6 +15,7 @@ TENANT_TABLES = {
     "personal_keys",
     "product_texts",
     "tenant_keys",
+    "user_sessions",
 }
 TABLES = TENANT_TABLES | {"key_encryption_keys", "key_material"}
 
@@ -49,6 +50,7 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
         "personal_keys": "DELETE INSERT SELECT",
         "product_texts": "SELECT",
         "tenant_keys": "INSERT SELECT",
+        "user_sessions": "DELETE INSERT SELECT",
     }
 
 

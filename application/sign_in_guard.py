@@ -1,0 +1,97 @@
+"""The one guard that every way in asks before it looks at anything (reference identity.md §9).
+
+Tries are counted before they are made, so that none of many at once slips past. The narrow budgets
+run out first: somebody who guesses at a person from one place locks that place out, and the person
+still comes in from elsewhere. What fails is counted for the whole tenant too, which stops guesses
+that are spread over many people (reference reliability.md §5.1).
+"""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from application.ports import RateLimiter, Streams
+from application.principals import Caller
+from domain import tenant as t
+from domain.errors import Forbidden, NotFound, TooMany
+from domain.ids import TenantId
+
+PER_ADDRESS: Final = (300, 300)
+PER_INSTALLATION: Final = (30, 900)
+PER_TARGET: Final = (40, 3600)
+TOKEN_FAILURES_PER_ADDRESS: Final = (60, 300)
+FAILURES_PER_TENANT: Final = (600, 600)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody at the door: of which tenant, from which network, with which installation."""
+
+    tenant_id: TenantId
+    address: str
+    installation: str
+    correlation_id: UUID
+
+    def caller(self) -> Caller:
+        """Whom the log names until we know who it is."""
+        return Caller(
+            tenant_id=self.tenant_id, actor="user:unknown", correlation_id=self.correlation_id
+        )
+
+
+class SignInGuard:
+    def __init__(self, streams: Streams, limiter: RateLimiter) -> None:
+        self._streams = streams
+        self._limiter = limiter
+
+    async def admit(
+        self, entry: Entry, method: t.AuthMethod | None, target: str | None
+    ) -> t.Tenant:
+        """The tenant, for one more try by this method at `target`, an address or a token.
+
+        Raises TooMany (`rate_limited`), NotFound (`tenant_not_found`) and Forbidden
+        (`auth_method_disabled`).
+        """
+        await self._count("sign_in.address", entry.address, PER_ADDRESS)
+        here = f"{entry.tenant_id}:{entry.installation}"
+        await self._count("sign_in.installation", here, PER_INSTALLATION)
+        tenant = await self._streams.state(entry.tenant_id, entry.tenant_id, t.rebuild)
+        if tenant is None:
+            raise NotFound("tenant_not_found")
+        settings = tenant.settings
+        if method is not None and method not in settings.auth_methods:
+            raise Forbidden("auth_method_disabled", "this tenant does not let people in so")
+        if target is not None:
+            whom = f"{entry.tenant_id}:{target}"
+            lockout = (settings.lockout_attempts, settings.lockout_s)
+            await self._count("sign_in.target_here", f"{whom}:{entry.address}", lockout)
+            await self._count("sign_in.target", whom, PER_TARGET)
+        limit, per_s = FAILURES_PER_TENANT
+        if not await self._limiter.room(
+            "sign_in.tenant_failures", str(entry.tenant_id), limit=limit, per_s=per_s
+        ):
+            raise TooMany("rate_limited", retry_after_s=per_s)
+        return tenant
+
+    async def failed(self, tenant_id: TenantId) -> None:
+        """Count a try that proved nothing."""
+        limit, per_s = FAILURES_PER_TENANT
+        await self._limiter.hit("sign_in.tenant_failures", str(tenant_id), limit=limit, per_s=per_s)
+
+    async def admit_token(self, address: str) -> None:
+        """Whoever shows a refresh token. Only what is refused is counted: behind one address there
+        may be a whole mobile network. Raises TooMany (`rate_limited`)."""
+        limit, per_s = TOKEN_FAILURES_PER_ADDRESS
+        if not await self._limiter.room(
+            "sign_in.token_failures", address, limit=limit, per_s=per_s
+        ):
+            raise TooMany("rate_limited", retry_after_s=per_s)
+
+    async def failed_token(self, address: str) -> None:
+        limit, per_s = TOKEN_FAILURES_PER_ADDRESS
+        await self._limiter.hit("sign_in.token_failures", address, limit=limit, per_s=per_s)
+
+    async def _count(self, budget: str, key: str, allowed: tuple[int, int]) -> None:
+        limit, per_s = allowed
+        if not await self._limiter.hit(budget, key, limit=limit, per_s=per_s):
+            raise TooMany("rate_limited", retry_after_s=per_s)

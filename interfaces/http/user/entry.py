@@ -1,0 +1,76 @@
+"""What every way in is told of who asks, and what it answers with."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response
+
+from application.sign_in_guard import Entry
+from application.user_sessions import Tokens
+from domain.errors import NotFound
+from domain.ids import TenantId, parse, wire
+from interfaces.http.caller_address import budget_address
+from interfaces.http.refusals import BODY, WRITE, Refusals, merged
+from interfaces.http.request_id import correlation_id
+
+USER: Final = "usr"
+SESSION: Final = "uss"
+
+TenantWire = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Installation = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[A-Za-z0-9_-]{22,86}$",
+        description="at least 128 random bits that your app draws once where it is installed",
+    ),
+]
+Locale = Annotated[str, msgspec.Meta(pattern="^[a-z]{2}(-[A-Z]{2})?$")]
+
+GUARDED: Final[Refusals] = merged(
+    BODY,
+    WRITE,
+    {403: ("auth_method_disabled",), 404: ("tenant_not_found",), 429: ("rate_limited",)},
+)
+"""What the guard in front of every way in answers."""
+SERVED: Final[Refusals] = {403: ("user_suspended", "user_erased")}
+
+
+class UserTokensIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """The access token opens `/v1/auth/…` and proves to your backend who it is; nothing else.
+
+    Keep the refresh token with the installation. It is replaced at every use.
+    """
+
+    user_id: str
+    session_id: str
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str
+    is_new_user: bool
+
+
+def entry(request: Request[Any, Any, Any], tenant_id: str, installation: str) -> Entry:
+    """Raises NotFound (`tenant_not_found`)."""
+    found = parse("ten", tenant_id)
+    if found is None:
+        raise NotFound("tenant_not_found")
+    return Entry(
+        tenant_id=TenantId(found),
+        address=budget_address(request),
+        installation=installation,
+        correlation_id=correlation_id(request),
+    )
+
+
+def issued(tokens: Tokens, *, is_new_user: bool = False) -> Response[UserTokensIssued]:
+    body = UserTokensIssued(
+        user_id=wire(USER, tokens.user_id),
+        session_id=wire(SESSION, tokens.session_id),
+        access_token=tokens.access_token,
+        token_type="Bearer",  # noqa: S106 - the scheme's name (RFC 6750), not a secret
+        expires_in=tokens.expires_in_s,
+        refresh_token=tokens.refresh_token,
+        is_new_user=is_new_user,
+    )
+    return Response(body, status_code=200, headers={"cache-control": "no-store"})
