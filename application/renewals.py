@@ -17,6 +17,7 @@ from application.ports import (
     Clock,
     EventLog,
     IdSource,
+    StaleStream,
     Streams,
 )
 from application.principals import DevicePrincipal
@@ -24,7 +25,7 @@ from domain import claim as k
 from domain import device as d
 from domain import tenant as t
 from domain.errors import Conflict, Malformed, Unauthenticated
-from domain.events import StreamAppend
+from domain.events import Origin, StreamAppend
 from domain.ids import PLATFORM, claim_id
 
 _device: Final = stream_of(d.DeviceRegistered, d.rebuild)
@@ -68,19 +69,44 @@ class Renewals:
         ):
             raise Unauthenticated("device_unknown")
         newest = state.certificate
-        assert newest is not None, "a device that holds a certificate has a newest one"
+        if newest is None or newest.csr_sha256 != request.csr_sha256:
+            await self._check_time(device, state, tenant)
+        command_id = uuid5(state.id, f"renew:{device.fingerprint}:{request.csr_sha256}")
+        return await self.certify(
+            device.origin(command_id), state, tenant, csr_pem, request, device.fingerprint
+        )
+
+    async def certify(
+        self,
+        origin: Origin,
+        device: d.Device,
+        tenant: t.Tenant,
+        csr_pem: str,
+        request: CertificateRequest,
+        replaces: str,
+    ) -> Pairing:
+        """A certificate for the key of this request, for a device that showed the one it
+        `replaces`; the one that it got for the same request, if it did.
+
+        Raises Malformed (`key_reuse_forbidden`), Conflict (`key_already_used`), StaleStream.
+        """
+        newest, shown = device.certificate, device.certificate_of(replaces)
+        assert newest is not None, "a device that was paired has a newest certificate"
+        assert shown is not None, "it is one of the device's two"
         if newest.csr_sha256 == request.csr_sha256:
             issued = self._authority.reread(newest.certificate_pem)
-            return paired(self._authority, state.tenant_id, state.id, issued, tenant.settings)
-        await self._check_time(device, state, tenant)
+            return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
         key_claim = claim_id(PLATFORM, k.DEVICE_KEY, request.spki_sha256)
         claim = k.rebuild(await self._log.load(PLATFORM, key_claim))
         if claim is not None:
-            if claim.owner == state.id:
+            if claim.owner == device.id:
+                if len(await self._log.load(device.tenant_id, device.id)) > device.version:
+                    # Certified since it was looked up, perhaps for this very request.
+                    raise StaleStream([device.id])
                 raise Malformed("key_reuse_forbidden", "make a new key for every certificate")
             raise Conflict("key_already_used", "make a new key for every certificate")
         issued = self._authority.issue(
-            csr_pem, state.tenant_id, state.id, validity_days=tenant.settings.certificate_days
+            csr_pem, device.tenant_id, device.id, validity_days=tenant.settings.certificate_days
         )
         renewed = d.DeviceCertificateRenewed(
             fingerprint=issued.fingerprint_sha256,
@@ -89,28 +115,29 @@ class Renewals:
             certificate_serial=issued.serial,
             certificate_pem=issued.certificate_pem,
             not_after=issued.not_after,
-            replaces=device.fingerprint,
+            replaces=replaces,
+            recovered=shown.not_after <= self._clock.now(),
         )
         appended = await self._log.append(
-            device.origin(uuid5(state.id, f"renew:{device.fingerprint}:{request.csr_sha256}")),
+            origin,
             [
                 StreamAppend(
                     tenant_id=PLATFORM,
                     stream_id=key_claim,
                     expected_version=0,
-                    events=[k.ClaimTaken(kind=k.DEVICE_KEY, owner=state.id)],
+                    events=[k.ClaimTaken(kind=k.DEVICE_KEY, owner=device.id)],
                 ),
                 StreamAppend(
-                    tenant_id=state.tenant_id,
-                    stream_id=state.id,
-                    expected_version=state.version,
-                    events=d.renew(state, renewed),
+                    tenant_id=device.tenant_id,
+                    stream_id=device.id,
+                    expected_version=device.version,
+                    events=d.renew(device, renewed),
                 ),
             ],
         )
         if appended.replayed:
-            return await self._renew(device, csr_pem, request)
-        return paired(self._authority, state.tenant_id, state.id, issued, tenant.settings)
+            raise StaleStream([device.id])  # look again: the certificate is the log's
+        return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
 
     async def _check_time(self, device: DevicePrincipal, state: d.Device, tenant: t.Tenant) -> None:
         """By the certificate that it shows: who lost a new key still holds the one before."""

@@ -51,7 +51,10 @@ class DevicePaired(DomainEvent, frozen=True, kw_only=True):
 
 
 class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
-    """The device has a new certificate for a new key; it showed the one that this `replaces`."""
+    """The device has a new certificate for a new key; it showed the one that this `replaces`.
+
+    `recovered`: that one had run out, and its key was proof enough.
+    """
 
     NAME: ClassVar[str] = "device.certificate_renewed"
     fingerprint: str
@@ -61,6 +64,7 @@ class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
     certificate_pem: str
     not_after: datetime
     replaces: str
+    recovered: bool = False
 
 
 class DeviceCertificateTakenIntoUse(DomainEvent, frozen=True, kw_only=True):
@@ -128,10 +132,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         """The certificates that may speak for the device right now: two at most."""
         if self.status != "active":
             return []
-        found = [self.certificate]
-        if self.previous_until is None or now < self.previous_until:
-            found.append(self.previous)
-        return [each for each in found if each is not None and now < each.not_after]
+        return [
+            each
+            for each in (self.certificate, self.previous)
+            if each is not None and now < each.not_after and not self.is_superseded(each, now)
+        ]
+
+    def is_superseded(self, certificate: PairedCertificate, now: datetime) -> bool:
+        """Whether a newer one has been in use for long enough."""
+        until = self.previous_until
+        return certificate == self.previous and until is not None and now >= until
 
     def holds(self, fingerprint: str, now: datetime) -> bool:
         return any(each.fingerprint == fingerprint for each in self.usable(now))

@@ -38,6 +38,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     lockout_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     certificate_days: Annotated[int, msgspec.Meta(ge=1, le=397)] = 90
     certificate_renew_percent: Annotated[int, msgspec.Meta(ge=10, le=95)] = 67
+    certificate_lapsed_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 30
     certificate_overlap_h: Annotated[int, msgspec.Meta(ge=1, le=720)] = 24
     heartbeat_s: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 60
 

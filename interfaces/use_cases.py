@@ -40,6 +40,7 @@ from application.palm_intake import PalmIntake
 from application.palm_removals import PalmRemovals
 from application.personal_data_accesses import PersonalDataAccesses
 from application.recognition import Recognition
+from application.recovery import Recoveries
 from application.renewals import Renewals
 from application.sign_in_guard import SignInGuard
 from application.sign_ins import SignIns
@@ -58,9 +59,11 @@ from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.client_assertions import SignedClientAssertions
 from infrastructure.client_jwks import ClientJwks
 from infrastructure.delivery.records import PostgresDeliveryRecords
+from infrastructure.device_proofs import CertificateProofs
 from infrastructure.device_signatures import CertificateSignatures
 from infrastructure.dpop import SignedDpopProofs
 from infrastructure.health_book import PostgresHealthRecords
+from infrastructure.nonces import PostgresNonces
 from infrastructure.open_commands import ReadModelOpenCommands
 from infrastructure.people.client_secrets import PostgresClientDirectory, PostgresClientSecrets
 from infrastructure.people.commitments import TenantCommitments
@@ -266,6 +269,15 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         device_commands=device_commands,
         renewals=renewals,
+        recoveries=Recoveries(
+            log,
+            renewals,
+            of.authority,
+            CertificateProofs(of.authority.device_ca_pem(), settings.trust_domain, settings.issuer),
+            PostgresNonces(of.app_pool),
+            limiter,
+            clock,
+        ),
         heartbeats=Heartbeats(
             of.streams, presences, device_commands, renewals, of.authority, limiter, clock
         ),

@@ -17,6 +17,7 @@ import numpy as np
 from examples.device_simulator.credentials import Credentials, write_private
 from examples.device_simulator.device import SimulatedDevice, scan
 from examples.device_simulator.inbox import InboxCodes, NoCode
+from examples.device_simulator.recovery import PublicListener
 from examples.device_simulator.refusals import ConnectionRefused, Refused
 from examples.synthetic_palms import Capture, Palm, capture
 
@@ -65,6 +66,14 @@ def parser() -> argparse.ArgumentParser:
     renewing = commands.add_parser("renew", help="get a new key and certificate")
     renewing.add_argument("--folder", type=Path, required=True, help="a paired device")
     renewing.set_defaults(run=renew)
+
+    standing = commands.add_parser("status", help="ask why the platform does not let it in")
+    recovering = commands.add_parser("recover", help="come back after the certificate ran out")
+    for command, work in ((standing, status), (recovering, recover)):
+        command.add_argument("--folder", type=Path, required=True, help="a paired device")
+        command.add_argument("--url", default="https://localhost:8443", help="the public listener")
+        command.add_argument("--ca", type=Path, required=True, help="PEM of the CA behind --url")
+        command.set_defaults(run=work)
     return found
 
 
@@ -126,6 +135,19 @@ async def renew(given: argparse.Namespace) -> dict[str, Any]:
     async with SimulatedDevice.load(given.folder) as device:
         await device.renew()
         return _shown(device.credentials)
+
+
+async def status(given: argparse.Namespace) -> dict[str, Any]:
+    credentials = Credentials.load(given.folder)
+    async with PublicListener(given.url, given.ca, credentials) as listener:
+        return await listener.status()
+
+
+async def recover(given: argparse.Namespace) -> dict[str, Any]:
+    credentials = Credentials.load(given.folder)
+    async with PublicListener(given.url, given.ca, credentials) as listener:
+        await listener.recover()
+    return _shown(credentials)
 
 
 def _shown(credentials: Credentials) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
-from interfaces.http.device import heartbeat, journal, pairing, renewal, signup
+from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
@@ -81,6 +81,7 @@ PUBLIC: Final = (
     *audit_stream.HANDLERS,
     *match_policies.HANDLERS,
     *pairing.HANDLERS,
+    *recovery.HANDLERS,
 )
 
 DEVICE: Final = (

@@ -26,8 +26,9 @@ TITLE: Final = "Link Identity Platform"
 VERSION: Final = "0.1.0"
 PATH: Final = "/openapi.json"
 DESCRIPTION: Final = """\
-Two listeners: everything under `/v1/device/` except pairing is on the device listener, which \
-wants the client certificate from pairing (mutual TLS 1.3); the rest is on the public one.
+Two listeners: everything under `/v1/device/` is on the device listener, which wants the client \
+certificate from pairing (mutual TLS 1.3), except what is for devices without a usable certificate \
+(pairing, nonce, certificate status and recovery); that, and the rest, is on the public one.
 
 Every refusal is an RFC 9457 problem; branch on its `code`. The codes of each route stand with \
 its statuses. Any path may also answer 404 `not_found`, 405 `method_not_allowed` with `Allow`, \

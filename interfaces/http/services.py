@@ -46,6 +46,7 @@ from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
+from application.recovery import Recoveries
 from application.renewals import Renewals
 from application.sign_ins import SignIns
 from application.signups import SignUps
@@ -137,6 +138,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     device_commands: DeviceCommands
     renewals: Renewals
+    recoveries: Recoveries
     heartbeats: Heartbeats
     presences: Presences
     pairings: Pairings

@@ -202,6 +202,8 @@ def bodies() -> dict[str, dict[str, Any]]:
             "scan": scan(b"a palm nobody may see", "left"),
         },
         "identifyPalm": {"scan": scan(b"a palm nobody may see", "left")},
+        "getCertificateStatus": {"proof": "e30.e30.c2lnbmF0dXJl"},
+        "recoverCertificate": {"proof": "e30.e30.c2lnbmF0dXJl"},
         "renewCertificate": {"csr": key_and_csr()[1]},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
         "sendHeartbeat": {

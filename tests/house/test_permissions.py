@@ -28,6 +28,9 @@ ANYBODY = OAUTH | {
     "getLogKeys",
     "live",
     "pairDevice",
+    "issueNonce",
+    "getCertificateStatus",
+    "recoverCertificate",
     "ready",
 }
 

@@ -1,0 +1,103 @@
+"""Reads what a device signs with the key of a certificate of ours (reference broker.md §3.2).
+
+The certificate comes in the proof, so that it is looked at first and believed only as far as our
+device CA signed it. Whether it still counts is for whoever asks.
+"""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, cast
+
+import jwt
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from application.ports.recovery import DeviceProof, ProofKind
+from domain.errors import Unauthenticated
+from domain.spiffe import DeviceIdentity, read_device_uri
+
+CERTIFICATE_BYTES_MAX: Final = 4096
+
+
+class _Claims(msgspec.Struct):
+    nonce: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
+    iat: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    csr: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+
+
+class CertificateProofs:
+    """`application.ports.recovery.DeviceProofs`; a proof is for `audience` and nobody else."""
+
+    def __init__(self, device_ca_pem: str, trust_domain: str, audience: str) -> None:
+        self._authority = x509.load_pem_x509_certificate(device_ca_pem.encode())
+        self._trust_domain = trust_domain
+        self._audience = audience
+
+    def read(self, proof: str, kind: ProofKind) -> DeviceProof:
+        try:
+            header = jwt.get_unverified_header(proof)
+            certificate = self._certificate(header, kind)
+            key = certificate.public_key()
+            claims: dict[str, Any] = jwt.decode(
+                proof,
+                key,  # type: ignore[arg-type]
+                algorithms=_algorithms(key),
+                audience=self._audience,
+                options={
+                    "require": ["aud", "iat", "nonce"],
+                    "verify_iat": False,
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                },
+            )
+            said = msgspec.convert(claims, _Claims)
+        except (jwt.InvalidTokenError, msgspec.ValidationError, _Odd, ValueError) as error:
+            raise Unauthenticated("proof_invalid") from error
+        identity = self._identity(certificate)
+        if identity is None:
+            raise Unauthenticated("proof_invalid")
+        return DeviceProof(
+            tenant_id=identity.tenant_id,
+            device_id=identity.device_id,
+            fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+            nonce=said.nonce,
+            made_at=datetime.fromtimestamp(said.iat, UTC),
+            csr=said.csr,
+        )
+
+    def _certificate(self, header: dict[str, Any], kind: ProofKind) -> x509.Certificate:
+        chain = header.get("x5c")
+        if header.get("typ") != kind or not isinstance(chain, list) or not chain:
+            raise _Odd
+        leaf = cast("list[object]", chain)[0]
+        if not isinstance(leaf, str) or len(leaf) > 2 * CERTIFICATE_BYTES_MAX:
+            raise _Odd
+        try:
+            certificate = x509.load_der_x509_certificate(base64.b64decode(leaf, validate=True))
+            certificate.verify_directly_issued_by(self._authority)
+        except (binascii.Error, ValueError, TypeError, InvalidSignature) as error:
+            raise _Odd from error
+        return certificate
+
+    def _identity(self, certificate: x509.Certificate) -> DeviceIdentity | None:
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except (x509.ExtensionNotFound, ValueError):
+            return None
+        uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+        return read_device_uri(self._trust_domain, uris[0]) if len(uris) == 1 else None
+
+
+class _Odd(Exception):
+    """Not a proof of this kind with a certificate of ours."""
+
+
+def _algorithms(key: object) -> list[str]:
+    """What such a key may have signed with; never what the proof asks for."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return ["ES256"] if isinstance(key.curve, ec.SECP256R1) else ["ES384"]
+    return ["PS256", "RS256"] if isinstance(key, rsa.RSAPublicKey) else []
