@@ -23,7 +23,6 @@ RUN_S: Final = 90.0
 CALL_MAX_S: Final = 5.0
 RUNS_AN_HOUR: Final = 12
 """Of one service; and four times as many of a tenant."""
-CONTEXT_BYTES_MAX: Final = 4096
 
 Interrupted = Callable[[TenantId, UUID, BaseException], None]
 
@@ -70,15 +69,13 @@ class Certifications:
         """Begin a run, which goes on by itself for at most 90 s.
 
         `context` is what the product is asked with; what it may cost is the product's to bound, by
-        what the test person has there. Raises NotFound, Invalid (`action_not_allowed`,
-        `context_too_large`), Conflict (`certification_running`), TooMany (`rate_limited`).
+        what the test person has there. Raises NotFound, Invalid (`action_not_allowed`),
+        Conflict (`certification_running`), TooMany (`rate_limited`).
         """
         service = await self._services.get(caller.tenant_id, service_id)
         if not ls.allows(service, action):
             raise Invalid("action_not_allowed", "the service does not list this action")
         ls.check_action(action)
-        if len(self._canonical.canonical(dict(context))) > CONTEXT_BYTES_MAX:
-            raise Invalid("context_too_large", f"at most {CONTEXT_BYTES_MAX} bytes")
         await self._within_budget(service)
         started = c.LinkedServiceCertificationStarted(
             service_id=service.id,

@@ -35,6 +35,12 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.linked_service_changed(),
         b.linked_service_suspended(),
         b.linked_service_resumed(),
+        b.linked_service_breaker_set(),
+    ),
+    "circuit": (b.circuit_opened(), b.circuit_closed()),
+    "certification": (
+        b.linked_service_certification_started(),
+        b.linked_service_certified(),
     ),
     "renewed device": (
         b.device_registered(),

@@ -13,6 +13,7 @@ from application.permissions import may
 from application.principals import IntegratorPrincipal
 from domain.certification import MINOR, CaseName, Grade, Run, Verdict, tester
 from domain.ids import wire
+from interfaces.http.context import bounded
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import path_id
 from interfaces.http.positions import positioned
@@ -92,9 +93,10 @@ class CertificationShown(msgspec.Struct, frozen=True, kw_only=True):
         BODY,
         WRITE,
         {
+            400: ("context_too_large", "context_too_deep"),
             404: (NOT_FOUND,),
             409: ("certification_running",),
-            422: ("action_not_allowed", "action_invalid", "context_too_large"),
+            422: ("action_not_allowed", "action_invalid"),
             429: ("rate_limited",),
         },
     ),
@@ -107,7 +109,7 @@ async def certify(
 ) -> Response[CertificationShown]:
     found = path_id(PREFIX, service_id, NOT_FOUND)
     service, done = await services.certifications.start(
-        integrator, found, data.action, data.context
+        integrator, found, data.action, bounded(data.context)
     )
     report = await services.certifications.report(integrator.tenant_id, found)
     location = f"/v1/linked-services/{wire(PREFIX, service.id)}/certification"
