@@ -212,7 +212,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         user_sessions=sessions,
         users=Users(log, vault, identifiers, ids),
-        consents=Consents(log, of.streams, grants, clock, ids),
+        consents=Consents(log, of.streams, grants, vault, clock, ids),
         accesses=accesses,
         look_ups=LookUps(identifiers, accesses, limiter),
         data_exports=DataExports(

@@ -13,7 +13,10 @@ from domain.transaction import ProductText
 
 
 class PersonalData(Protocol):
-    """Values of a person, encrypted under the person's own key, outside the log (design §6)."""
+    """Values of a person, encrypted under the person's own key, outside the log (design §6).
+
+    Fields are those of `domain/personal_fields.py`; `store` raises ValueError for another.
+    """
 
     async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None: ...
 

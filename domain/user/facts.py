@@ -55,7 +55,11 @@ class UserKycChanged(DomainEvent, frozen=True, kw_only=True):
 
 
 class UserConsentGranted(DomainEvent, frozen=True, kw_only=True):
-    """The person agreed to one purpose, in words that can be shown again (PDPL art. 11)."""
+    """The person agreed to one purpose, in words that can be shown again (PDPL art. 11).
+
+    The words are in the vault and `text_commitment` stands for them; `text_sha256` is of words that
+    the device keeps.
+    """
 
     NAME: ClassVar[str] = "user.consent_granted"
     consent_id: ConsentId
@@ -65,6 +69,7 @@ class UserConsentGranted(DomainEvent, frozen=True, kw_only=True):
     locale: str
     text_sha256: str | None = None
     device_id: DeviceId | None = None
+    text_commitment: str | None = None
 
 
 class UserConsentWithdrawn(DomainEvent, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Names, mobiles and e-mails: each person's values under that person's own key, erasable.
+"""Names, mobiles, e-mails, consents' words, KYC fields: each person's under that person's own key.
 
 A person's key is 32 random bytes, wrapped by the tenant's key, which the key-encryption key wraps.
 Keys are read afresh for every call and cached nowhere, so that a destroyed key is gone from the
@@ -11,6 +11,7 @@ from psycopg.errors import ForeignKeyViolation, ObjectNotInPrerequisiteState
 
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
+from domain.personal_fields import check
 from infrastructure.database import Pool, tenant_scope
 from infrastructure.keyring import Keyring, open_under, seal_under
 from infrastructure.people.person_keys import PersonKeys
@@ -57,9 +58,11 @@ class PostgresPersonalData:
     async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None:
         """Keep a value, replacing the field's earlier one; the person's first makes the key.
 
-        `field` is a name of ours, `[a-z][a-z0-9_]*`. Raises Conflict (`personal_key_destroyed`)
-        when the person has been erased, or is at the same moment: then nothing is kept.
+        Raises ValueError for a field that is not in `domain/personal_fields.py`, and Conflict
+        (`personal_key_destroyed`) when the person has been erased, or is at the same moment: then
+        nothing is kept.
         """
+        check(field)
         try:
             async with tenant_scope(self._pool, tenant_id) as connection:
                 version, key = await self._keys.obtain(connection, tenant_id, user_id)

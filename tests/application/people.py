@@ -13,6 +13,7 @@ from domain.errors import Conflict, Invalid, Refusal, Unauthenticated
 from domain.events import Sealed
 from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId, wire
 from domain.oauth_client import OAuthClient, PublicJwk
+from domain.personal_fields import check
 from domain.transaction import ProductText
 from tests.application.memory_log import Hook
 
@@ -34,6 +35,7 @@ class Vault:
             await hook()
         if (tenant_id, user_id) in self.erased:
             raise Conflict("personal_key_destroyed")
+        check(field)
         self.values[tenant_id, user_id, field] = value
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:

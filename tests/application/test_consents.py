@@ -1,9 +1,12 @@
 """What a person who proved a code at a device agrees to (004 diagram 4.4; design §2 row 6)."""
 
+import base64
+import hashlib
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from application.consents import GrantedConsent
@@ -12,6 +15,7 @@ from application.signups import GRANT_S
 from domain import user as u
 from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unauthenticated
 from domain.ids import UserId
+from domain.personal_fields import consent_text
 from tests import builders
 from tests.application.turns import race
 from tests.application.world import (
@@ -163,3 +167,54 @@ async def test_a_device_that_may_not_take_consent_is_refused(
         world.given(OTHER_DEVICE, scanner, tenant_id=at.tenant_id)
     with pytest.raises(refusal, match=code):
         await consent(world, OTHER_USER, at=at)
+
+
+async def test_the_words_are_kept_in_the_vault_and_committed_to_in_the_log() -> None:
+    """Seen to fail when the words, or their plain digest, stand in the event."""
+    world = World()
+    user_id = proved(world)
+    words = "I, Sara Al-Harbi, agree.\nI may take it back."
+    plain = hashlib.sha256(words.encode()).hexdigest()
+
+    async def agreed(text_sha256: str | None = None) -> GrantedConsent:
+        return await world.consents().grant(
+            TILL,
+            user_id,
+            consent_type=u.PALM_ENROLLMENT,
+            version="1",
+            locale="en",
+            text_sha256=text_sha256,
+            text=words,
+        )
+
+    granted = await agreed(plain)
+    assert (await agreed()).repeated
+    ((field, value),) = (await world.vault.everything(TENANT, user_id)).items()
+    assert field == consent_text(granted.consent_id)
+    kept = msgspec.json.decode(value)
+    assert kept["text"] == words
+    salted = bytes.fromhex(kept["salt"]) + b"consent_text\0" + words.encode()
+    commitment = base64.urlsafe_b64encode(hashlib.sha256(salted).digest()).rstrip(b"=").decode()
+    event = world.events(user_id)[-1]
+    assert isinstance(event, u.UserConsentGranted)
+    assert (event.text_commitment, event.text_sha256) == (commitment, None)
+    assert "Sara" not in repr(world.log.stream(user_id))
+    with pytest.raises(Invalid, match="consent_text_mismatch"):
+        await agreed("7e" * 32)
+
+
+async def test_words_of_somebody_erased_meanwhile_are_not_kept() -> None:
+    world = World()
+    user_id = proved(world)
+    await world.vault.erase(TENANT, user_id)
+    with pytest.raises(Conflict, match="personal_key_destroyed"):
+        await world.consents().grant(
+            TILL,
+            user_id,
+            consent_type=u.PALM_ENROLLMENT,
+            version="1",
+            locale="en",
+            text_sha256=None,
+            text="I agree.",
+        )
+    assert "user.consent_granted" not in world.names(user_id)

@@ -410,7 +410,7 @@ class World:
         return Pairings(self.log, self.devices(), self.authority, self.limiter, codes, self.clock)
 
     def consents(self) -> Consents:
-        return Consents(self.log, self.log, self.grants, self.clock, self.ids)
+        return Consents(self.log, self.log, self.grants, self.vault, self.clock, self.ids)
 
     def sign_ups(self) -> SignUps:
         return SignUps(

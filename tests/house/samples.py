@@ -185,7 +185,7 @@ def bodies() -> dict[str, dict[str, Any]]:
             "user_id": f"usr_{uuid4().hex}",
             "consent_type": "palm_enrollment",
             "version": "1",
-            "text_sha256": "ab" * 32,
+            "text": ["I agree that my palm is enrolled.", "I may take this back at any time."],
         },
         "enrollPalm": {
             "user_id": f"usr_{uuid4().hex}",

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MOBILE = "+966512345678"
 PALM = b"the palm of somebody who leaves"
+WORDS = "I, Sara Al-Otaibi, agree to the use of my palm"
 SAID = {"display_message": "Thank you, Sara Al-Otaibi", "reference_id": "sara.otaibi.77"}
 PLANTED = "planted-to-be-found"
 PERSONAL = (
@@ -135,7 +136,7 @@ async def test_no_form_of_a_value_is_left_anywhere(
     the mobile itself, and when a line of the log quotes it.
     """
     palm = (base64.b64encode(PALM).decode(), PALM.decode())
-    canaries = Canaries(MOBILE, *palm, *SAID.values())
+    canaries = Canaries(MOBILE, WORDS, *palm, *SAID.values())
     planted = Canaries(PLANTED)
     redis = Redis.from_url(redis_url)
     await redis.flushdb()
@@ -143,6 +144,8 @@ async def test_no_form_of_a_value_is_left_anywhere(
         tenant = await house.tenant()
         till = await house.device(tenant)
         user_id = await house.person(till, MOBILE, PALM)
+        agreed = {"user_id": user_id, "consent_type": "marketing", "version": "1", "text": [WORDS]}
+        assert (await till.http.post("/v1/device/consent", json=agreed)).status_code == 201
         house.product.says |= SAID
         asked = transaction(PALM)
         told = await till.http.post("/v1/device/transactions", json=asked)
@@ -154,8 +157,9 @@ async def test_no_form_of_a_value_is_left_anywhere(
         vault = [item for item in exported.json()["items"] if item["source"] == "vault"]
         (text,) = [item for item in vault if item["name"] == "product_text"]
         assert (text["id"], text["value"]) == (told.json()["transaction_id"], SAID)
+        assert WORDS in exported.text
         browser = await house.signed_in(tenant, MOBILE)
-        now = dict.fromkeys(PERSONAL, 1) | {"otp_challenges": 2}
+        now = dict.fromkeys(PERSONAL, 1) | {"personal_data": 2, "otp_challenges": 2}
         assert held(database, user(user_id)) == now
         assert canaries.in_tables(database) == {}, "it is sealed"
         house.vendor.enrolled["another"] = "template"
@@ -338,5 +342,5 @@ async def test_an_erasure_goes_through_while_the_key_is_rotated(house: House) ->
     tenant = await house.tenant()
     till = await house.device(tenant)
     user_id = await house.person(till, house.mobile(), b"somebody in the middle of it")
-    await rotate(house.platform.dsn, house.platform.key_file)
+    await rotate(house.platform.dsn, house.platform.keeper)
     assert (await erase(till, user_id))["status"] == "completed"

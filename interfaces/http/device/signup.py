@@ -57,13 +57,20 @@ class VerifiedPerson(msgspec.Struct, frozen=True, kw_only=True):
     enrollment_expires_in: int
 
 
+Paragraph = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+
+
 class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`text` are the words that were shown, one paragraph each, joined by line feeds; they are kept
+    in the vault, and `text_sha256` may be given beside them to be checked."""
+
     user_id: WireId
     consent_type: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$")]
     version: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
     locale: Locale = "en"
     method: Literal["device_screen"] = "device_screen"
     text_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    text: Annotated[list[Paragraph], msgspec.Meta(min_length=1, max_length=64)] | None = None
 
 
 class ConsentGranted(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +166,7 @@ async def verify(data: JSONBody[VerifyBody], device: Device, services: Given) ->
     summary="Record that the person at this device agrees to one purpose",
     dto=StrictJSON[ConsentBody],
     return_dto=None,
-    request_max_body_size=8192,
+    request_max_body_size=32 * 1024,
     device_operation="consent",
     responses={200: ResponseSpec(data_container=ConsentGranted, description="Granted before")},
     refusals=merged(
@@ -167,8 +174,8 @@ async def verify(data: JSONBody[VerifyBody], device: Device, services: Given) ->
         WRITE,
         {
             403: ("enrollment_not_granted", "user_suspended", "user_erased"),
-            409: ("consent_version_outdated",),
-            422: ("consent_type_invalid",),
+            409: ("consent_version_outdated", "personal_key_destroyed"),
+            422: ("consent_type_invalid", "consent_text_mismatch"),
         },
     ),
 )
@@ -182,6 +189,7 @@ async def consent(
         version=data.version,
         locale=data.locale,
         text_sha256=data.text_sha256,
+        text=None if data.text is None else "\n".join(data.text),
     )
     body = ConsentGranted(
         consent_id=wire("cst", granted.consent_id),

@@ -5,10 +5,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from psycopg.errors import CheckViolation, InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege
 
 from domain.errors import Conflict
-from domain.ids import TenantId, UserId
+from domain.ids import ConsentId, TenantId, UserId
+from domain.personal_fields import FIELDS, consent_text
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.key_file import KeyFile
 from infrastructure.keyring import Keyring, KeyringUnusable, seal_under
@@ -121,7 +122,7 @@ async def test_first_writers_that_come_at_once_agree_on_one_key(
 ) -> None:
     """Seen to fail with a plain upsert of the key (DO UPDATE SET wrapped_key): the values of
     those who came first then no longer open."""
-    fields = [f"field_{number}" for number in range(40)]
+    fields = [consent_text(ConsentId(uuid4())) for _ in range(40)]
     await asyncio.gather(*(people.store(TENANT, SARA, field, field) for field in fields))
     read = await asyncio.gather(*(people.read(TENANT, SARA, field) for field in fields))
     assert read == fields
@@ -220,7 +221,18 @@ async def test_a_value_that_arrives_during_the_erasure_is_not_kept(
     assert await left.fetchall() == []
 
 
-@pytest.mark.parametrize("field", ["", "Mobile", "mobile/x", "a" * 64])
-async def test_a_field_is_a_plain_name(people: PostgresPersonalData, field: str) -> None:
-    with pytest.raises(CheckViolation):
+@pytest.mark.parametrize(
+    "field", ["", "Mobile", "mobile/x", "shoe_size", "consent_text_1", "kyc_", "a" * 64]
+)
+async def test_only_registered_fields_are_taken(people: PostgresPersonalData, field: str) -> None:
+    with pytest.raises(ValueError, match="the vault has no field"):
         await people.store(TENANT, SARA, field, "value")
+
+
+async def test_every_registered_field_is_taken_and_documented(people: PostgresPersonalData) -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text()
+    for field in FIELDS:
+        await people.store(TENANT, SARA, field, f"a {field}")
+        assert f"`{field}`" in documented, field
+    held = await people.everything(TENANT, SARA)
+    assert held == {field: f"a {field}" for field in FIELDS}
