@@ -96,6 +96,7 @@ hooks: $(DEV) ## Have git run the fast checks before every commit
 .PHONY: lock
 lock: $(DEV) ## Write the lock files from pyproject.toml; UPGRADE=1 for newer versions too
 	@$(COMPILE) -o requirements.lock
+	@$(COMPILE) --extra pkcs11 --constraints requirements.lock -o requirements-pkcs11.lock
 	@$(COMPILE) --extra dev --constraints requirements.lock -o requirements-dev.lock
 
 COMPILE := .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \

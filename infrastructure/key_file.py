@@ -22,10 +22,15 @@ ID_BYTES = 8
 class KeyFile:
     """Raises KeyringUnusable, naming the file, when it cannot be read, made or understood."""
 
-    def __init__(self, path: Path, *, make: bool = True) -> None:
-        """Read the file. When there is none and `make`, make it: all processes agree on one key."""
+    def __init__(self, path: Path, *, make: bool = True, absent: bool = False) -> None:
+        """Read the file. When there is none and `make`, make it: all processes agree on one key.
+
+        `absent`: there may be none, beside another keeper; then it holds no key until one is added,
+        and the file goes with its last key.
+        """
         self._path = path
-        if not path.exists():
+        self._absent = absent
+        if not absent and not path.exists():
             if not make:
                 raise KeyringUnusable(
                     f"{path} is not there: give the key file that belongs to this database,"
@@ -35,7 +40,8 @@ class KeyFile:
                 _link(path, [os.urandom(KEY_BYTES)])
             except OSError as error:
                 raise KeyringUnusable(f"{path} is not a key file: {error}") from error
-        self._keys = _read(path)
+        self._keys: dict[str, bytes] = {}
+        self.refresh()
 
     def ids(self) -> Sequence[str]:
         return tuple(self._keys)
@@ -47,7 +53,7 @@ class KeyFile:
         return open_under(_derived(self._held(key_id), "wrap", KEY_BYTES), wrapped, belongs_to)
 
     def refresh(self) -> None:
-        self._keys = _read(self._path)
+        self._keys = {} if self._absent and not self._path.exists() else _read(self._path)
 
     def add(self) -> str:
         self.refresh()
@@ -74,7 +80,11 @@ class KeyFile:
 
     def _replace(self, keys: Sequence[bytes]) -> None:
         try:
-            _replace(self._path, keys)
+            if keys or not self._absent:
+                _replace(self._path, keys)
+            else:
+                self._path.unlink()
+                _flush_directory(self._path.parent)
         except OSError as error:
             raise KeyringUnusable(f"{self._path} cannot be written: {error}") from error
         self.refresh()
@@ -118,6 +128,7 @@ def _link(path: Path, keys: Sequence[bytes]) -> None:
 
 
 def _replace(path: Path, keys: Sequence[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     candidate = _write_beside(path, keys)
     try:
         candidate.replace(path)

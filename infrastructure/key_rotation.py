@@ -85,12 +85,12 @@ async def _next(connection: Connection, keeper: KeyEncryption, *, prepared: bool
     current = None if row is None else str(row[0])
     if current is not None and current not in keeper.ids():
         raise KeyringUnusable(
-            f"the key file does not hold {current}, which wraps the tenants' keys of this database"
+            f"the keeper does not hold {current}, which wraps the tenants' keys of this database"
         )
     key_id = keeper.ids()[0]
     if key_id == current:
         if prepared:
-            raise RotationRefused("the first key of the key file is the current one already")
+            raise RotationRefused("the first key of the keeper is the current one already")
         if len(keeper.ids()) == 1:
             key_id = keeper.add()
     if key_id != current:

@@ -36,7 +36,6 @@ from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail, caught_up
 from infrastructure.ids import RandomIds
-from infrastructure.key_file import KeyFile
 from infrastructure.key_store import KeyStore
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
@@ -67,6 +66,7 @@ from infrastructure.webhooks.kind import Webhooks
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.http.admission import TenantPlaces
+from interfaces.key_settings import open_keeper
 from interfaces.measured import (
     Appends,
     MeasuredTraffic,
@@ -112,7 +112,7 @@ class Platform:
         self._stack = AsyncExitStack()
         self.clock: Clock = clock or SystemClock()
         self.ids = RandomIds(self.clock)
-        self.key_file = KeyFile(settings.key_file, make=not settings.key_file_given)
+        self.keeper, self._sealed_before = open_keeper(settings.keys, make=True)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
         self.metrics = Metrics()
@@ -149,8 +149,8 @@ class Platform:
         self.past = PostgresLogHistory(self.app_pool, self.mapper)
         self.audit_feed = AuditFeed(self.log, self.past)
         self.tail.subscribe(self.audit_feed.heard)
-        self.keyring = await platform_keyring(self.app_pool, self.key_file, self.key_file.first())
-        self.tenant_keys = TenantKeys(self.key_file)
+        self.keyring = await platform_keyring(self.app_pool, self.keeper, self._sealed_before)
+        self.tenant_keys = TenantKeys(self.keeper)
         self.product_texts = PostgresProductTexts(self.app_pool, self.tenant_keys, self.keyring)
         self.advice_contexts = PostgresAdviceContexts(self.app_pool, self.tenant_keys, self.keyring)
         self.digests = Digests(self.dsn, self.log)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from interfaces.environment import Environment
+from interfaces.key_settings import KeySettings, read_keys
 from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
 from interfaces.otp_channel import OtpChannel, SmsSettings, SmtpSettings, read_otp_channel
 from interfaces.witness_settings import WitnessSettings, read_witnesses
@@ -28,8 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that may differ from one installation to the next; a name ends in its unit."""
 
     data_dir: Path
-    key_file: Path
-    key_file_given: bool
+    keys: KeySettings
     database_url: str | None
     postgres_port: int | None
     redis_url: str | None
@@ -86,7 +86,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def read(env: Environment) -> Settings:
     """Ask `env` for every variable there is; problems stay in `env` until `finish`."""
     data_dir = Path(env.text("LINK_DATA_DIR", "./.link-identity", wanted="a folder"))
-    key_file = env.optional("LINK_KEY_FILE", wanted="a file")
     public_host = _host(env, "LINK_PUBLIC_HOST")
     public_port = env.port("LINK_PUBLIC_PORT", 8443)
     device_host = _host(env, "LINK_DEVICE_HOST")
@@ -101,8 +100,7 @@ def read(env: Environment) -> Settings:
     witnesses, witnesses_required = read_witnesses(env, development=development)
     return Settings(
         data_dir=data_dir,
-        key_file=Path(key_file) if key_file else data_dir / "keys" / "master.key",
-        key_file_given=key_file is not None,
+        keys=read_keys(env, data_dir),
         database_url=_server_url(env, "LINK_DATABASE_URL", ("postgresql", "postgres")),
         postgres_port=_postgres_port(env),
         redis_url=_server_url(env, "LINK_REDIS_URL", ("redis", "rediss", "unix")),

@@ -25,6 +25,8 @@ settings.load_profile("house")
 TEMPLATE = "template_migrated"
 
 
+SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
+"""Where Debian and Ubuntu put it."""
 GO_PACKAGE = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb")
 """Where Debian and Ubuntu put golang-golang-x-mod-dev."""
 
@@ -48,6 +50,8 @@ def missing() -> dict[str, str]:
             "no Node with the packages of tests/foreign (make node): openid-client and jose are "
             "left out"
         )
+    if shutil.which("softhsm2-util") is None or not SOFTHSM.is_file():
+        absent["soft_hsm"] = "no softhsm2: the tests of keys in a token (PKCS#11) are left out"
     return absent
 
 

@@ -5,13 +5,19 @@ import asyncio
 import rich_click as click
 
 from infrastructure.edge.listeners import new_event_loop
+from infrastructure.key_encryption import KeyEncryption
 from infrastructure.key_file import KeyFile, make_key_file
 from infrastructure.key_rotation import Rotated, rotate
 from interfaces.cli.output import facts, json_option, notice
 from interfaces.cli.session import WrongArgument
+from interfaces.key_settings import open_keeper
 from interfaces.process import prepare
 from interfaces.servers import servers
 from interfaces.settings import Settings
+
+
+def _keeper() -> KeyEncryption:
+    return open_keeper(Settings.from_environment().keys, make=False)[0]
 
 
 @click.group()
@@ -22,8 +28,15 @@ def keys() -> None:
 @keys.command("make")
 @json_option
 def make(as_json: bool) -> None:
-    """Make the file that LINK_KEY_FILE names, for a new database."""
-    path = Settings.from_environment().key_file
+    """Make the file that LINK_KEY_FILE names, or a key in the token, for a new database."""
+    settings = Settings.from_environment().keys
+    if settings.keeper == "token":
+        keeper = _keeper()
+        if keeper.ids():
+            raise WrongArgument("there is a key already; `keys rotate` makes another one")
+        facts({"key_id": keeper.add()}, as_json=as_json)
+        return
+    path = settings.file
     if not make_key_file(path):
         raise WrongArgument(f"{path} is there already; it is never overwritten")
     facts({"key_file": str(path), "key_id": KeyFile(path).ids()[0]}, as_json=as_json)
@@ -32,9 +45,9 @@ def make(as_json: bool) -> None:
 @keys.command("show")
 @json_option
 def show(as_json: bool) -> None:
-    """Show the ids of the keys in the key file, the one that wraps first; never a key."""
-    path = Settings.from_environment().key_file
-    held = KeyFile(path, make=False).ids()
+    """Show the ids of the keys that are held, the one that wraps first; never a key."""
+    path = Settings.from_environment().keys.file
+    held = _keeper().ids()
     facts(
         {"key_file": str(path), "key_ids": list(held) if as_json else ", ".join(held)},
         as_json=as_json,
@@ -44,14 +57,13 @@ def show(as_json: bool) -> None:
 @keys.command("prepare")
 @json_option
 def prepare_key(as_json: bool) -> None:
-    """Put a new key first in the key file; `rotate --prepared` begins to use it."""
-    held = KeyFile(Settings.from_environment().key_file, make=False)
-    facts({"key_id": held.add()}, as_json=as_json)
+    """Put a new key before the others; `rotate --prepared` begins to use it."""
+    facts({"key_id": _keeper().add()}, as_json=as_json)
 
 
 @keys.command("rotate")
-@click.option("--prepared", is_flag=True, help="Use the first key of the key file, make none.")
-@click.option("--keep-old", is_flag=True, help="Leave the old key in the key file.")
+@click.option("--prepared", is_flag=True, help="Use the first key that is held, make none.")
+@click.option("--keep-old", is_flag=True, help="Leave the old key with its keeper.")
 @json_option
 def rotate_key(prepared: bool, keep_old: bool, as_json: bool) -> None:
     """Wrap every tenant's key by a new key-encryption key while the platform serves.
@@ -59,7 +71,7 @@ def rotate_key(prepared: bool, keep_old: bool, as_json: bool) -> None:
     Begun and cut off, it is finished by running it again.
     """
     settings = Settings.from_environment()
-    keeper = KeyFile(settings.key_file, make=False)
+    keeper = _keeper()
 
     async def run(dsn: str) -> Rotated:
         return await rotate(

@@ -194,7 +194,7 @@ async def test_what_was_said_in_one_process_holds_in_the_other(
         vendor=house.vendor,
         product=house.product,
         platform=kind,
-        environ={"LINK_KEY_FILE": str(house.platform.settings.key_file)},
+        environ={"LINK_KEY_FILE": str(house.platform.settings.keys.file)},
     ) as other:
         there = PairedDevice(
             till.id,

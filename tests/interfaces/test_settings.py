@@ -28,21 +28,21 @@ def test_an_empty_environment_gives_a_development_set_up_on_loopback() -> None:
     assert settings.redis_url is None
     assert (settings.public_host, settings.device_host) == ("127.0.0.1", "127.0.0.1")
     assert settings.issuer == "https://localhost:8443"
-    assert settings.key_file == Path(".link-identity/keys/master.key")
+    assert settings.keys.file == Path(".link-identity/keys/master.key")
     assert any("Development mode" in notice for notice in settings.notices())
 
 
 def test_the_default_issuer_and_key_file_follow_what_is_set() -> None:
     settings = Settings.from_environment({"LINK_PUBLIC_PORT": "9443", "LINK_DATA_DIR": "/srv/link"})
     assert settings.issuer == "https://localhost:9443"
-    assert settings.key_file == Path("/srv/link/keys/master.key")
-    assert not settings.key_file_given
+    assert settings.keys.file == Path("/srv/link/keys/master.key")
+    assert not settings.keys.file_given
 
 
 def test_a_key_file_that_is_named_is_not_one_to_be_made() -> None:
     settings = Settings.from_environment({"LINK_KEY_FILE": "/etc/link/master.key"})
-    assert settings.key_file == Path("/etc/link/master.key")
-    assert settings.key_file_given
+    assert settings.keys.file == Path("/etc/link/master.key")
+    assert settings.keys.file_given
 
 
 def test_external_servers_end_development_mode() -> None:
@@ -235,3 +235,28 @@ def test_witnesses_and_how_many_must_cosign() -> None:
 def test_witnesses_and_origins_that_make_no_sense(given: dict[str, str]) -> None:
     with pytest.raises(SettingsInvalid, match=r"LINK_(WITNESSES|LOG_ORIGIN)"):
         Settings.from_environment(given)
+
+
+TOKEN = {
+    "LINK_PKCS11_MODULE": "/usr/lib/softhsm/libsofthsm2.so",
+    "LINK_PKCS11_TOKEN": "link",
+    "LINK_PKCS11_PIN_FILE": "/etc/link/pin",
+}
+
+
+@pytest.mark.parametrize("keeper", ["file", "token"])
+def test_a_token_is_known_whichever_keeper_makes_new_keys(keeper: str) -> None:
+    keys = Settings.from_environment({"LINK_KEY_KEEPER": keeper, **TOKEN}).keys
+    assert keys.keeper == keeper
+    assert keys.token is not None
+    assert (keys.token.token, keys.token.pin_file) == ("link", Path("/etc/link/pin"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"LINK_KEY_KEEPER": "token"}, *({k: v} for k, v in TOKEN.items())]
+)
+def test_a_token_that_is_half_described_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        Settings.from_environment(given)
+    for name in TOKEN.keys() - given.keys():
+        assert f"{name} is not set" in str(refused.value)
