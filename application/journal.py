@@ -87,9 +87,16 @@ class Journal:
     async def _take(self, device: DevicePrincipal, entry: JournalEntry) -> x.Transaction | None:
         stream = transaction_id(device.device_id, entry.idempotency_key)
         transaction = x.rebuild(await self._log.load(device.tenant_id, stream))
-        if transaction is None or transaction.decision is None:
+        if transaction is None:
+            return None
+        now = self._clock.now()
+        # In the same commit, so that an attempt which stood still meanwhile cannot begin any more.
+        events = x.give_up(transaction, now)
+        for closed in events:
+            transaction = msgspec.structs.replace(transaction, decision=closed)
+        if transaction.decision is None:
             return transaction
-        events = x.acknowledge(transaction, entry.outcome, entry.at, self._clock.now())
+        events += x.acknowledge(transaction, entry.outcome, entry.at, now)
         if events:
             append = StreamAppend(
                 tenant_id=device.tenant_id,
@@ -106,14 +113,17 @@ class Journal:
 
         What its product wrote is open.
 
-        Raises NotFound (`transaction_not_found`), and Unavailable (`palm_vendor_error`,
-        `palm_vendor_timeout`) when the vendor failed and the key may be sent again.
+        Raises NotFound (`transaction_not_found`), Unavailable (`palm_vendor_error`,
+        `palm_vendor_timeout`) when the vendor failed and the key may be sent again, and Conflict
+        (`idempotency_key_expired`) when it may not any more.
         """
         await admitted(self._streams, device, "journal")
         stream = transaction_id(device.device_id, key)
         transaction = x.rebuild(await self._log.load(device.tenant_id, stream))
         if transaction is None:
             raise NotFound("transaction_not_found")
+        if x.never_decided(transaction, self._clock.now()):
+            raise x.key_expired()
         if transaction.decision is None and transaction.vendor_failed is not None:
             raise Unavailable(transaction.vendor_failed.reason, retry_after_s=1)
         return await worded(self._texts, transaction)

@@ -107,6 +107,19 @@ def key_reused() -> Invalid:
     return Invalid("idempotency_key_reused", "this key was used for another request")
 
 
+def key_expired() -> Conflict:
+    return Conflict("idempotency_key_expired", "capture again and use a new key")
+
+
+def never_decided(transaction: Transaction, now: datetime) -> bool:
+    """Whether nothing can come of it any more: a vendor failed, no product was asked, and the
+    minute in which the same key may be tried again is over."""
+    failed = transaction.vendor_failed
+    if failed is None or transaction.decision is not None or transaction.intent is not None:
+        return False
+    return now - failed.failed_at > VENDOR_RETRY
+
+
 def attempt_of(transaction: Transaction | None, now: datetime) -> int:
     """The number of the attempt that may start now.
 
@@ -115,11 +128,11 @@ def attempt_of(transaction: Transaction | None, now: datetime) -> int:
     """
     if transaction is None:
         return 1
+    if never_decided(transaction, now):
+        raise key_expired()
     failed = transaction.vendor_failed
     if transaction.decision is None and transaction.intent is None and failed is not None:
-        if now - failed.failed_at <= VENDOR_RETRY:
-            return transaction.received.attempt + 1
-        raise Conflict("idempotency_key_expired", "capture again and use a new key")
+        return transaction.received.attempt + 1
     raise Conflict("request_in_progress")
 
 

@@ -24,7 +24,7 @@ from domain.transaction.facts import (
     TransactionFailedClosed,
     TransactionFailedOpen,
 )
-from domain.transaction.lifecycle import Transaction, decide
+from domain.transaction.lifecycle import Transaction, decide, never_decided
 
 SWEEP_GRACE: Final = timedelta(seconds=5)
 """How long after its lease a transaction is left to a device that asks again."""
@@ -41,10 +41,24 @@ def abandon(transaction: Transaction, now: datetime) -> list[TransactionEvent]:
         return []
     if now < intent.lease_until + SWEEP_GRACE:
         return []
+    return _abandoned(transaction, now, void_needed=True)
+
+
+def give_up(transaction: Transaction, now: datetime) -> list[TransactionEvent]:
+    """Decide, at the device's word, what can never come to a decision: a vendor failed, and the
+    minute for another try is over. No product was asked, so nothing is owed."""
+    return (
+        _abandoned(transaction, now, void_needed=False) if never_decided(transaction, now) else []
+    )
+
+
+def _abandoned(
+    transaction: Transaction, now: datetime, *, void_needed: bool
+) -> list[TransactionEvent]:
     waited = now - transaction.received.received_at
     closed = TransactionFailedClosed(
         reason="abandoned",
-        void_needed=True,
+        void_needed=void_needed,
         detail="",
         authorize_ms=None,
         decided_at=now,

@@ -6,7 +6,7 @@ import pytest
 from application.journal import JournalEntry
 from application.ports import AuthorizeFailed, CommitFailed, PalmVendorFailed
 from domain import transaction as x
-from domain.errors import Forbidden, NotFound, Unavailable
+from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.linked_service import StandIn
 from tests import builders
 from tests.application.world import (
@@ -163,3 +163,49 @@ async def test_a_device_that_restarted_hears_that_the_vendor_had_failed() -> Non
         await world.transact(asking())
     with pytest.raises(Unavailable, match="palm_vendor_error"):
         await world.journal().look_up(TILL, KEY)
+
+
+async def _failed_at_the_vendor(world: World) -> None:
+    world.palms.identify_raises = PalmVendorFailed("palm_vendor_error", 50000, "")
+    with pytest.raises(Unavailable):
+        await world.transact(asking())
+    world.palms.identify_raises = None
+
+
+async def test_a_key_that_the_vendor_failed_is_closed_by_the_journal_once_nobody_may_retry() -> (
+    None
+):
+    """Else the device would tell it for ever, and never be told the end."""
+    world = World()
+    await _failed_at_the_vendor(world)
+    world.clock.advance(x.VENDOR_RETRY.total_seconds())
+    taken = await world.journal().record(TILL, [entry("not_received")])
+    assert (taken.accepted, taken.undecided) == (0, [KEY])
+    world.clock.advance(0.001)
+    with pytest.raises(Conflict, match="idempotency_key_expired"):
+        await world.journal().look_up(TILL, KEY)
+    taken = await world.journal().record(TILL, [entry("not_received")])
+    assert (taken.accepted, taken.voided, taken.undecided) == (1, [], [])
+    assert world.names(transaction())[-2:] == [
+        "transaction.failed_closed",
+        "transaction.acknowledged",
+    ]
+    found = await world.journal().look_up(TILL, KEY)
+    assert x.answer(found).reason == "abandoned"
+    assert (found.void, world.product.calls) == ("none", [])
+    assert await world.journal().record(TILL, [entry("not_received")]) == taken
+
+
+async def test_an_attempt_that_stood_still_does_not_get_past_a_journal_that_closed_it() -> None:
+    """Seen to fail when the journal closed nothing: then the attempt went on."""
+    world = World()
+    await _failed_at_the_vendor(world)
+
+    async def stand_still() -> None:
+        world.clock.advance(x.VENDOR_RETRY.total_seconds() + 1)
+        await world.journal().record(TILL, [entry("not_received")])
+
+    world.palms.before = stand_still
+    answer = (await world.transact(asking(deadline_ms=10_000))).answer
+    assert (answer.decision, answer.reason) == ("deny", "abandoned")
+    assert world.product.calls == []

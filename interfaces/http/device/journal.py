@@ -70,6 +70,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     refusals={
         400: ("idempotency_key_invalid",),
         404: ("transaction_not_found",),
+        409: ("idempotency_key_expired",),
         503: ("palm_vendor_error", "palm_vendor_timeout"),
     },
 )
