@@ -81,9 +81,9 @@ bench: $(DEV) node ## Measure us against baselines; WHAT=append for one figure, 
 		$(call on,JSON,--json)
 
 .PHONY: chaos
-chaos: $(DEV) ## Kill it under load and check what is promised; KILLS=300, JSON=1, SEED=7, PLANTED=none
+chaos: $(DEV) ## Break it under load and check what is promised; KILLS=300, JSON=1, OTHERS=none, PLANTED=none
 	@$(PY) -m tests.chaos --kills $(or $(KILLS),20) --planted $(or $(PLANTED),all) \
-		$(if $(SEED),--seed $(SEED)) $(call on,JSON,--json)
+		--others $(or $(OTHERS),all) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(call on,JSON,--json)
 
 .PHONY: docs
 docs: $(DEV) ## Write the pages that are generated from the code

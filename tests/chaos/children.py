@@ -89,6 +89,13 @@ class Child:
         self.order(**order)
         return self.hear()
 
+    def freeze(self) -> None:
+        """It stands still, as a virtual machine that is moved; `thaw` lets it go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """`kill -9`, and wait until it is gone."""
         self._process.send_signal(signal.SIGKILL)

@@ -29,7 +29,7 @@ DENIED_OF_256: Final = 26
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen, whose palms are known, and where the product keeps its book."""
 
-    port: int
+    ports: tuple[int, ...]
     enrolled: dict[str, str]
     journal: str
 
@@ -101,7 +101,7 @@ def _think_s(key: str) -> float:
 
 
 class Counterparts:
-    """Both on one port: the vendor under /KZ/, the product under everything else."""
+    """Both on every port: the vendor under /KZ/, the product under everything else."""
 
     def __init__(self, order: Order) -> None:
         self.vendor = Vendor()
@@ -114,10 +114,14 @@ class Counterparts:
 
 
 async def run(order: Order) -> None:
-    listener = await serve(Counterparts(order), host="127.0.0.1", port=order.port, ssl_context=None)
+    both = Counterparts(order)
+    listeners = [
+        await serve(both, host="127.0.0.1", port=port, ssl_context=None) for port in order.ports
+    ]
     tell({"event": "started"})
     await stdin_closed()
-    await listener.stop(drain_s=1)
+    for listener in listeners:
+        await listener.stop(drain_s=1)
 
 
 def main() -> None:

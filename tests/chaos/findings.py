@@ -19,6 +19,7 @@ PROMISED = (
     "voided_though_shown",
     "orphans_left",
     "journals_left",
+    "opened_in_vain",
     "false_conflicts",
     "unexpected_statuses",
     "stale_read_models",
@@ -53,6 +54,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     voided_though_shown: int
     orphans_left: int
     journals_left: int
+    opened_in_vain: int
     false_conflicts: int
     unexpected_statuses: int
     stale_read_models: int

@@ -15,6 +15,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """A device had an answer to its key. `sends` counts how often it had sent the request.
 
     `again` when the device already had an answer and asked only to see whether it still holds.
+    `ms` is how long this sending took, `at` when it was answered (of time.time()).
     """
 
     device: str
@@ -23,6 +24,8 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     replayed: bool
     again: bool
     body: str
+    ms: float = 0.0
+    at: float = 0.0
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -33,6 +36,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     sends: int
     status: int
     code: str
+    ms: float = 0.0
+    at: float = 0.0
 
 
 class GaveUp(msgspec.Struct, frozen=True, tag="gave_up"):

@@ -89,6 +89,10 @@ class KeptJournal:
                 self.told(key, reply.body)
             else:
                 self._note(key, "not_received")
+        elif reply.status == 409:
+            # The vendor failed, and nobody asked again in time.
+            del self._lost[key]
+            self._note(key, "not_received")
         elif reply.status == 404:
             self._lost[key] += 1
             if self._lost[key] == UNKNOWN_MAX:

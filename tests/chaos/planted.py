@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 
 from application.asked import Asked
 from application.decisions import Decisions
+from application.ports import StaleStream
 from application.take_over import TakeOvers
 from domain import transaction as x
 from domain.events import DomainEvent, Sealed
@@ -27,7 +28,20 @@ from domain.ids import TransactionId
 from interfaces import process, use_cases
 from interfaces.cli import main as command_line
 
-Fault = Literal["platform", "backend", "postmaster", "power", "cut"]
+Fault = Literal[
+    "platform",
+    "backend",
+    "postmaster",
+    "power",
+    "cut",
+    "freeze",
+    "fsync",
+    "disk",
+    "redis_killed",
+    "redis_flushed",
+    "redis_frozen",
+    "product",
+]
 
 
 class AnswersBeforeCommit(Decisions):
@@ -77,6 +91,44 @@ class CallsBeforeIntent(Decisions):
             return
         version, before = self._held.pop(asked.id, (expected_version, ()))
         await super().append(asked, version, [*before, *events], sealed)
+
+
+class OpensInVain(Decisions):
+    """Takes the silence of a product that fails closed for a yes."""
+
+    async def decide(
+        self,
+        asked: Asked,
+        transaction: x.Transaction,
+        before: Sequence[DomainEvent],
+        decision: x.Decision,
+        sealed: Sealed | None = None,
+    ) -> x.Transaction:
+        if isinstance(decision, x.TransactionFailedClosed):
+            decision = x.TransactionAllowed(
+                ttl_seconds=30,
+                authorize_ms=0.0,
+                decided_at=decision.decided_at,
+                total_ms=decision.total_ms,
+            )
+        return await super().decide(asked, transaction, before, decision, sealed)
+
+
+class Unfenced(Decisions):
+    """Writes down what it found out, whoever has decided meanwhile."""
+
+    async def append(
+        self,
+        asked: Asked,
+        expected_version: int,
+        events: Sequence[DomainEvent],
+        sealed: Sealed | None = None,
+    ) -> None:
+        while True:
+            try:
+                return await super().append(asked, expected_version, events, sealed)
+            except StaleStream:
+                expected_version = len(await self._log.load(asked.tenant.id, asked.id))
 
 
 class FreshProductKey(TakeOvers):
@@ -142,6 +194,8 @@ class Bug(msgspec.Struct, frozen=True, kw_only=True):
     shows_as: tuple[str, ...]
     process: Callable[[], AbstractContextManager[object]] = nullcontext
     database: Callable[[psycopg.Connection[TupleRow], str], None] | None = None
+    platforms: int = 1
+    line: bool = False
     refused_at_start: bool = False
     """The real entry point must not run with this one."""
 
@@ -161,6 +215,18 @@ BUGS: Final[Mapping[str, Bug]] = {
         faults=("platform",),
         shows_as=("extra_charges",),
         process=_in_the_place_of("TakeOvers", FreshProductKey),
+    ),
+    "no_fence": Bug(
+        faults=("freeze",),
+        shows_as=("second_decisions", "nonsense"),
+        process=_in_the_place_of("Decisions", Unfenced),
+        platforms=2,
+    ),
+    "opens_in_vain": Bug(
+        faults=("product",),
+        shows_as=("opened_in_vain",),
+        process=_in_the_place_of("Decisions", OpensInVain),
+        line=True,
     ),
     "no_void_mark": Bug(
         faults=("platform",),

@@ -2,28 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from tests.chaos.faults import Misbehaved
 from tests.chaos.findings import Findings
 from tests.chaos.scenario import Scenario
 
+KILLS: Final = ("platform", "backend", "postmaster", "power")
+"""The faults that are kills in the summary."""
+
 
 class Report:
-    """Grows while the run goes on."""
+    """Of one scenario; grows while it goes on."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.faults: Counter[str] = Counter()
         self.found: Findings | None = None
         self.finished = False
-        self.seconds = 0.0
-        self.load_s = 0.0
-        self.load_answers = 0
-        self.cuts = 0
-        self.drained_s = 0.0
-        self.planted: dict[str, int | None] = {}
+        self.seconds = self.load_s = self.drained_s = 0.0
+        self.load_answers = self.cuts = 0
+        self.misbehaved: list[Misbehaved] = []
+        self.opened_in_vain = 0
 
     def take(self, fault: str | None, scenario: Scenario, found: Findings, seconds: float) -> None:
         """The findings after a fault, or (with None) at the end."""
@@ -32,39 +34,33 @@ class Report:
         else:
             self.faults[fault] += 1
         self.found, self.seconds = found, seconds
+        self.opened_in_vain += found.opened_in_vain
         self.load_s, self.load_answers = scenario.load_s, scenario.load_answers
-        self.cuts = scenario.cuts
-        self.drained_s = scenario.drained_s
+        self.cuts, self.drained_s = scenario.cuts, scenario.drained_s
 
     @property
-    def kills(self) -> int:
+    def trials(self) -> int:
         return self.faults.total()
 
     @property
     def good(self) -> bool:
-        """Nothing promised was broken, the run came to its end, every planted bug was caught."""
-        honest = self.found is None or (self.finished and not self.found.violations())
-        return honest and None not in self.planted.values()
-
-    def summary(self) -> dict[str, int]:
-        """The last line of a run with --json."""
+        """Nothing promised was broken, and the scenario came to its end."""
         found = self.found
-        return {
-            "kills": self.kills,
-            "acknowledged": 0 if found is None else found.acknowledged,
-            "lost": 0 if found is None else found.lost + found.rewound + found.changed,
-            "gaps": 0 if found is None else found.gaps + found.nonsense,
-            "extra_charges": 0 if found is None else found.extra_charges,
-            "orphan_charges": 0 if found is None else found.orphan_charges,
-            "uncommitted_allows": 0 if found is None else found.uncommitted_allows,
-            "planted_caught": sum(after is not None for after in self.planted.values()),
-            "planted_total": len(self.planted),
-        }
+        return found is not None and self.finished and not found.violations()
+
+    def rate(self) -> float:
+        """Acknowledged transactions a second over the whole scenario, recoveries included."""
+        if self.found is None or not self.seconds:
+            return 0.0
+        return round(self.found.acknowledged / self.seconds, 1)
+
+    def rate_between(self) -> float:
+        """As `rate`, only for the stretches between a recovery and the next fault."""
+        return round(self.load_answers / self.load_s, 1) if self.load_s else 0.0
 
     def details(self) -> dict[str, Any]:
-        """Everything, for whoever wants to know more than the summary."""
         return {
-            "seed": self.seed,
+            "scenario": self.name,
             "faults": dict(self.faults),
             "cuts": self.cuts,
             "drained_s": round(self.drained_s, 1),
@@ -73,35 +69,72 @@ class Report:
             "acknowledged_per_s_between_faults": self.rate_between(),
             "violations": {} if self.found is None else self.found.violations(),
             "findings": msgspec.to_builtins(self.found),
-            "planted": self.planted,
+            "misbehaved": msgspec.to_builtins(self.misbehaved),
         }
 
-    def rate(self) -> float:
-        """Acknowledged transactions a second over the whole run, recoveries included."""
-        if self.found is None:
-            return 0.0
-        return round(self.found.acknowledged / self.seconds, 1)
+    def lines(self) -> Sequence[str]:
+        """For people."""
+        found = self.found
+        if found is None:
+            return ()
+        verdict = "every promise held" if self.good else f"BROKEN: {found.violations()}"
+        lines = [
+            f"{self.name}: {verdict} (n = {self.trials} faults, {self.cuts} cuts,"
+            f" {found.acknowledged} answers, {found.events} events, {self.seconds:.0f} s)",
+            f"answers a second: {self.rate_between()} between faults, {self.rate()} over all",
+            f"charges without an allow that a device saw: {found.orphan_charges} of"
+            f" {found.charges}, after {found.voids} voids; the last was settled"
+            f" {self.drained_s:.0f} s after the last answer; {found.given_up} devices gave up,"
+            f" {found.journaled} journal lines taken",
+        ]
+        if self.misbehaved:
+            told = sum(each.told for each in self.misbehaved)
+            in_time = sum(each.in_time for each in self.misbehaved)
+            slowest = max(each.slowest_ms for each in self.misbehaved)
+            lines.append(
+                f"while a counterpart misbehaved devices heard {told} answers, {in_time} of them"
+                f" within the deadline and 100 ms, the slowest after {slowest:.0f} ms"
+            )
+        return (*lines, *found.evidence)
 
-    def rate_between(self) -> float:
-        """As `rate`, only for the stretches between a recovery and the next fault."""
-        return round(self.load_answers / self.load_s, 1) if self.load_s else 0.0
 
+class Run:
+    """All scenarios of a run and the planted bugs."""
 
-def honest_lines(report: Report) -> Sequence[str]:
-    """The outcome of the honest scenario, for people."""
-    found = report.found
-    if found is None:
-        return ()
-    verdict = "every promise held" if report.good else f"BROKEN: {found.violations()}"
-    return (
-        f"{verdict} (n = {report.kills} kills, {report.cuts} cuts, {found.acknowledged} answers,"
-        f" {found.events} events, {report.seconds:.0f} s, seed {report.seed})",
-        f"answers a second: {report.rate_between()} between faults, {report.rate()} over all",
-        f"charges without an allow that a device saw: {found.orphan_charges} of {found.charges},"
-        f" after {found.voids} voids; the last was settled {report.drained_s:.0f} s after the last"
-        f" answer; {found.given_up} devices gave up, {found.journaled} journal lines taken",
-        *found.evidence,
-    )
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.reports: list[Report] = []
+        self.left_out: dict[str, str] = {}
+        self.planted: dict[str, int | None] = {}
+
+    @property
+    def good(self) -> bool:
+        """Every scenario held its promises, and every planted bug was caught."""
+        return all(each.good for each in self.reports) and None not in self.planted.values()
+
+    def summary(self) -> dict[str, int]:
+        """The last line of a run with --json: of all scenarios together."""
+        found = [each.found for each in self.reports if each.found is not None]
+        return {
+            "kills": sum(each.faults[kill] for each in self.reports for kill in KILLS),
+            "acknowledged": sum(each.acknowledged for each in found),
+            "lost": sum(each.lost + each.rewound + each.changed for each in found),
+            "gaps": sum(each.gaps + each.nonsense for each in found),
+            "extra_charges": sum(each.extra_charges for each in found),
+            "orphan_charges": sum(each.orphan_charges for each in found),
+            "uncommitted_allows": sum(each.uncommitted_allows for each in found),
+            "planted_caught": sum(after is not None for after in self.planted.values()),
+            "planted_total": len(self.planted),
+        }
+
+    def details(self) -> dict[str, Any]:
+        """Everything, for whoever wants to know more than the summary."""
+        return {
+            "seed": self.seed,
+            "scenarios": [each.details() for each in self.reports],
+            "left_out": self.left_out,
+            "planted": self.planted,
+        }
 
 
 def planted_line(name: str, caught_after: int | None) -> str:

@@ -1,9 +1,7 @@
 """One scenario: a platform, its devices and its counterparts, and faults until the end."""
 
-import os
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -11,15 +9,20 @@ from typing import Final, Self
 import msgspec
 import numpy as np
 
-from tests.chaos import counterparts, load, verifier
+from tests.chaos import counterparts, line, load, verifier
 from tests.chaos.children import Child
 from tests.chaos.findings import Findings
-from tests.chaos.journal import Answered, JournalReader, Seen
-from tests.chaos.planted import Bug, Fault
-from tests.chaos.stage import PALMS, Stage, until
+from tests.chaos.journal import Answered, JournalReader, Refused, Seen
+from tests.chaos.planted import Bug
+from tests.chaos.prepared import PALMS
+from tests.chaos.stage import Stage, until
 
 RECOVERY_S: Final = 90.0
 DEADLINE_MS: Final = 1500
+PATIENCE_S: Final = 15.0
+SHORT_PATIENCE_S: Final = 3.0
+"""Of devices that have another process to turn to."""
+
 CUTS: Final = 3
 """Answers lost between commit and reply, in every stretch of load between two kills."""
 
@@ -33,23 +36,39 @@ BETWEEN_MAX: Final = 300
 
 
 class Scenario:
-    """Enter it to have everything running; then `strike` as often as you like, then `finish`."""
+    """Enter it to have everything running; then strike (`faults`) as often as you like; `finish`.
+
+    `platforms` processes serve, of which the first is the one that faults meet; `with_line` puts
+    the line in between that can go wrong (`behave`).
+    """
 
     def __init__(
-        self, stage: Stage, name: str, *, bug: Bug | None, rate: float, lanes: int, seed: int
+        self,
+        stage: Stage,
+        name: str,
+        *,
+        bug: Bug | None,
+        rate: float,
+        lanes: int,
+        seed: int,
+        platforms: int = 1,
+        with_line: bool = False,
     ) -> None:
-        self._stage = stage
-        self._name = name
+        self.stage = stage
+        self.name = name
         self._bug = bug
+        self._platforms = platforms if bug is None else bug.platforms
+        self._with_line = with_line if bug is None else bug.line
         self._rate = rate
         self._lanes = lanes
         self._seed = seed
-        self._random = np.random.default_rng(seed)
-        self.folder = stage.folder / name
+        self.random = np.random.default_rng(seed)
+        self.folder = stage.folder / f"scenario-{name}"
         self._stack = ExitStack()
         self._answers = 0
         self._seen: JournalReader[Seen] = JournalReader(self.folder / "devices.jsonl", Seen)
-        self.kills = 0
+        self._heard: list[Answered | Refused] = []
+        self._line: Child | None = None
         self.cuts = 0
         self.load_s = 0.0
         """How long devices were at it while the platform was there for them."""
@@ -78,43 +97,51 @@ class Scenario:
 
     def _begin(self) -> None:
         self.folder.mkdir()
-        self._stage.database(self._name, None if self._bug is None else self._bug.database)
-        ports = self._stage.ports
+        self.stage.database(self.name, None if self._bug is None else self._bug.database)
+        ports = self.stage.ports
         self._verifier = self._child(
             "tests.chaos.verifier",
             self._order(
                 "verifier",
                 verifier.Order(
-                    dsn=self._stage.dsn(self._name),
+                    dsn=self.stage.dsn(self.name),
                     devices=str(self.folder / "devices.jsonl"),
                     product=str(self.folder / "product.jsonl"),
                 ),
             ),
         )
-        self._cutter = self._child("tests.chaos.cutter", str(ports.database), self._stage.socket)
+        self._cutter = self._child("tests.chaos.cutter", str(ports.database), self.stage.socket)
         self._child(
             "tests.chaos.counterparts",
             self._order(
                 "counterparts",
                 counterparts.Order(
-                    port=ports.counterparts,
-                    enrolled=self._stage.prepared.enrolled,
+                    ports=(ports.behind_the_line,)
+                    if self._with_line
+                    else (ports.palm, ports.product),
+                    enrolled=self.stage.prepared.enrolled,
                     journal=str(self.folder / "product.jsonl"),
                 ),
             ),
         )
+        if self._with_line:
+            line_ports = (ports.behind_the_line, ports.palm, ports.product)
+            self._line = self._child("tests.chaos.line", *(str(port) for port in line_ports))
         if self._bug is not None and self._bug.refused_at_start:
             self._see_it_refused()
         self._start_platform()
-        self._stack.callback(lambda: self._platform.stop())
+        self._stack.callback(lambda: self.platform.stop())
+        if self._platforms == 2:
+            self._stack.enter_context(self._platform(second=True)).hear()
         self._load = self._child(
             "tests.chaos.load",
             self._order(
                 "load",
                 load.Order(
-                    port=ports.device,
-                    ca_file=str(self._stage.ca_file),
-                    tills=self._stage.prepared.tills,
+                    ports=(ports.device, ports.second_device)[: self._platforms],
+                    patience_s=PATIENCE_S if self._platforms == 1 else SHORT_PATIENCE_S,
+                    ca_file=str(self.stage.ca_file),
+                    tills=self.stage.prepared.tills,
                     lanes=self._lanes,
                     rate=self._rate,
                     palms=PALMS,
@@ -125,49 +152,31 @@ class Scenario:
             ),
         )
 
-    def strike(self, fault: Fault) -> Findings:
-        """Let some transactions through, do it, see the platform back, and check everything."""
+    def let_through(self, cuts: int = CUTS) -> None:
+        """Have some transactions answered, with so many answers of the database lost meanwhile."""
         began, before = time.monotonic(), self._count_answers()
-        cuts = int(self._random.integers(10, 20)) if fault == "cut" else CUTS
         self._cutter.ask(cut=cuts)
-        self._await_answers(int(self._random.integers(BETWEEN_MIN, BETWEEN_MAX)))
-        time.sleep(float(self._random.uniform(0, LONGEST_PAUSE_S)))
+        self.await_answers(int(self.random.integers(BETWEEN_MIN, BETWEEN_MAX)))
+        self.pause()
         self.load_s += time.monotonic() - began
         self.load_answers += self._count_answers() - before
-        self.kills += fault != "cut"
-        match fault:
-            case "platform":
-                return self._kill_platform()
-            case "power":
-                self._stage.kill_postmaster()
-                time.sleep(float(self._random.uniform(0, LONGEST_PAUSE_S)))
-                self._platform.kill()
-                self._stage.start_postgres()
-                return self._after_platform()
-            case "backend":
-                backends = self._stage.backends(self._name)
-                victim = backends[int(self._random.integers(len(backends)))]
-                os.kill(victim, signal.SIGKILL)
-                self._stage.await_postgres(self._name, backends)
-            case "postmaster":
-                self._stage.kill_postmaster()
-                self._stage.start_postgres()
-            case "cut":
-                pass
-        self._await_answers(1)
-        return self.check()
 
-    def _kill_platform(self) -> Findings:
-        self._platform.kill()
-        return self._after_platform()
+    def pause(self) -> None:
+        """For a moment that nobody could foresee."""
+        time.sleep(float(self.random.uniform(0, LONGEST_PAUSE_S)))
 
-    def _after_platform(self) -> Findings:
+    def after_platform(self) -> Findings:
         """The log is checked as the crash left it, before anybody can mend it."""
-        self._stage.await_no_backends(self._name)
+        self.stage.await_no_backends(self.name)
         found = self.check()
         self._start_platform()
-        self._await_answers(1)
+        self.await_answers(1)
         return found
+
+    def behave(self, party: line.Party, mode: line.Mode) -> int:
+        """How many requests met what the party did until now; from now on it does this."""
+        assert self._line is not None, "this scenario has no line"
+        return int(self._line.ask(party=party, mode=mode)["met"])
 
     def check(self) -> Findings:
         return self._ask_verifier(last=False)
@@ -193,34 +202,48 @@ class Scenario:
     def _ask_verifier(self, *, last: bool) -> Findings:
         return msgspec.convert(self._verifier.ask(check=last), Findings)
 
-    def _await_answers(self, count: int) -> None:
+    def await_answers(self, count: int) -> None:
         """Until `count` devices have heard something that they had not heard before."""
         self._count_answers()
         wanted = self._answers + count
+        self.until(lambda: self._count_answers() >= wanted, f"no {count} answers in {RECOVERY_S} s")
 
-        def enough() -> bool:
-            if not self._platform.alive:
-                raise PlatformDied(self._platform.reasons())
-            return self._count_answers() >= wanted
+    def until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait for it while the platform lives. Raises PlatformDied and TookTooLong."""
 
-        until(enough, RECOVERY_S, f"no {count} answers in {RECOVERY_S} s")
+        def come() -> bool:
+            if not self.platform.alive:
+                raise PlatformDied(self.platform.reasons())
+            return condition()
+
+        until(come, RECOVERY_S, otherwise)
+
+    def heard(self) -> Sequence[Answered | Refused]:
+        """Everything that devices have been told since this was asked last."""
+        self._count_answers()
+        heard, self._heard = self._heard, []
+        return heard
 
     def _count_answers(self) -> int:
-        self._answers += sum(
-            isinstance(line, Answered) and not line.again for line in self._seen.read()
-        )
+        for each in self._seen.read():
+            if isinstance(each, Answered | Refused):
+                self._heard.append(each)
+            self._answers += isinstance(each, Answered) and not each.again
         return self._answers
 
     def _start_platform(self) -> None:
-        program = ["interfaces"] if self._bug is None else ["tests.chaos.planted", self._name]
-        self._platform = Child(
+        self.platform = self._platform()
+        self.platform.hear()
+
+    def _platform(self, *, second: bool = False) -> Child:
+        program = ["interfaces"] if self._bug is None else ["tests.chaos.planted", self.name]
+        return Child(
             *program,
             "serve",
             "--json",
-            log=self.folder / "platform.log",
-            environment=self._stage.environment(self._name),
+            log=self.folder / ("second.log" if second else "platform.log"),
+            environment=self.stage.environment(self.name, second=second),
         )
-        self._platform.hear()
 
     def _see_it_refused(self) -> None:
         refused = Child(
@@ -228,7 +251,7 @@ class Scenario:
             "serve",
             "--json",
             log=self.folder / "refused.log",
-            environment=self._stage.environment(self._name),
+            environment=self.stage.environment(self.name),
         )
         code = refused.end()
         if code != 2 or "synchronous_commit" not in refused.reasons():
@@ -248,22 +271,3 @@ class Scenario:
 
 class PlatformDied(Exception):
     """It ended by itself, which nothing that happens here is a reason for."""
-
-
-def plan(kills: int, seed: int) -> Sequence[Fault]:
-    """A shuffled mix: mostly the platform, every kind at least once where there is room."""
-    mix: tuple[Fault, ...] = (
-        "platform",
-        "backend",
-        "postmaster",
-        "power",
-        "platform",
-        "platform",
-        "platform",
-        "backend",
-        "platform",
-        "platform",
-    )
-    faults: list[Fault] = [mix[number % len(mix)] for number in range(kills)]
-    order = np.random.default_rng(seed).permutation(kills)
-    return [faults[int(number)] for number in order]

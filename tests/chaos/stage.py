@@ -16,16 +16,15 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
+from redis import Redis
 
 from infrastructure.embedded.postgres import PORT, EmbeddedPostgres
 from infrastructure.embedded.redis import EmbeddedRedis, redis_program
 from infrastructure.migrate import migrate
-from tests.chaos.load import Till
-from tests.house.world import House, PairedDevice, Tenancy, Vendor, key_and_csr, opened
+from tests.chaos.grounds import Ground, GroundKind, laid
+from tests.chaos.prepared import Prepared, furnish
 
 PREPARED: Final = "prepared"
-PALMS: Final = (b"the palm of ali", b"the palm of badr", b"the palm of dana")
-TILLS: Final = 4
 FIRST_PORT: Final = 20_000
 EPHEMERAL: Final = 32_768
 """Where the system's own choice of ports begins: a listener above may find its port taken."""
@@ -42,24 +41,28 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
     public: int
     device: int
+    second_public: int
+    second_device: int
     database: int
-    counterparts: int
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """What the devices need, and whose palms the vendor knows."""
-
-    tills: tuple[Till, ...]
-    enrolled: dict[str, str]
+    palm: int
+    product: int
+    behind_the_line: int
 
 
 class Stage:
     """Starts the servers, kills them, and starts them again."""
 
-    def __init__(self, folder: Path, postgres: EmbeddedPostgres, redis_url: str | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        postgres: EmbeddedPostgres,
+        redis: EmbeddedRedis | None,
+        ground: Ground,
+    ) -> None:
         self.folder = folder
-        self.redis_url = redis_url
-        self.ports = Ports(**dict(zip(Ports.__struct_fields__, free_ports(4), strict=True)))
+        self._redis = redis
+        self._ground = ground
+        self.ports = Ports(**dict(zip(Ports.__struct_fields__, free_ports(8), strict=True)))
         self._postgres = postgres
         self.prepared: Prepared
 
@@ -94,41 +97,8 @@ class Stage:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(PREPARED)))
         dsn = self.dsn(PREPARED)
         migrate(dsn)
-        vendor = Vendor()
-        async with opened(dsn, self.data_dir, vendor=vendor) as house:
-            house.product_url = f"http://127.0.0.1:{self.ports.counterparts}"
-            for budget in ("pairing", "signup"):
-                house.limiter.unlimited.add(budget)
-            tenant = await house.tenant()
-            await _give_void_path(tenant)
-            kiosk = await house.device(tenant, "kiosk")
-            for number, palm in enumerate(PALMS):
-                await house.person(kiosk, f"+96650123456{number}", palm)
-            tills = [await self._till(house, kiosk, number) for number in range(TILLS)]
-        self.prepared = Prepared(tills=tuple(tills), enrolled=vendor.enrolled)
-
-    async def _till(self, house: House, kiosk: PairedDevice, number: int) -> Till:
-        made = await kiosk.tenant.api.post(
-            "/v1/devices",
-            json={
-                "type": "pos",
-                "name": f"Till {number}",
-                "bound_product": "wallet",
-                "bound_action": "pay",
-            },
-        )
-        assert made.status_code == 201, made.text
-        key, csr = key_and_csr()
-        public = await house.client(house.public_url)
-        paired = await public.post(
-            "/v1/device/pair", json={"code": made.json()["pairing"]["code"], "csr": csr}
-        )
-        assert paired.status_code == 201, paired.text
-        certificate_file = self.folder / f"till-{number}.pem"
-        key_file = self.folder / f"till-{number}.key"
-        certificate_file.write_text(paired.json()["certificate"] + paired.json()["chain"])
-        key_file.write_bytes(key)
-        return Till(device=made.json()["id"], certificate=str(certificate_file), key=str(key_file))
+        product_url = f"http://127.0.0.1:{self.ports.product}"
+        self.prepared = await furnish(dsn, self.data_dir, self.folder, product_url)
 
     def database(
         self, name: str, change: Callable[[psycopg.Connection[TupleRow], str], None] | None
@@ -144,18 +114,52 @@ class Stage:
             with psycopg.connect(self.dsn(name), autocommit=True) as connection:
                 change(connection, name)
 
-    def environment(self, database: str) -> dict[str, str]:
-        """Of the platform in a scenario."""
+    def environment(self, database: str, *, second: bool = False) -> dict[str, str]:
+        """Of the platform in a scenario, or of the second process beside it."""
+        ports = self.ports
         given = {
             "LINK_DATA_DIR": str(self.data_dir),
             "LINK_DATABASE_URL": self.url_through_cutter(database),
             "LINK_DEVELOPMENT": "true",
-            "LINK_PUBLIC_PORT": str(self.ports.public),
-            "LINK_DEVICE_PORT": str(self.ports.device),
-            "LINK_PALM_VENDOR_URL": f"http://127.0.0.1:{self.ports.counterparts}",
+            "LINK_PUBLIC_PORT": str(ports.second_public if second else ports.public),
+            "LINK_DEVICE_PORT": str(ports.second_device if second else ports.device),
+            "LINK_PALM_VENDOR_URL": f"http://127.0.0.1:{ports.palm}",
             "LINK_LOG_LEVEL": "warning",
         }
-        return given if self.redis_url is None else {**given, "LINK_REDIS_URL": self.redis_url}
+        return given if self._redis is None else {**given, "LINK_REDIS_URL": self._redis.url()}
+
+    def redis_process(self) -> int:
+        """Its process id."""
+        with self._redis_client() as client:
+            return int(client.info("server")["process_id"])
+
+    def kill_redis(self) -> None:
+        """All that it held is gone; `start_redis` brings back an empty one."""
+        os.kill(self.redis_process(), signal.SIGKILL)
+
+    def start_redis(self) -> None:
+        assert self._redis is not None
+        self._redis.start()
+
+    def flush_redis(self) -> None:
+        with self._redis_client() as client:
+            client.flushall()
+
+    def _redis_client(self) -> Redis:
+        assert self._redis is not None, "scenarios of Redis are left out where there is none"
+        return Redis.from_url(self._redis.url())
+
+    def fail_one_fsync(self) -> None:
+        self._ground.arm()
+
+    def fsync_has_failed(self) -> bool:
+        return not self._ground.armed()
+
+    def fill_disk(self) -> None:
+        self._ground.fill()
+
+    def empty_disk(self) -> None:
+        self._ground.empty()
 
     def kill_postmaster(self) -> None:
         """All of the server's memory is gone; its children notice and end."""
@@ -188,16 +192,6 @@ class Stage:
                 return False
 
         until(recovered, 60.0, "PostgreSQL does not come back")
-
-
-async def _give_void_path(tenant: Tenancy) -> None:
-    """Have the product told what it must undo."""
-    service = f"/v1/linked-services/{tenant.service_id}"
-    etag = (await tenant.api.get(service)).headers["etag"]
-    changed = await tenant.api.patch(
-        service, json={"void_path": "/void"}, headers={"if-match": etag}
-    )
-    assert changed.status_code == 200, changed.text
 
 
 class TookTooLong(Exception):
@@ -234,18 +228,23 @@ def free_ports(count: int) -> Sequence[int]:
 
 
 @contextmanager
-def stage(notice: Callable[[str], None]) -> Generator[Stage]:
+def stage(notice: Callable[[str], None], kind: GroundKind = "plain") -> Generator[Stage]:
     """Servers in a temporary folder, gone when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="link-chaos-"))
     folder.chmod(0o711)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
+        ground = stack.enter_context(laid(kind, folder))
         postgres = EmbeddedPostgres(
-            folder, state_root=folder / "state", shared_buffers_mb=128, notice=notice
+            ground.data_dir,
+            state_root=folder / "state",
+            installation=ground.installation,
+            shared_buffers_mb=128,
+            notice=notice,
         )
         stack.enter_context(postgres)
         program = redis_program()
-        redis_url = None
+        redis = None
         if program is not None:
-            redis_url = stack.enter_context(EmbeddedRedis(folder, program)).url()
-        yield Stage(folder, postgres, redis_url)
+            redis = stack.enter_context(EmbeddedRedis(folder, program))
+        yield Stage(folder, postgres, redis, ground)

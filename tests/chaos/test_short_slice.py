@@ -22,7 +22,7 @@ def chaos(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
         cwd=ROOT,
         capture_output=True,
         check=False,
-        timeout=280,
+        timeout=600,
     )
 
 

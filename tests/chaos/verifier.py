@@ -181,6 +181,7 @@ class Verifier:
             voided_though_shown=len(regretted),
             orphans_left=0,
             journals_left=0,
+            opened_in_vain=0,
             false_conflicts=len(self._false_conflicts),
             unexpected_statuses=len(self._unexpected),
             stale_read_models=0,

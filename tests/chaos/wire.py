@@ -1,14 +1,15 @@
 """One keep-alive connection of a device: HTTP/1.1 over TLS with as little of both as is needed."""
 
 import asyncio
+import itertools
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-ANSWER_S: Final = 15.0
+CONNECT_S: Final = 15.0
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
@@ -29,11 +30,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """Asks over one connection, which is made anew after it was lost."""
+    """Asks over one connection, which is made anew after it was lost: at the next of the ports."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext) -> None:
-        self._port = port
+    def __init__(
+        self, ports: Sequence[int], first: int, tls: ssl.SSLContext, patience_s: float
+    ) -> None:
+        self._ports = itertools.cycle([*ports[first % len(ports) :], *ports[: first % len(ports)]])
         self._tls = tls
+        self._patience_s = patience_s
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> Reply:
@@ -50,7 +54,7 @@ class Wire:
     async def _ask(self, request: bytes) -> Reply:
         reader, writer = await self._connected()
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._patience_s):
                 writer.write(request)
                 await writer.drain()
                 return await _reply(reader)
@@ -67,9 +71,9 @@ class Wire:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:
             try:
-                async with asyncio.timeout(ANSWER_S):
+                async with asyncio.timeout(min(CONNECT_S, self._patience_s)):
                     self._streams = await asyncio.open_connection(
-                        "127.0.0.1", self._port, ssl=self._tls, server_hostname="localhost"
+                        "127.0.0.1", next(self._ports), ssl=self._tls, server_hostname="localhost"
                     )
             except (OSError, TimeoutError) as error:
                 raise NotSent(repr(error)) from error
