@@ -83,9 +83,9 @@ class Product:
             return b'{"decision":"deny","reason_code":"voided"}'
         if _draw(key)[0] < DENIED_OF_256:
             return b'{"decision":"deny","reason_code":"insufficient_funds"}'
-        await self._journal.write(Charged(transaction=transaction, key=key))
-        said = {"decision": "allow", "display_message": "Approved", "reference_id": key[-12:]}
-        return json.dumps(said).encode()
+        text = {"display_message": "Approved", "reference_id": key[-12:]}
+        await self._journal.write(Charged(transaction, key, **text))
+        return json.dumps({"decision": "allow", **text}).encode()
 
 
 def _draw(key: str) -> bytes:

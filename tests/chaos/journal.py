@@ -72,10 +72,15 @@ class Called(msgspec.Struct, frozen=True, tag="called"):
 
 
 class Charged(msgspec.Struct, frozen=True, tag="charged"):
-    """The product did it; on disk before it answers. Once for each key, as it is idempotent."""
+    """The product did it; on disk before it answers. Once for each key, as it is idempotent.
+
+    The last two are what it writes to the person, which the answer to the device must hold.
+    """
 
     transaction: str
     key: str
+    display_message: str = ""
+    reference_id: str | None = None
 
 
 class Voided(msgspec.Struct, frozen=True, tag="voided"):

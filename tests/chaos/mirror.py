@@ -39,12 +39,17 @@ class Story(msgspec.Struct):
     jtis: set[str]
     decisions: int = 0
 
-    @property
-    def answer(self) -> bytes | None:
-        """What every request with this key is answered, byte for byte; None while undecided."""
-        if self.state.decision is None:
+    def answer(self, text: x.ProductText | None) -> bytes | None:
+        """What every request with this key is answered, byte for byte; None while undecided.
+
+        `text` is what the product wrote, of which the log holds a commitment.
+        """
+        state = self.state
+        if state.decision is None:
             return None
-        return msgspec.json.encode(x.answer(self.state))
+        if x.sealed_text(state) is not None:
+            state = msgspec.structs.replace(state, text=text)
+        return msgspec.json.encode(x.answer(state))
 
 
 class LogMirror:

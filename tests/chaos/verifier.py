@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from domain.ids import DeviceId, parse, transaction_id
-from domain.transaction import Transaction, TransactionAllowed
+from domain.transaction import ProductText, Transaction, TransactionAllowed
 from infrastructure.edge.listeners import new_event_loop
 from interfaces.cli.session import configure_logging
 from tests.chaos.children import tell
@@ -62,6 +62,7 @@ class Verifier:
         self._answers: dict[UUID, set[bytes]] = {}
         self._called: set[tuple[UUID, str]] = set()
         self._charges: Counter[UUID] = Counter()
+        self._texts: dict[UUID, ProductText] = {}
         self._voided: set[UUID] = set()
         self._given_up = 0
         self._journaled = 0
@@ -115,16 +116,25 @@ class Verifier:
                     self._called.add((transaction, line.jti))
                 case Charged():
                     self._charges[transaction] += 1
+                    if line.display_message:
+                        text = ProductText(
+                            display_message=line.display_message, reference_id=line.reference_id
+                        )
+                        self._texts[transaction] = text
                 case Voided():
                     self._voided.add(transaction)
 
+    def _answer(self, transaction: UUID) -> bytes | None:
+        story = self._log.stories.get(transaction)
+        return None if story is None else story.answer(self._texts.get(transaction))
+
     def _findings(self, called: set[tuple[UUID, str]]) -> Findings:
         stories = self._log.stories
-        lost = [one for one in self._answers if _answer(stories, one) is None]
+        lost = [one for one in self._answers if self._answer(one) is None]
         changed = [
             one
             for one, bodies in self._answers.items()
-            if one not in lost and bodies != {_answer(stories, one)}
+            if one not in lost and bodies != {self._answer(one)}
         ]
         allowed = {one for one, bodies in self._answers.items() if _is_allow(bodies)}
         uncommitted = [one for one in allowed if not _allowed(stories.get(one))]
@@ -165,7 +175,7 @@ class Verifier:
             charges=self._charges.total(),
             voids=len(self._voided),
             orphan_charges=len(orphans),
-            orphans_undecided=sum(_answer(stories, one) is None for one in orphans),
+            orphans_undecided=sum(self._answer(one) is None for one in orphans),
             orphans_allowed=sum(_allowed(stories.get(one)) for one in orphans),
             lost=len(lost),
             rewound=self._rewound,
@@ -193,11 +203,6 @@ def _transaction(device: str, key: str) -> UUID:
     found = parse("dev", device)
     assert found is not None, f"not a device: {device}"
     return transaction_id(DeviceId(found), key)
-
-
-def _answer(stories: dict[UUID, Story], transaction: UUID) -> bytes | None:
-    story = stories.get(transaction)
-    return None if story is None else story.answer
 
 
 def _is_allow(bodies: set[bytes]) -> bool:
