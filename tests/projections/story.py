@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from domain.device import DeviceRegistered
 from domain.events import DomainEvent
 from domain.ids import PLATFORM, TenantId
+from projections import devices
 from tests import builders as b
 from tests.projections.stage import OTHER_TENANT, Stage
 from tests.spec import TENANT
@@ -43,7 +44,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.linked_service_certified(),
     ),
     "renewed device": (
-        b.device_registered(),
+        b.device_registered(type="gate"),
         b.device_certificate_renewed(),
         b.device_certificate_taken_into_use(),
     ),
@@ -154,7 +155,10 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.webhook_endpoint_enabled(),
     ),
     "gone endpoint": (b.webhook_endpoint_registered(), b.webhook_endpoint_deleted()),
-    "projection": (b.projection_digested(), b.projection_diverged()),
+    "projection": (
+        b.projection_digested(version=devices.READ_MODEL.version),
+        b.projection_diverged(),
+    ),
     "reading": (b.audit_read(),),
     "vendor": (
         b.transaction_received(),
