@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -105,7 +105,7 @@ async def _answers(child: Child, url: str) -> None:
         await until(f"{child.name} at {url}", found, START_S)
 
 
-async def command(env: dict[str, str], *arguments: str) -> dict[str, str]:
+async def command(env: dict[str, str], *arguments: str) -> dict[str, Any]:
     """Run a command of `link-identity` with `--json` and return its answer.
 
     Raises ChildFailed with what it said.
@@ -118,4 +118,4 @@ async def command(env: dict[str, str], *arguments: str) -> dict[str, str]:
     out, err = await process.communicate()
     if process.returncode != 0:
         raise ChildFailed(f"link-identity {' '.join(arguments)}: {err.decode().strip()}")
-    return msgspec.json.decode(out, type=dict[str, str])
+    return msgspec.json.decode(out, type=dict[str, Any])
