@@ -18,6 +18,7 @@ from tests.house.world import House, PairedDevice, Product, Vendor, opened, tran
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PALM = b"the palm of somebody at a locked till"
+PATIENCE_S = 30.0
 IN_FORCE_S = 20.0
 """The promise is one second; a machine on which a process stalls says nothing about it."""
 
@@ -46,10 +47,18 @@ async def queued(device: PairedDevice, house: House, **command: Any) -> dict[str
     return told
 
 
+async def listed(device: PairedDevice) -> list[dict[str, Any]]:
+    """The device's own line, once the read model has it."""
+    items = (await device.tenant.api.get("/v1/devices")).json()["items"]
+    return [each for each in items if each["id"] == device.id]
+
+
 async def presence(device: PairedDevice) -> dict[str, Any]:
-    listed = (await device.tenant.api.get("/v1/devices")).json()["items"]
+    async with asyncio.timeout(PATIENCE_S):
+        while not (rows := await listed(device)):
+            continue
+    (row,) = rows
     shown = (await device.tenant.api.get(f"/v1/devices/{device.id}")).json()
-    (row,) = [each for each in listed if each["id"] == device.id]
     assert row["presence"]["last_heard_at"] == shown["presence"]["last_heard_at"]
     found: dict[str, Any] = shown["presence"]
     return found
