@@ -55,8 +55,6 @@ class Session:
         await self._connected()
 
     async def close(self) -> None:
-        if self._statements is not None:
-            self._statements.release()
         connection, self._connection, self._statements = self._connection, None, None
         if connection is not None:
             await connection.close()
@@ -91,10 +89,9 @@ class Session:
 
     async def notified(self, within_s: float) -> None:
         """Return at the first notification, or after `within_s`. Raises psycopg.Error."""
-        statements = await self._connected()
+        await self._connected()
         connection = self._connection
         if connection is not None:
-            statements.release()
             async for _ in connection.notifies(timeout=within_s, stop_after=1):
                 pass
 

@@ -34,10 +34,6 @@ class Statements:
         self._pgconn = connection.pgconn
         self._rows = Transformer(connection)
         self._names: dict[str, bytes] = {}
-        self._loop = asyncio.get_running_loop()
-        self._socket = connection.fileno()
-        self._watched = False
-        self._waiting: asyncio.Future[waiting.Ready] | None = None
 
     async def fetch(self, query: LiteralString, parameters: Sequence[Parameter]) -> list[TupleRow]:
         """All rows; `%b` stands for each parameter, as with psycopg. Raises psycopg.Error."""
@@ -49,7 +45,6 @@ class Statements:
             result = await self._answer()
         except asyncio.CancelledError:
             # An answer that nobody reads must not be taken for that of the next question.
-            self.release()
             self._pgconn.finish()
             raise
         self._rows.set_pgresult(result)
@@ -62,53 +57,45 @@ class Statements:
         self._names[query] = name
         return name
 
-    def release(self) -> None:
-        """Leave the socket alone: before it is closed, or somebody else waits for it."""
-        if self._watched:
-            self._watched = False
-            self._loop.remove_reader(self._socket)
-
     async def _answer(self) -> pq.abc.PGresult:
-        results = await self._completed(generators.execute(self._pgconn))
+        results = await _completed(generators.execute(self._pgconn), self._pgconn.socket)
         for result in results:
             if result.status not in _DONE:
                 raise psycopg.errors.error_from_result(result)
         return results[-1]
 
-    async def _completed(self, steps: PQGen[list[pq.abc.PGresult]]) -> list[pq.abc.PGresult]:
-        """Take psycopg's steps, waiting between them for the socket and for nothing else."""
-        try:
-            wanted = next(steps)
-            while True:
-                wanted = steps.send(await self._ready(wanted))
-        except StopIteration as end:
-            results: list[pq.abc.PGresult] = end.value
-            return results
 
-    async def _ready(self, wanted: waiting.Wait) -> waiting.Ready:
-        """Wait for the socket. It stays watched for reading until the next question's answer:
-        beginning and ending that for each of them took longer than all else that is done here."""
-        ready: asyncio.Future[waiting.Ready] = self._loop.create_future()
-        self._waiting = ready
-        if not self._watched:
-            self._loop.add_reader(self._socket, self._tell, waiting.READY_R)
-            self._watched = True
-        writes = wanted & waiting.WAIT_W
+async def _completed(steps: PQGen[list[pq.abc.PGresult]], descriptor: int) -> list[pq.abc.PGresult]:
+    """Take psycopg's steps, waiting between them for the socket and for nothing else."""
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(await _ready(descriptor, wanted))
+    except StopIteration as end:
+        results: list[pq.abc.PGresult] = end.value
+        return results
+
+
+async def _ready(descriptor: int, wanted: waiting.Wait) -> waiting.Ready:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[waiting.Ready] = loop.create_future()
+    reads, writes = wanted & waiting.WAIT_R, wanted & waiting.WAIT_W
+    if reads:
+        loop.add_reader(descriptor, _tell, ready, waiting.READY_R)
+    if writes:
+        loop.add_writer(descriptor, _tell, ready, waiting.READY_W)
+    try:
+        return await ready
+    finally:
+        if reads:
+            loop.remove_reader(descriptor)
         if writes:
-            self._loop.add_writer(self._socket, self._tell, waiting.READY_W)
-        try:
-            return await ready
-        finally:
-            self._waiting = None
-            if writes:
-                self._loop.remove_writer(self._socket)
+            loop.remove_writer(descriptor)
 
-    def _tell(self, state: waiting.Ready) -> None:
-        if self._waiting is None:
-            # Nobody has asked anything: a notice, or the end, which the next question will find.
-            self.release()
-        elif not self._waiting.done():
-            self._waiting.set_result(state)
+
+def _tell(ready: "asyncio.Future[waiting.Ready]", state: waiting.Ready) -> None:
+    if not ready.done():
+        ready.set_result(state)
 
 
 def _numbered(query: LiteralString) -> str:
