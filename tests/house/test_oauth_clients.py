@@ -129,8 +129,11 @@ async def test_nobody_gives_a_client_more_than_their_own_token_opens(house: Hous
 
 
 async def test_a_client_proves_itself_by_its_key_once_for_each_assertion(house: House) -> None:
-    """Of twenty that show the same assertion at once, one gets a token. Seen to fail with
-    `ON CONFLICT DO NOTHING; RETURN true`."""
+    """Of twenty that show the same assertion at once, one gets a token, and nobody afterwards.
+
+    Seen to fail when `show_once` answers with all that it was asked about, and when the endpoint
+    does not ask it.
+    """
     at = await stage(house)
     key, client = await with_a_key(at)
     shown = {"client_assertion_type": JWT_BEARER}
@@ -139,10 +142,14 @@ async def test_a_client_proves_itself_by_its_key_once_for_each_assertion(house: 
         *(asked(house, **shown, client_assertion=one) for _ in range(20))
     )
     accepted = [answer for answer in answers if answer.status_code == 200]
-    assert len(accepted) <= 1
-    # A machine that stands still may have the house turn some away before they are looked at.
+    # A machine that stands still may have the house turn some away, the first among them.
+    turned_away = [answer for answer in answers if answer.status_code >= 500]
+    assert len(accepted) == 1 or (turned_away and not accepted)
     told = {answer.json().get("error") for answer in answers if answer.status_code < 500}
     assert told <= {None, "invalid_client"}
+    if accepted:
+        late = await asked(house, **shown, client_assertion=one)
+        assert (late.status_code, late.json()["error"]) == (401, "invalid_client")
     by_id = await asked(
         house,
         **shown,
