@@ -49,7 +49,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.device_certificate_taken_into_use(),
     ),
     "locked device": (
-        b.device_registered(),
+        b.device_registered(type="gate"),
         b.device_locked(),
         b.device_unlocked(),
     ),
