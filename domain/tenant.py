@@ -12,7 +12,8 @@ from domain.ids import TenantId
 from domain.matching import MatchPolicy
 
 AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
-"""How a tenant's people may sign in (000 §1.5)."""
+"""How a tenant's people may sign in (000 §1.5). So far only the codes have a way in; the others are
+named so that a tenant's settings need not change once they have."""
 
 
 class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """The platform's ES256 keys: what it signs with, and what others verify with (RFC 7515, 7517).
 
 A family of keys signs one kind of token and no other: access tokens have one, identity assertions
-another. Both families stand in the one JWKS document, told apart by the `typ` that the signature
-covers and by the `kid` sets being disjoint.
+another, people's own tokens a third. What stands in the one JWKS document is told apart by the
+`typ` that the signature covers and by the `kid` sets being disjoint.
 """
 
 import base64
