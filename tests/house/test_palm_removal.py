@@ -67,7 +67,8 @@ async def test_a_vendor_that_cannot_delete_leaves_it_visibly_pending(house: Hous
     pending = await until(at, path, removal_delayed_by="not_supported")
     assert (pending["status"], pending["removed_at"]) == ("removing", None)
     assert await decision(at) == "not_recognized"
-    shown: httpx.Response = await at.tenant.api.get(f"/v1/enrollments/{palm_ref}")
+    newest = {"min_position": await at.house.end()}
+    shown: httpx.Response = await at.tenant.api.get(f"/v1/enrollments/{palm_ref}", params=newest)
     assert shown.status_code == 200
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from application.ports import CertificateAuthority
@@ -231,7 +231,11 @@ def test_what_is_not_one_request_is_invalid(ca: PlatformCA, make: Callable[[], s
 def test_no_single_flipped_bit_passes_or_breaks_the_examination(
     ca: PlatformCA, at: int, bit: int
 ) -> None:
-    flipped = bytearray(der_of(GOOD))
+    """But for the octet that says how many of the signature's last bits count for nothing: where
+    they are zero it is the same signature."""
+    whole = der_of(GOOD)
+    assume(at != whole.index(x509.load_der_x509_csr(whole).signature) - 1)
+    flipped = bytearray(whole)
     flipped[at] ^= 1 << bit
     with pytest.raises(Malformed) as refused:
         ca.examine(pem(bytes(flipped)))
