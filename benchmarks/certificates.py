@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from domain.ids import DeviceId, TenantId
 from infrastructure.clock import SystemClock
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 
 
 class Files(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from benchmarks.figures import Figure, Machine, Options, Run, figure
 from benchmarks.ground import Ground, ground
 from benchmarks.processes import ROOT, ProgramFailed, answer_of, free_port, program
 from benchmarks.token_load import Order, Outcome
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 
 CLIENTS: Final = 8
 """So many that none uses up its own budget of requests."""

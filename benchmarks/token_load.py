@@ -21,7 +21,7 @@ import msgspec
 
 from benchmarks.processes import children, cpu_seconds
 from infrastructure.edge.listeners import new_event_loop
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)

@@ -9,23 +9,23 @@ from typing import Final
 
 import structlog
 
-from application.advice import Advice
-from application.circuits import Circuits
-from application.enrollment_endings import EnrollmentEndings
-from application.erasures import EVERY_S, ErasureRounds
+from application.palms.enrollment_endings import EnrollmentEndings
+from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
+from application.palms.templates import Templates
+from application.people.erasures import EVERY_S, ErasureRounds
 from application.ports import Clock, DeliveryKind, RateLimiter
-from application.sweeper import Sweeper
-from application.template_removal import AbandonedEnrollments, TemplateRemoval
-from application.templates import Templates
-from application.tenants import Tenants
-from application.voids import Voids
+from application.tenants.tenants import Tenants
+from application.transactions.advice import Advice
+from application.transactions.circuits import Circuits
+from application.transactions.sweeper import Sweeper
+from application.transactions.voids import Voids
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
 from domain.ids import TenantId, UserId
-from infrastructure.assertion_signer import JwtAssertionSigner
-from infrastructure.breakers import Breakers
-from infrastructure.circuit_notes import CircuitNotes
+from infrastructure.circuits.breakers import Breakers
+from infrastructure.circuits.circuit_notes import CircuitNotes
+from infrastructure.circuits.shared_circuits import SharedCircuits
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
 from infrastructure.delivery.engine import DeliveryEngine
@@ -35,15 +35,24 @@ from infrastructure.event_log.history import PostgresLogHistory
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail, caught_up
+from infrastructure.fleet.platform_ca import PlatformCA
 from infrastructure.ids import RandomIds
-from infrastructure.key_store import KeyStore
+from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.signing_key_keeper import (
+    ACCESS_TOKENS,
+    IDENTITY_ASSERTIONS,
+    USER_TOKENS,
+    SigningKeyKeeper,
+)
+from infrastructure.keys.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.product_texts import PostgresProductTexts
 from infrastructure.people.retention import Retention
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.products.undecided import ReadModelUndecided
 from infrastructure.projections import tables
 from infrastructure.projections.audit_feed import AuditFeed
 from infrastructure.projections.digester import Digester, Digests
@@ -53,15 +62,6 @@ from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
 from infrastructure.rounds import Rounds
-from infrastructure.shared_circuits import SharedCircuits
-from infrastructure.signing_key_keeper import (
-    ACCESS_TOKENS,
-    IDENTITY_ASSERTIONS,
-    USER_TOKENS,
-    SigningKeyKeeper,
-)
-from infrastructure.tenant_keys import TenantKeys, platform_keyring
-from infrastructure.undecided import ReadModelUndecided
 from infrastructure.webhooks.kind import Webhooks
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
 from interfaces.counterparts import Counterparts, counterparts, inbox

@@ -10,13 +10,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from application.health_monitor import AT_ONCE
 from application.ports import Clock, OtpSender
+from application.tenants.health_monitor import AT_ONCE
 from domain.webhook_endpoint import Mtls
-from infrastructure.breakers import Breakers
+from infrastructure.circuits.breakers import Breakers
 from infrastructure.edge.tls import load_certificate
-from infrastructure.health_probes import HttpHealthProbes
-from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
 from infrastructure.messages.inbox import Inbox
 from infrastructure.messages.no_sender import NoSender
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
@@ -24,8 +22,10 @@ from infrastructure.messages.smtp import SmtpSender, SmtpServer
 from infrastructure.outbound.client import OutboundClient
 from infrastructure.outbound.egress import EgressGuard, SystemResolver
 from infrastructure.palm_xtelcom import XTelcomPalmVerifier
-from infrastructure.product_notices import HttpProductNotices
-from infrastructure.product_probes import HttpProductProbes
+from infrastructure.products.health_probes import HttpHealthProbes
+from infrastructure.products.linked_service_gateway import HttpLinkedServiceGateway
+from infrastructure.products.product_notices import HttpProductNotices
+from infrastructure.products.product_probes import HttpProductProbes
 from interfaces.settings import Settings
 
 AtEnd = Callable[[Callable[[], Awaitable[None]]], object]

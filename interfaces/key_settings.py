@@ -5,11 +5,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from infrastructure.key_encryption import KeyEncryption
-from infrastructure.key_file import KeyFile
-from infrastructure.key_keepers import TwoKeepers
-from infrastructure.key_token import TokenKeys, TokenSettings
-from infrastructure.keyring import KeyringUnusable
+from infrastructure.keys.key_encryption import KeyEncryption
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.key_keepers import TwoKeepers
+from infrastructure.keys.key_token import TokenKeys, TokenSettings
+from infrastructure.keys.keyring import KeyringUnusable
 from interfaces.environment import Environment
 
 KEEPERS: Final = ("file", "token")

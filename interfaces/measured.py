@@ -9,14 +9,14 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from infrastructure.breakers import Breakers
+from infrastructure.circuits.breakers import Breakers
 from infrastructure.database import Pool
 from infrastructure.delivery.standing import standings
 from infrastructure.edge.listeners import Listener
 from infrastructure.event_log.tail import Tail
-from infrastructure.health_book import PostgresHealthBook
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.metrics import Metrics
+from infrastructure.products.health_book import PostgresHealthBook
 from infrastructure.projections.digester import Digests
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.transparency.standing import standing

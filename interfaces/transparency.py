@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infrastructure.database import Pool
-from infrastructure.key_store import KeyStore
+from infrastructure.keys.key_store import KeyStore
 from infrastructure.outbound.client import OutboundClient
 from infrastructure.outbound.egress import EgressGuard, SystemResolver
 from infrastructure.transparency.ed25519 import NoteSigner

@@ -6,11 +6,11 @@ A part of the composition root; one process of all that could does each of the r
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from application.fleet_monitor import FleetMonitor
-from application.health_monitor import HealthMonitor
-from infrastructure.health_book import PostgresHealthBook
-from infrastructure.open_commands import ReadModelOpenCommands
-from infrastructure.presences import PostgresPresenceBook
+from application.fleet.fleet_monitor import FleetMonitor
+from application.tenants.health_monitor import HealthMonitor
+from infrastructure.fleet.open_commands import ReadModelOpenCommands
+from infrastructure.fleet.presences import PostgresPresenceBook
+from infrastructure.products.health_book import PostgresHealthBook
 from infrastructure.rounds import Rounds
 from interfaces.counterparts import Counterparts
 from interfaces.measured import measure_health

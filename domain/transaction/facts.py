@@ -50,7 +50,7 @@ class TransactionReceived(DomainEvent, frozen=True, kw_only=True):
 
     `device_version` and `tenant_version` are those of the two streams that the binding, the
     certificate and the settings were read from; 0 where an older release did not say.
-    `simulated`: there was no device and no palm (`application/simulation.py`).
+    `simulated`: there was no device and no palm (`application/transactions/simulation.py`).
     `seq` and `captured_at` are the device's own count and clock; `quality` (0 to 100) and
     `liveness` (0 to 1) are what it says of its picture.
     """

@@ -10,9 +10,9 @@ from application.ports import CommitFailed
 from domain.errors import Conflict
 from domain.ids import TenantId, TransactionId, UserId
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keyring import Keyring, open_under, seal_under
+from infrastructure.keys.keyring import Keyring, open_under, seal_under
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.person_keys import PersonKeys
-from infrastructure.tenant_keys import TenantKeys
 
 _KEEP: Final[LiteralString] = """
     INSERT INTO advice_contexts (tenant_id, user_id, transaction_id, key_version, ciphertext)

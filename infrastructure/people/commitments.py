@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from domain.ids import TenantId
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keyring import KEY_BYTES
-from infrastructure.tenant_keys import TenantKeys
+from infrastructure.keys.keyring import KEY_BYTES
+from infrastructure.keys.tenant_keys import TenantKeys
 
 _VERSION: Final = 1
 _TENANTS_KEPT: Final = 10_000

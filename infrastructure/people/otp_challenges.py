@@ -12,7 +12,7 @@ from uuid import UUID
 from application.ports import OtpAttempt, OtpChallenge
 from domain.ids import ChallengeId, TenantId, UserId
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
 
 TRIES: Final = 5
 REPEAT_WITHIN: Final = timedelta(seconds=60)

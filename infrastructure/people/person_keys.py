@@ -6,8 +6,8 @@ from typing import Final, LiteralString
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
 from infrastructure.database import Connection
-from infrastructure.keyring import KEY_BYTES, Keyring, open_under, seal_under
-from infrastructure.tenant_keys import TenantKeys
+from infrastructure.keys.keyring import KEY_BYTES, Keyring, open_under, seal_under
+from infrastructure.keys.tenant_keys import TenantKeys
 
 _FIRST_VERSION: Final = 1
 _BEFORE_TENANT_KEYS: Final = 0

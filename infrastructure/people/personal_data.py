@@ -13,9 +13,9 @@ from domain.errors import Conflict
 from domain.ids import TenantId, UserId
 from domain.personal_fields import check
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keyring import Keyring, open_under, seal_under
+from infrastructure.keys.keyring import Keyring, open_under, seal_under
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.person_keys import PersonKeys
-from infrastructure.tenant_keys import TenantKeys
 
 _PUT: Final[LiteralString] = """
     INSERT INTO personal_data (tenant_id, user_id, field, key_version, ciphertext)

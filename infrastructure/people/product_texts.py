@@ -24,9 +24,9 @@ from domain.events import Sealed
 from domain.ids import TenantId, TransactionId, UserId
 from domain.transaction import ProductText
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.keyring import KEY_BYTES, Keyring, KeyringUnusable, open_under, seal_under
+from infrastructure.keys.keyring import KEY_BYTES, Keyring, KeyringUnusable, open_under, seal_under
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.person_keys import PersonKeys, open_person_key
-from infrastructure.tenant_keys import TenantKeys
 
 KEPT_S: Final = 60.0
 """How long the key of a person's texts stays in memory after it was read."""

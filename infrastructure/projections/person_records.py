@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from application.data_exports import Item
+from application.people.data_exports import Item
 from domain.errors import Unavailable
 from domain.ids import TenantId, TransactionId, UserId
 from infrastructure.projections.reads import LogEnd, TenantReads

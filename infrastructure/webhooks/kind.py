@@ -27,13 +27,13 @@ from application.ports import (
 from application.ports.deliveries import DAY_S
 from application.ports.webhooks import WebhookSecrets
 from application.principals import Caller
-from application.webhook_endpoints import KIND, WebhookEndpoints
+from application.tenants.webhook_endpoints import KIND, WebhookEndpoints
 from domain import webhook_endpoint as w
 from domain.errors import NotFound, Unavailable
 from domain.events import DomainEvent, Recorded
 from domain.ids import TenantId, WebhookEndpointId, wire
-from infrastructure.linked_service_gateway import Requests
 from infrastructure.outbound.client import OutboundFailed
+from infrastructure.products.linked_service_gateway import Requests
 from infrastructure.projections.reads import TenantReads
 from infrastructure.webhooks.message import TEST_TYPE, body, signature, told_events, webhook_type
 from projections import webhook_endpoints as view

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.ids import TenantId, WebhookEndpointId
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
 
 SECRET_BYTES: Final = 32
 PREFIX: Final = "whsec_"

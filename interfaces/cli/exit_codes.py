@@ -12,13 +12,13 @@ from infrastructure.embedded.account import ServerUnusable
 from infrastructure.event_log.mapper import UnknownEvent
 from infrastructure.event_log.positions import LogGap
 from infrastructure.event_log.session import ConnectionLost
-from infrastructure.key_rotation import RotationRefused
-from infrastructure.keyring import KeyringUnusable
+from infrastructure.fleet.platform_ca import PlatformCAUnusable
+from infrastructure.keys.key_rotation import RotationRefused
+from infrastructure.keys.keyring import KeyringUnusable
+from infrastructure.keys.signing_keys import SigningKeyUnusable
 from infrastructure.messages.sms_gateway import SmsGatewayMisconfigured
 from infrastructure.migrate import MigrationRefused
-from infrastructure.platform_ca import PlatformCAUnusable
 from infrastructure.projections.tables import ReadModelChanged
-from infrastructure.signing_keys import SigningKeyUnusable
 from infrastructure.transparency.origin import OriginChanged
 from interfaces.cli.output import notice
 from interfaces.cli.session import WrongArgument

@@ -5,9 +5,9 @@ import asyncio
 import rich_click as click
 
 from infrastructure.edge.listeners import new_event_loop
-from infrastructure.key_encryption import KeyEncryption
-from infrastructure.key_file import KeyFile, make_key_file
-from infrastructure.key_rotation import Rotated, rotate
+from infrastructure.keys.key_encryption import KeyEncryption
+from infrastructure.keys.key_file import KeyFile, make_key_file
+from infrastructure.keys.key_rotation import Rotated, rotate
 from interfaces.cli.output import facts, json_option, notice
 from interfaces.cli.session import WrongArgument
 from interfaces.key_settings import open_keeper

@@ -4,7 +4,7 @@ from typing import Any
 
 import rich_click as click
 
-from infrastructure.signing_key_keeper import FAMILIES
+from infrastructure.keys.signing_key_keeper import FAMILIES
 from interfaces.cli.output import facts, json_option, line
 from interfaces.cli.session import with_platform
 from interfaces.composition import Platform

@@ -13,7 +13,7 @@ from litestar import Request
 from litestar.di import NamedDependency
 
 from application.execute import stream_of
-from application.issued_tokens import IssuedTokens
+from application.people.user_sessions import UserSessions
 from application.permissions import DeviceOperation, Permission, require, require_device
 from application.ports import Clock, DpopProofs, Streams
 from application.principals import (
@@ -23,7 +23,7 @@ from application.principals import (
     client_actor,
     device_actor,
 )
-from application.user_sessions import UserSessions
+from application.tenants.issued_tokens import IssuedTokens
 from domain import device as d
 from domain import tenant as t
 from domain.errors import Forbidden, Unauthenticated

@@ -6,31 +6,28 @@ from typing import Protocol
 
 import msgspec
 
-from application.audit_readings import AuditReadings
-from application.broker import Broker
-from application.certifications import Certifications
-from application.clients import Clients
-from application.comparisons import Comparisons
-from application.consents import Consents
-from application.data_exports import DataExports
-from application.device_commands import DeviceCommands
-from application.devices import Devices
-from application.enrollments import Enrollments
-from application.erasures import Erasures
-from application.evaluation import Evaluations
-from application.event_proofs import EventProofs
-from application.explanation import Explanations
-from application.full_explanation import FullExplanations
-from application.heartbeats import Heartbeats
-from application.history import History
-from application.issued_tokens import IssuedTokens
-from application.journal import Journal
-from application.linked_services import LinkedServices
-from application.look_ups import LookUps
-from application.oauth_clients import OAuthClients
-from application.pairing import Pairings
-from application.palm_removals import PalmRemovals
-from application.personal_data_accesses import PersonalDataAccesses
+from application.audit.audit_readings import AuditReadings
+from application.audit.event_proofs import EventProofs
+from application.audit.history import History
+from application.fleet.device_commands import DeviceCommands
+from application.fleet.devices import Devices
+from application.fleet.heartbeats import Heartbeats
+from application.fleet.pairing import Pairings
+from application.fleet.recovery import Recoveries
+from application.fleet.renewals import Renewals
+from application.palms.comparisons import Comparisons
+from application.palms.enrollments import Enrollments
+from application.palms.evaluation import Evaluations
+from application.palms.palm_removals import PalmRemovals
+from application.people.consents import Consents
+from application.people.data_exports import DataExports
+from application.people.erasures import Erasures
+from application.people.look_ups import LookUps
+from application.people.personal_data_accesses import PersonalDataAccesses
+from application.people.sign_ins import SignIns
+from application.people.signups import SignUps
+from application.people.user_sessions import UserSessions
+from application.people.users import Users
 from application.ports import (
     AccessTokens,
     CertificateAuthority,
@@ -46,16 +43,19 @@ from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.transparency import TransparencyLogs
-from application.recovery import Recoveries
-from application.renewals import Renewals
-from application.sign_ins import SignIns
-from application.signups import SignUps
-from application.simulation import Simulations
-from application.stand_in import StandIns
-from application.tenants import Tenants
-from application.user_sessions import UserSessions
-from application.users import Users
-from application.webhook_endpoints import WebhookEndpoints
+from application.tenants.certifications import Certifications
+from application.tenants.clients import Clients
+from application.tenants.issued_tokens import IssuedTokens
+from application.tenants.linked_services import LinkedServices
+from application.tenants.oauth_clients import OAuthClients
+from application.tenants.tenants import Tenants
+from application.tenants.webhook_endpoints import WebhookEndpoints
+from application.transactions.broker import Broker
+from application.transactions.explanation import Explanations
+from application.transactions.full_explanation import FullExplanations
+from application.transactions.journal import Journal
+from application.transactions.simulation import Simulations
+from application.transactions.stand_in import StandIns
 from domain.ids import TenantId
 from interfaces.http.admission import TenantPlaces, Traffic
 from projections.audit import AuditRow

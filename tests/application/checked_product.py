@@ -4,11 +4,11 @@ import base64
 import json
 from typing import Any, Literal
 
-from application.authorization import digest
 from application.ports.probes import Probe, ProbeAnswer, ProbeFailed
-from infrastructure.assertion_signer import ASSERTION_TYP
+from application.transactions.authorization import digest
 from infrastructure.canonical_json import JcsCanonicalJSON
-from infrastructure.signing_keys import SignatureInvalid, SigningKeys
+from infrastructure.keys.assertion_signer import ASSERTION_TYP
+from infrastructure.keys.signing_keys import SignatureInvalid, SigningKeys
 from tests.application.hand_clock import HandClock
 
 Check = Literal[

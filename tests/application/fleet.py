@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from application.device_commands import DeviceCommands, Result
-from application.fleet_monitor import FleetMonitor
-from application.heartbeats import Heartbeats, Said, Told
+from application.fleet.device_commands import DeviceCommands, Result
+from application.fleet.fleet_monitor import FleetMonitor
+from application.fleet.heartbeats import Heartbeats, Said, Told
+from application.fleet.renewals import Renewals
 from application.ports import IssuedCertificate
 from application.ports.fleet import DeviceReport, Turned, Waiting
-from application.renewals import Renewals
 from domain import device_command as dc
 from domain import presence as p
 from domain.ids import DeviceCommandId, DeviceId, TenantId

@@ -5,8 +5,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from application.advice import Advice
-from application.journal import JournalEntry
 from application.ports import (
     AdviceStatus,
     Attempted,
@@ -18,6 +16,8 @@ from application.ports import (
     NoticeFailed,
     RetryLater,
 )
+from application.transactions.advice import Advice
+from application.transactions.journal import JournalEntry
 from domain import transaction as x
 from domain.ids import wire
 from domain.linked_service import StandIn

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import rfc8785
 
-from application.authorization import Authorization, Question
+from application.transactions.authorization import Authorization, Question
 from domain import linked_service as ls
 from domain import transaction as x
 from domain.ids import wire

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from application.audit_readings import AuditReadings
+from application.audit.audit_readings import AuditReadings
 from application.ports import CommitFailed
 from domain.audit import AuditRead
 from tests.application.world import BACKEND, OTHER_TENANT, World, raising

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from application.broker import Reply
+from application.palms.recognition import DeviceMatch
 from application.ports import Authorized, AuthorizeFailed, PalmVendorFailed
-from application.recognition import DeviceMatch
+from application.transactions.broker import Reply
 from domain import transaction as x
 from domain.errors import Conflict, Invalid, Refusal, Unavailable
 from tests import builders

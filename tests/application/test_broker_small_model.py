@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from application.recognition import DeviceMatch
+from application.palms.recognition import DeviceMatch
 from domain import transaction as x
 from domain.errors import Forbidden
 from domain.events import DomainEvent

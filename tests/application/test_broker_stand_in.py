@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from application.ports import AuthorizeFailed, AuthorizeFailure
-from application.stand_in import StandIns
+from application.transactions.stand_in import StandIns
 from domain import linked_service as ls
 from domain import transaction as x
 from domain.linked_service import NetworkFailure, StandIn, StandInWindow

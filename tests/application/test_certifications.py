@@ -6,14 +6,14 @@ from typing import Any, get_args
 
 import pytest
 
-from application.authorization import audience
-from application.certifications import RUNS_AN_HOUR, Certifications, Reported
 from application.principals import Caller
+from application.tenants.certifications import RUNS_AN_HOUR, Certifications, Reported
+from application.transactions.authorization import audience
 from domain import certification as c
 from domain.errors import Conflict, Invalid, NotFound, TooMany
 from domain.ids import wire
-from infrastructure.product_probes import ForgingSigner
-from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys
+from infrastructure.products.product_probes import ForgingSigner
 from tests.application.checked_product import Check, CheckedProduct
 from tests.application.world import ISSUER, World
 from tests.builders import SERVICE

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from application.circuits import Circuits
 from application.ports import CommitFailed
 from application.ports.circuits import CircuitChange
+from application.transactions.circuits import Circuits
 from domain.circuit import CircuitOpened, FailureCounts
 from domain.ids import circuit_id
-from infrastructure.circuit_notes import CircuitNotes
+from infrastructure.circuits.circuit_notes import CircuitNotes
 from infrastructure.ids import RandomIds
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from application.clients import AssertionShown, Grant, Registered, SecretShown, grant
-from application.oauth_clients import SYMBOLS
+from application.tenants.clients import AssertionShown, Grant, Registered, SecretShown, grant
+from application.tenants.oauth_clients import SYMBOLS
 from domain import oauth_client as c
 from domain.errors import Invalid, Unauthenticated
 from domain.events import DomainEvent

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from application.comparisons import Compared
+from application.palms.comparisons import Compared
 from application.ports import PalmQueryForbidden, PalmVendorFailed
 from domain.comparison import IdentificationCompleted, VerificationCompleted
 from domain.errors import Conflict, Invalid, NotFound, Refusal, Unavailable

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from application.consents import GrantedConsent
+from application.people.consents import GrantedConsent
+from application.people.signups import GRANT_S
 from application.principals import DevicePrincipal
-from application.signups import GRANT_S
 from domain import user as u
 from domain.errors import Conflict, Forbidden, Invalid, Refusal, Unauthenticated
 from domain.ids import UserId

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from application.recognition import CANDIDATES_SOUGHT
+from application.palms.recognition import CANDIDATES_SOUGHT
 from domain import transaction as x
 from domain.errors import Conflict
 from domain.ids import PalmRef

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from application.pairing_codes import IssuedPairingCode
+from application.fleet.pairing_codes import IssuedPairingCode
 from domain import device as d
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from domain.ids import DeviceId, pairing_code_id

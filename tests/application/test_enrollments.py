@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from application.enrollment_endings import LEASE
-from application.palm_intake import ABANDONED_AFTER, Enrolled
+from application.palms.enrollment_endings import LEASE
+from application.palms.palm_intake import ABANDONED_AFTER, Enrolled
 from application.ports import (
     CommitFailed,
     PalmQueryForbidden,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from application.erasures import AT_ONCE, ErasureReport, ErasureRounds
 from application.identifiers import identifier_claim
+from application.people.erasures import AT_ONCE, ErasureReport, ErasureRounds
 from application.ports import CommitFailed, OtpChallenge, PalmVendorFailed
 from application.principals import Caller
 from domain import claim as k
@@ -16,7 +16,7 @@ from domain import user as u
 from domain.errors import Conflict, Forbidden, Malformed, NotFound
 from domain.events import DomainEvent
 from domain.ids import ChallengeId, TenantId, UserId
-from infrastructure.keyring import KeyringUnusable
+from infrastructure.keys.keyring import KeyringUnusable
 from tests import builders
 from tests.application.world import (
     BACKEND,

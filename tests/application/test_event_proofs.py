@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.event_proofs import EventProofs
+from application.audit.event_proofs import EventProofs
 from application.ports.transparency import LogIdentity, SignedCheckpoint
 from domain.errors import NotFound, Unavailable
 from domain.ids import TenantId

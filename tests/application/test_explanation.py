@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from application.explanation import Determinant, Explanations
+from application.transactions.explanation import Determinant, Explanations
 from domain import transaction as x
 from domain.events import Recorded
 from domain.matching import MatchPolicy

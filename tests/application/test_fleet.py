@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from application.device_commands import Result
+from application.fleet.device_commands import Result
 from domain import device as d
 from domain import presence as p
 from domain.errors import Conflict, Forbidden, NotFound, TooMany

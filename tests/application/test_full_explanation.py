@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import cast
 from uuid import UUID
 
-from application.explanation import Explanations
-from application.full_explanation import CircuitThen, Explanation, FullExplanations
 from application.ports import AuthorizeFailed, DeliveryRecord, DeliveryRecords
+from application.transactions.explanation import Explanations
+from application.transactions.full_explanation import CircuitThen, Explanation, FullExplanations
 from domain.ids import TenantId, circuit_id
 from tests import builders
 from tests.application.world import ISSUER, World, transaction

@@ -8,8 +8,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from application.health_monitor import EVERY_S, JITTER, HealthMonitor
 from application.ports.health import Due, Probed
+from application.tenants.health_monitor import EVERY_S, JITTER, HealthMonitor
 from domain import health as h
 from domain import linked_service as ls
 from domain.ids import PLATFORM

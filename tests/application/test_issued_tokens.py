@@ -5,13 +5,13 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from application.clients import Registered
+from application.tenants.clients import Registered
 from domain import access_token as a
 from domain import oauth_client as c
 from domain.errors import Unauthenticated
 from domain.ids import access_token_id
-from infrastructure.access_tokens import AccessTokens
-from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys
+from infrastructure.tokens.access_tokens import AccessTokens
 from tests import builders
 from tests.application.world import BACKEND, OTHER_TENANT, World
 from tests.spec import CORRELATION, TENANT

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from application.journal import JournalEntry
 from application.ports import AuthorizeFailed, CommitFailed, PalmVendorFailed
+from application.transactions.journal import JournalEntry
 from domain import transaction as x
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.linked_service import StandIn

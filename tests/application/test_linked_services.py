@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from application.execute import Done
-from application.linked_services import by_product_key
 from application.principals import Caller
+from application.tenants.linked_services import by_product_key
 from domain import linked_service as ls
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal
 from domain.ids import LinkedServiceId

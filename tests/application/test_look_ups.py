@@ -2,8 +2,8 @@
 
 import pytest
 
-from application.look_ups import PER_MINUTE, Address, LookUps
-from application.personal_data_accesses import PersonalDataAccesses
+from application.people.look_ups import PER_MINUTE, Address, LookUps
+from application.people.personal_data_accesses import PersonalDataAccesses
 from application.ports import CommitFailed
 from domain.errors import Invalid, Malformed, NotFound, TooMany
 from domain.ids import UserId

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from application.oauth_clients import CLIENTS_MAX, Changed, OAuthClients
 from application.principals import DevicePrincipal, IntegratorPrincipal
+from application.tenants.oauth_clients import CLIENTS_MAX, Changed, OAuthClients
 from domain import oauth_client as c
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
 from domain.ids import OAuthClientId

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from application.certificates import Pairing
-from application.pairing import (
+from application.fleet.certificates import Pairing
+from application.fleet.pairing import (
     FAILURE_WINDOW_S,
     FAILURES_OF_PLATFORM,
     TRIES_PER_ADDRESS,
 )
-from application.pairing_codes import IssuedPairingCode
+from application.fleet.pairing_codes import IssuedPairingCode
 from application.ports import CommitFailed
 from domain import claim as k
 from domain import device as d

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from application.palm_intake import Enrolled
-from application.palm_removals import Palm
+from application.palms.palm_intake import Enrolled
+from application.palms.palm_removals import Palm
+from application.palms.template_removal import GIVEN_UP_AFTER
 from application.ports import CommitFailed, Delivered, PalmVendorFailed, RetryLater
-from application.template_removal import GIVEN_UP_AFTER
 from domain import claim as k
 from domain import enrollment as e
 from domain import user as u

@@ -2,7 +2,7 @@
 
 import pytest
 
-from application.personal_data_accesses import PersonalDataAccesses
+from application.people.personal_data_accesses import PersonalDataAccesses
 from domain.errors import Malformed
 from domain.personal_data import PersonalDataAccessed
 from tests.application.world import BACKEND, Killed, World, kill

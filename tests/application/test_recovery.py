@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from application.certificates import Pairing
+from application.fleet.certificates import Pairing
+from application.fleet.recovery import Action, Recoveries, Standing
 from application.ports.recovery import DeviceProof, ProofKind
-from application.recovery import Action, Recoveries, Standing
 from domain import device as d
 from domain.errors import Conflict, Forbidden, Malformed, TooMany, Unauthenticated
 from tests import builders

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from application.certificates import Pairing
+from application.fleet.certificates import Pairing
 from application.principals import DevicePrincipal
 from domain import claim as k
 from domain.errors import Conflict, Malformed, Unauthenticated

@@ -8,8 +8,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from application.sign_in_guard import Entry
-from application.sign_ins import Channel, SignedIn
+from application.people.sign_in_guard import Entry
+from application.people.sign_ins import Channel, SignedIn
 from domain import user as u
 from domain import user_session as us
 from domain.errors import (

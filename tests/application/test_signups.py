@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from application.identifiers import identifier_claim
-from application.one_time_codes import CODE_LIFETIME_S, RESEND_AFTER_S, Challenged
-from application.ports import CommitFailed
-from application.principals import DevicePrincipal
-from application.signups import (
+from application.people.one_time_codes import CODE_LIFETIME_S, RESEND_AFTER_S, Challenged
+from application.people.signups import (
     GRANT_S,
     PER_DEVICE,
     PER_MOBILE,
     Verified,
 )
+from application.ports import CommitFailed
+from application.principals import DevicePrincipal
 from domain import claim as k
 from domain import user as u
 from domain.errors import (

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from application.authorization import Authorization
-from application.decisions import Decisions
 from application.ports import AuthorizeFailed
 from application.principals import IntegratorPrincipal
-from application.simulation import Palm, Played, Simulated, Simulations
-from application.stand_in import StandIns
-from application.voids import Voids
+from application.transactions.authorization import Authorization
+from application.transactions.decisions import Decisions
+from application.transactions.simulation import Palm, Played, Simulated, Simulations
+from application.transactions.stand_in import StandIns
+from application.transactions.voids import Voids
 from domain import transaction as x
 from domain.errors import Forbidden, Invalid, NotFound
 from domain.ids import OAuthClientId, UserId

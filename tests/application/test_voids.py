@@ -7,7 +7,6 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from application.journal import JournalEntry
 from application.ports import (
     Attempted,
     AuthorizeFailed,
@@ -20,7 +19,8 @@ from application.ports import (
     NoticeStatus,
     RetryLater,
 )
-from application.voids import Voids
+from application.transactions.journal import JournalEntry
+from application.transactions.voids import Voids
 from domain import transaction as x
 from domain.ids import wire
 from tests.application.world import ISSUER, KEY, TILL, Killed, World, kill, transaction

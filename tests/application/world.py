@@ -15,29 +15,27 @@ from uuid import UUID
 import msgspec
 
 from application import ports
-from application.asked import TransactionRequest
-from application.attempt import Attempts
-from application.authorization import Authorization
-from application.broker import Broker, Reply
-from application.clients import Clients
-from application.comparisons import Comparisons
-from application.consents import Consents
-from application.decisions import Decisions
-from application.devices import Devices
-from application.enrollment_endings import EnrollmentEndings
-from application.enrollments import Enrollments
-from application.erasures import Erasures
+from application.fleet.devices import Devices
+from application.fleet.pairing import Pairings
+from application.fleet.pairing_codes import PairingCodes
 from application.identifiers import Identifiers
-from application.issued_tokens import IssuedTokens
-from application.journal import Journal
-from application.linked_services import LinkedServices
-from application.newcomers import Newcomers
-from application.oauth_clients import OAuthClients
-from application.one_time_codes import OneTimeCodes
-from application.pairing import Pairings
-from application.pairing_codes import PairingCodes
-from application.palm_intake import PalmIntake
-from application.palm_removals import PalmRemovals
+from application.palms.comparisons import Comparisons
+from application.palms.enrollment_endings import EnrollmentEndings
+from application.palms.enrollments import Enrollments
+from application.palms.palm_intake import PalmIntake
+from application.palms.palm_removals import PalmRemovals
+from application.palms.recognition import DeviceMatch, Recognition
+from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
+from application.palms.templates import Templates
+from application.people.consents import Consents
+from application.people.erasures import Erasures
+from application.people.newcomers import Newcomers
+from application.people.one_time_codes import OneTimeCodes
+from application.people.sign_in_guard import SignInGuard
+from application.people.sign_ins import SignIns
+from application.people.signups import SignUps
+from application.people.user_sessions import UserSessions
+from application.people.users import Users
 from application.ports import (
     AccessTokens,
     CertificateRequest,
@@ -47,18 +45,20 @@ from application.ports import (
     Streams,
 )
 from application.principals import Caller, DevicePrincipal
-from application.recognition import DeviceMatch, Recognition
-from application.sign_in_guard import SignInGuard
-from application.sign_ins import SignIns
-from application.signups import SignUps
-from application.stand_in import StandIns
-from application.sweeper import Sweeper
-from application.take_over import TakeOvers
-from application.template_removal import AbandonedEnrollments, TemplateRemoval
-from application.templates import Templates
-from application.tenants import Tenants
-from application.user_sessions import UserSessions
-from application.users import Users
+from application.tenants.clients import Clients
+from application.tenants.issued_tokens import IssuedTokens
+from application.tenants.linked_services import LinkedServices
+from application.tenants.oauth_clients import OAuthClients
+from application.tenants.tenants import Tenants
+from application.transactions.asked import TransactionRequest
+from application.transactions.attempt import Attempts
+from application.transactions.authorization import Authorization
+from application.transactions.broker import Broker, Reply
+from application.transactions.decisions import Decisions
+from application.transactions.journal import Journal
+from application.transactions.stand_in import StandIns
+from application.transactions.sweeper import Sweeper
+from application.transactions.take_over import TakeOvers
 from domain import claim as k
 from domain import enrollment as e
 from domain import linked_service as ls
@@ -77,11 +77,11 @@ from domain.ids import (
 )
 from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.ids import RandomIds
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
-from infrastructure.signing_keys import SigningKey, SigningKeys
-from infrastructure.user_tokens import JwtUserTokens
+from infrastructure.tokens.user_tokens import JwtUserTokens
 from tests import builders
 from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries

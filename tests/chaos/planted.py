@@ -18,10 +18,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from application.asked import Asked
-from application.decisions import Decisions
 from application.ports import StaleStream
-from application.take_over import TakeOvers
+from application.transactions.asked import Asked
+from application.transactions.decisions import Decisions
+from application.transactions.take_over import TakeOvers
 from domain import transaction as x
 from domain.events import DomainEvent, Sealed
 from domain.ids import TransactionId

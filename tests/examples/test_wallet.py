@@ -18,9 +18,9 @@ from domain.ids import DeviceId, TenantId
 from examples.product_endpoint import ProductSettings
 from examples.wallet.app import wallet_app
 from examples.wallet.money import Money, MoneyInvalid, read_money
-from infrastructure.breakers import Breakers
+from infrastructure.circuits.breakers import Breakers
 from infrastructure.clock import SystemClock
-from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
+from infrastructure.products.linked_service_gateway import HttpLinkedServiceGateway
 from tests.clients.product.platform_double import (
     ISSUER,
     OTHER_TENANT,

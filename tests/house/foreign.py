@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from infrastructure.edge.listeners import serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import public_context
-from infrastructure.signing_keys import SigningKey, base64url
+from infrastructure.keys.signing_keys import SigningKey, base64url
 from interfaces.http.apps import build
 from tests.house.world import House
 

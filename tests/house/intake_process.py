@@ -6,11 +6,11 @@ import sys
 from typing import Literal
 from uuid import UUID, uuid4, uuid5
 
-from application.enrollment_endings import EnrollmentEndings
-from application.palm_intake import PalmIntake
+from application.palms.enrollment_endings import EnrollmentEndings
+from application.palms.palm_intake import PalmIntake
+from application.palms.templates import Templates
 from application.ports import Candidates, Scan
 from application.principals import Caller
-from application.templates import Templates
 from domain import tenant as t
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.errors import Refusal

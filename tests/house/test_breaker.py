@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from application.ports import AuthorizeCall, Authorized
-from infrastructure.linked_service_gateway import HttpLinkedServiceGateway
+from infrastructure.products.linked_service_gateway import HttpLinkedServiceGateway
 from interfaces.composition import Platform
 from interfaces.counterparts import Counterparts
 from tests.house.world import House, PairedDevice, Tenancy, opened, transaction

@@ -14,7 +14,7 @@ from domain.ids import DeviceId, TenantId, parse, wire
 from infrastructure.edge.listeners import device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import DeviceTls
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.house.samples import Stage, stage
 from tests.house.world import House, key_and_csr, transaction
 from tests.infrastructure.edge.pki import Device, Workshop, new_ca

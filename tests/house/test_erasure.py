@@ -21,7 +21,7 @@ from domain.events import Recorded
 from domain.ids import UserId, parse
 from domain.transparency.note import read_vkey
 from infrastructure.event_log.blocks import verify_blocks
-from infrastructure.key_rotation import rotate
+from infrastructure.keys.key_rotation import rotate
 from infrastructure.log_export.directory import ExportDirectory
 from infrastructure.log_export.export import WriteRows, export
 from infrastructure.log_export.shown_rows import write_rows

@@ -20,7 +20,7 @@ from requests_oauth2client import (
     PrivateKeyJwt,
 )
 
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 from tests.house.foreign import at_its_issuer, private_jwk, public_jwk
 from tests.house.samples import Stage, stage
 from tests.house.world import House

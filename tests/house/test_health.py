@@ -14,7 +14,7 @@ import pytest_asyncio
 from application.ports.health import Probed
 from domain.health import PALM_VENDOR, health_id
 from domain.ids import PLATFORM
-from infrastructure.health_book import PostgresHealthBook
+from infrastructure.products.health_book import PostgresHealthBook
 from infrastructure.webhooks.message import body
 from tests.house.test_measured import value
 from tests.house.world import House, Tenancy, opened

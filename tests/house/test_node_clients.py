@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 from tests.house.foreign import at_its_issuer, private_jwk, public_jwk
 from tests.house.samples import stage
 from tests.house.world import House

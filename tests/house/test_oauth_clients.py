@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 from tests.house.samples import Stage, stage
 from tests.house.world import House
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AttributeOID
 
-from application.pairing import FAILURES_OF_PLATFORM, TRIES_PER_ADDRESS, Pairings
-from application.pairing_codes import PairingCodes
+from application.fleet.pairing import FAILURES_OF_PLATFORM, TRIES_PER_ADDRESS, Pairings
+from application.fleet.pairing_codes import PairingCodes
 from application.ports import EventLog
 from domain.errors import NotFound
 from domain.events import Recorded

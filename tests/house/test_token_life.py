@@ -10,8 +10,8 @@ import httpx
 import jwt
 import pytest
 
-from infrastructure.assertion_signer import JwtAssertionSigner
-from infrastructure.signing_keys import SigningKey, base64url
+from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.keys.signing_keys import SigningKey, base64url
 from tests.house.foreign import public_jwk
 from tests.house.samples import Stage, stage
 from tests.house.test_oauth_clients import JWT_BEARER, PATH, asked, assertion, with_a_key

@@ -9,9 +9,9 @@ import pytest
 
 from application.principals import operator
 from domain.ids import OAuthClientId, parse, wire
-from infrastructure.access_tokens import AccessTokens
-from infrastructure.assertion_signer import JwtAssertionSigner
-from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys
+from infrastructure.tokens.access_tokens import AccessTokens
 from tests.house.samples import Stage, stage
 from tests.house.world import House
 

@@ -20,7 +20,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.testing import capture_logs
 
-from application.webhook_endpoints import ENDPOINTS_MAX
+from application.tenants.webhook_endpoints import ENDPOINTS_MAX
 from infrastructure.edge.tls import public_context
 from infrastructure.webhooks.message import signature
 from infrastructure.webhooks.secrets import written

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from domain.ids import TenantId
 from domain.linked_service import BreakerSettings
-from infrastructure.breakers import Breakers
+from infrastructure.circuits.breakers import Breakers
+from infrastructure.circuits.shared_circuits import SharedCircuits
 from infrastructure.clock import SystemClock
-from infrastructure.shared_circuits import SharedCircuits
 
 TENANT = TenantId(UUID(int=1))
 SERVICE = UUID(int=7)

@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
 from tests.infrastructure.tokens import compact, encode, es256
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -5,7 +5,7 @@ import sys
 
 from redis.asyncio import Redis
 
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
 from infrastructure.rate_limits import RedisRateLimiter
 
 

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 
 from domain.errors import Unauthenticated
 from domain.ids import OAuthClientId, TenantId, wire
-from infrastructure.access_tokens import AccessTokens
-from infrastructure.assertion_signer import JwtAssertionSigner
-from infrastructure.signing_keys import SigningKey, SigningKeys
+from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys
+from infrastructure.tokens.access_tokens import AccessTokens
 from tests.infrastructure.forgeries import Forger
 from tests.infrastructure.tokens import CountingIds, FixedClock, compact, encode, es256
 

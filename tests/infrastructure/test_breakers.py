@@ -14,10 +14,10 @@ from application.ports.circuits import CircuitChange
 from domain.circuit import Circuit
 from domain.ids import TenantId
 from domain.linked_service import BreakerSettings
-from infrastructure.breakers import Breakers
-from infrastructure.circuit_breaker import Outcome, Permit
+from infrastructure.circuits.breakers import Breakers
+from infrastructure.circuits.circuit_breaker import Outcome, Permit
+from infrastructure.circuits.shared_circuits import SharedCircuits
 from infrastructure.clock import SystemClock
-from infrastructure.shared_circuits import SharedCircuits
 from tests.infrastructure.breaker_process import SERVICE, SETTINGS, TENANT
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))

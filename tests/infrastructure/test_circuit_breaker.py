@@ -7,7 +7,7 @@ import pytest
 from domain.circuit import CircuitState, FailureCounts
 from domain.ids import DeviceId
 from domain.linked_service import BreakerSettings
-from infrastructure.circuit_breaker import (
+from infrastructure.circuits.circuit_breaker import (
     LONE_S,
     PROBE_MAX_S,
     CircuitBreaker,

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from domain.errors import Invalid, Unauthenticated
 from domain.ids import OAuthClientId, TenantId, wire
 from domain.oauth_client import ClientMetadata, OAuthClient, PublicJwk
-from infrastructure.client_assertions import SignedClientAssertions
-from infrastructure.client_jwks import AGAIN_AFTER_S, KEPT_S, ClientJwks
+from infrastructure.keys.signing_keys import SigningKey
 from infrastructure.outbound.client import Answer, OutboundFailed
-from infrastructure.signing_keys import SigningKey
+from infrastructure.tokens.client_assertions import SignedClientAssertions
+from infrastructure.tokens.client_jwks import AGAIN_AFTER_S, KEPT_S, ClientJwks
 from tests.infrastructure.forgeries import STRANGER, Forger, every_claim_spoilt
 from tests.infrastructure.tokens import FixedClock, compact
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from application.ports.recovery import DeviceProof
 from domain.errors import Unauthenticated
-from infrastructure.device_proofs import CertificateProofs
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.device_proofs import CertificateProofs
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.application.hand_clock import HandClock
 from tests.builders import DEVICE
 from tests.spec import TENANT

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from domain.errors import Unauthenticated
 from domain.ids import TenantId
 from domain.oauth_client import PublicJwk
-from infrastructure.dpop import FUTURE_S, PAST_S, SignedDpopProofs, thumbprint
-from infrastructure.signing_keys import SigningKey
+from infrastructure.keys.signing_keys import SigningKey
+from infrastructure.tokens.dpop import FUTURE_S, PAST_S, SignedDpopProofs, thumbprint
 from tests.infrastructure.forgeries import STRANGER, Forger, every_claim_spoilt
 from tests.infrastructure.tokens import FixedClock, compact
 

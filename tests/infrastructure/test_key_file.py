@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.key_file import KeyFile, make_key_file
-from infrastructure.keyring import KeyringUnusable
+from infrastructure.keys.key_file import KeyFile, make_key_file
+from infrastructure.keys.keyring import KeyringUnusable
 
 PROCESSES = 6
 
@@ -18,7 +18,7 @@ PROCESSES = 6
 _RACER = """
 import sys
 from pathlib import Path
-from infrastructure.key_file import KeyFile
+from infrastructure.keys.key_file import KeyFile
 print("ready", flush=True)
 sys.stdin.readline()
 print(*KeyFile(Path(sys.argv[1])).ids(), flush=True)

@@ -9,8 +9,8 @@ from psycopg.errors import InsufficientPrivilege
 
 from infrastructure import database as connections
 from infrastructure.database import Pool
-from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
 
 KEYRING = Keyring(bytes(range(32)))
 

@@ -19,13 +19,13 @@ from psycopg import AsyncConnection
 from domain.ids import PLATFORM, TenantId, UserId
 from infrastructure import database as connections
 from infrastructure.database import APP_ROLE, tenant_scope
-from infrastructure.key_file import KeyFile
-from infrastructure.key_keepers import TwoKeepers
-from infrastructure.key_rotation import rotate
-from infrastructure.key_token import LABEL, TokenKeys, TokenSettings
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.key_keepers import TwoKeepers
+from infrastructure.keys.key_rotation import rotate
+from infrastructure.keys.key_token import LABEL, TokenKeys, TokenSettings
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.people.personal_data import PostgresPersonalData
-from infrastructure.tenant_keys import TenantKeys, platform_keyring
 from tests.conftest import SOFTHSM
 
 TENANT = TenantId(uuid4())

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
 
 
 def test_what_is_sealed_opens_in_its_place_only() -> None:

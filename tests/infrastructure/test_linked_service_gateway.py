@@ -14,11 +14,14 @@ from application.ports import AuthorizeCall, Authorized, AuthorizeFailed
 from application.ports.circuits import CircuitChange
 from domain.ids import DeviceId, TenantId
 from domain.linked_service import BreakerSettings
-from infrastructure import breakers as breakers_module
-from infrastructure.breakers import Breakers
+from infrastructure.circuits import breakers as breakers_module
+from infrastructure.circuits.breakers import Breakers
 from infrastructure.clock import SystemClock
-from infrastructure.linked_service_gateway import ANSWER_BYTES_MAX, HttpLinkedServiceGateway
 from infrastructure.outbound.client import Answer, OutboundFailed
+from infrastructure.products.linked_service_gateway import (
+    ANSWER_BYTES_MAX,
+    HttpLinkedServiceGateway,
+)
 from tests.infrastructure.outbound.clients import loopback_client
 from tests.infrastructure.outbound.scripted_server import Reply, response, scripted
 

@@ -6,7 +6,7 @@ import pytest
 
 from application.ports import NoticeCall, NoticeFailed
 from infrastructure.outbound.client import Answer, OutboundFailed
-from infrastructure.product_notices import HttpProductNotices
+from infrastructure.products.product_notices import HttpProductNotices
 
 CALL = NoticeCall(
     url="https://wallet.example/void",

@@ -11,7 +11,7 @@ from redis.asyncio.connection import parse_url
 from structlog.testing import capture_logs
 
 from application.ports import RateLimiter
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
 from infrastructure.rate_limits import AWAY_FOR_S, InProcessRateLimiter, RedisRateLimiter
 
 KEYRING = Keyring(bytes(32))

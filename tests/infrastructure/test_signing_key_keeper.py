@@ -9,9 +9,9 @@ import pytest
 
 from infrastructure import database as connections
 from infrastructure.database import Pool
-from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring
-from infrastructure.signing_key_keeper import (
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.signing_key_keeper import (
     AHEAD,
     EVERY,
     KEPT,
@@ -20,7 +20,7 @@ from infrastructure.signing_key_keeper import (
     Use,
     use_at,
 )
-from infrastructure.signing_keys import SignatureInvalid, SigningKeys
+from infrastructure.keys.signing_keys import SignatureInvalid, SigningKeys
 from tests.infrastructure.tokens import FixedClock
 
 KEYRING = Keyring(bytes(range(32)))

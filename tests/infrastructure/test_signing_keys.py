@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from infrastructure.assertion_signer import ASSERTION_TYP, JwtAssertionSigner
-from infrastructure.signing_keys import (
+from infrastructure.keys.assertion_signer import ASSERTION_TYP, JwtAssertionSigner
+from infrastructure.keys.signing_keys import (
     SignatureInvalid,
     SigningKey,
     SigningKeys,

@@ -11,11 +11,11 @@ import pytest
 from cryptography import x509
 from structlog.testing import capture_logs
 
-from application.erasures import ErasureRounds
-from application.sweeper import Sweeper
+from application.people.erasures import ErasureRounds
+from application.transactions.sweeper import Sweeper
 from domain.errors import NotFound
 from infrastructure.database import APP_ROLE, pool
-from infrastructure.keyring import KeyringUnusable
+from infrastructure.keys.keyring import KeyringUnusable
 from infrastructure.projections.health import ProjectionHealth
 from interfaces.composition import erasure_interrupted
 from interfaces.log_lines import WITHHELD, only_allowed

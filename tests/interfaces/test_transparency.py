@@ -11,8 +11,8 @@ from examples.palm_server.serving import serving
 from examples.witness.memory import Memory
 from examples.witness.server import WitnessServer
 from examples.witness.witness import Witness
-from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.keyring import Keyring
 from infrastructure.transparency.ed25519 import NoteSigner, verify
 from interfaces.settings import Settings
 from interfaces.transparency import Transparency, transparency

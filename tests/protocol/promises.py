@@ -3,7 +3,7 @@
 import msgspec
 
 from application.ports import CommitFailed, StaleStream
-from application.product_texts import worded
+from application.transactions.product_texts import worded
 from domain import transaction as x
 from domain.errors import Refusal
 from domain.folding import UnexpectedEvent

@@ -8,18 +8,18 @@ from uuid import uuid4
 
 import msgspec
 
-from application.attempt import Attempts
-from application.authorization import Authorization
-from application.broker import Broker
-from application.decisions import Decisions
-from application.journal import Journal, JournalEntry
+from application.palms.recognition import Recognition
 from application.ports import AuthorizeFailed, AuthorizeFailure, NoticeFailed, Undecided
-from application.recognition import Recognition
-from application.stand_in import StandIns
-from application.sweeper import ACTOR as SWEEPER
-from application.sweeper import Sweeper
-from application.take_over import TakeOvers
-from application.voids import Voids
+from application.transactions.attempt import Attempts
+from application.transactions.authorization import Authorization
+from application.transactions.broker import Broker
+from application.transactions.decisions import Decisions
+from application.transactions.journal import Journal, JournalEntry
+from application.transactions.stand_in import StandIns
+from application.transactions.sweeper import ACTOR as SWEEPER
+from application.transactions.sweeper import Sweeper
+from application.transactions.take_over import TakeOvers
+from application.transactions.voids import Voids
 from domain import transaction as x
 from domain.events import DomainEvent, Origin, Recorded, StreamAppend
 from domain.ids import transaction_id

@@ -8,8 +8,8 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.device_commands import Result
-from application.heartbeats import Said
+from application.fleet.device_commands import Result
+from application.fleet.heartbeats import Said
 from application.principals import DevicePrincipal
 from domain.device_command import CommandKind, CommandResult, DeviceMessage
 from domain.ids import parse, wire

@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from application.journal import JournalEntry
 from application.principals import DevicePrincipal
+from application.transactions.journal import JournalEntry
 from domain.ids import wire
 from domain.transaction import Answer, Shown, answer
 from interfaces.http.json_body import StrictJSON

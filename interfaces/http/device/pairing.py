@@ -8,7 +8,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.certificates import Pairing
+from application.fleet.certificates import Pairing
 from domain.ids import wire
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON

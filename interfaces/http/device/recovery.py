@@ -8,7 +8,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.recovery import NONCE_S, Action, Standing
+from application.fleet.recovery import NONCE_S, Action, Standing
 from interfaces.http.caller_address import budget_address
 from interfaces.http.device.pairing import Paired, shown
 from interfaces.http.json_body import StrictJSON

@@ -19,11 +19,11 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.params import JSONBody
 from litestar.types import Receive, Scope, Send
 
-from application.asked import TransactionRequest
-from application.broker import Broker, Reply
+from application.palms.recognition import DeviceMatch
 from application.ports import CommitFailed
 from application.principals import DevicePrincipal
-from application.recognition import DeviceMatch
+from application.transactions.asked import TransactionRequest
+from application.transactions.broker import Broker, Reply
 from domain.errors import Malformed, Refusal
 from domain.transaction import Answer
 from interfaces.http import authentication

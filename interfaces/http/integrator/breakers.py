@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, get, put
 from litestar.params import FromPath, JSONBody
 
-from application.stand_in import StandInBudget
+from application.transactions.stand_in import StandInBudget
 from domain.breaker_control import DEVICES_MAX, BreakerControl, BreakerMode, BreakerReason
 from domain.circuit import CircuitState, FailureCounts
 from domain.errors import Invalid

@@ -8,9 +8,9 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from application.certifications import Reported
 from application.permissions import may
 from application.principals import IntegratorPrincipal
+from application.tenants.certifications import Reported
 from domain.certification import MINOR, CaseName, Grade, Run, Verdict, tester
 from domain.ids import wire
 from interfaces.http.context import bounded

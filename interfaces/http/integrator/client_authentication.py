@@ -14,7 +14,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.openapi import ResponseSpec
 
-from application.clients import AssertionShown, SecretShown
+from application.tenants.clients import AssertionShown, SecretShown
 from domain.errors import Invalid, Unauthenticated
 from domain.oauth_client import OAuthClient
 from interfaces.http.caller_address import budget_address

@@ -8,7 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from application.comparisons import Compared
+from application.palms.comparisons import Compared
 from application.principals import IntegratorPrincipal
 from domain.comparison import ComparisonReason, ComparisonResult
 from domain.errors import NotFound

@@ -8,8 +8,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from application.data_exports import DataExport
-from application.erasures import ErasureReport
+from application.people.data_exports import DataExport
+from application.people.erasures import ErasureReport
 from application.principals import IntegratorPrincipal
 from domain.erasure import ErasureCompleted, Technique
 from domain.ids import UserId, wire

@@ -8,7 +8,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from application.pairing_codes import IssuedPairingCode
+from application.fleet.pairing_codes import IssuedPairingCode
 from application.principals import IntegratorPrincipal
 from domain.device import (
     Device,

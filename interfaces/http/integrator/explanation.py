@@ -8,11 +8,11 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from application.authorization import NOT_RECORDED
-from application.full_explanation import BreakerState, CircuitThen, Matched
 from application.permissions import may
 from application.ports import DeliveryRecord
 from application.principals import IntegratorPrincipal
+from application.transactions.authorization import NOT_RECORDED
+from application.transactions.full_explanation import BreakerState, CircuitThen, Matched
 from domain import transaction as x
 from domain.fail_mode import FailMode
 from domain.folding import fold

@@ -8,7 +8,7 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.evaluation import Evaluation, Flip
+from application.palms.evaluation import Evaluation, Flip
 from application.principals import IntegratorPrincipal
 from domain.device import DeviceType
 from domain.errors import Invalid, Malformed

@@ -6,8 +6,8 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from application.oauth_clients import Changed
 from application.principals import IntegratorPrincipal
+from application.tenants.oauth_clients import Changed
 from domain.ids import wire
 from interfaces.http.integrator.oauth_client_shapes import (
     PREFIX,

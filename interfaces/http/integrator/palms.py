@@ -8,7 +8,7 @@ from litestar import Response, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from application.palm_removals import Palm
+from application.palms.palm_removals import Palm
 from application.principals import IntegratorPrincipal
 from domain.enrollment import RemovalDelay
 from domain.ids import PalmRef, UserId, wire

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from application.principals import IntegratorPrincipal
-from application.simulation import Palm, Simulated
+from application.transactions.simulation import Palm, Simulated
 from domain import transaction as x
 from domain.errors import Malformed, NotFound
 from domain.ids import UserId, parse, wire

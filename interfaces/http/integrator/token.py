@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
-from application.clients import Grant, grant
+from application.tenants.clients import Grant, grant
 from domain import tenant as t
 from domain.errors import Invalid, Unauthenticated
 from domain.ids import PLATFORM

@@ -8,8 +8,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from application.explanation import Basis, Determinant, Source, What
 from application.principals import IntegratorPrincipal
+from application.transactions.explanation import Basis, Determinant, Source, What
 from domain.errors import NotFound
 from domain.folding import fold
 from domain.ids import DeviceId, TransactionId, UserId, wire

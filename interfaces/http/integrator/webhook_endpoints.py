@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from application.principals import IntegratorPrincipal
-from application.webhook_endpoints import KIND
+from application.tenants.webhook_endpoints import KIND
 from domain.ids import wire
 from interfaces.http.integrator.webhook_shapes import (
     EVENT_PREFIX,

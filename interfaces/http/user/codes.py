@@ -7,7 +7,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.sign_ins import Channel
+from application.people.sign_ins import Channel
 from domain.errors import NotFound
 from domain.ids import ChallengeId, parse, wire
 from interfaces.http.json_body import StrictJSON

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, Response
 
-from application.sign_in_guard import Entry
-from application.user_sessions import Tokens
+from application.people.sign_in_guard import Entry
+from application.people.user_sessions import Tokens
 from domain.errors import NotFound
 from domain.ids import TenantId, parse, wire
 from interfaces.http.caller_address import budget_address

@@ -14,9 +14,9 @@ from uuid import uuid4
 
 import rfc8785
 
-from infrastructure.access_tokens import ACCESS_TOKEN_TYP
-from infrastructure.assertion_signer import ASSERTION_TYP
-from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.keys.assertion_signer import ASSERTION_TYP
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.tokens.access_tokens import ACCESS_TOKEN_TYP
 
 ISSUER = "https://identity.example"
 TENANT = f"ten_{'1' * 32}"

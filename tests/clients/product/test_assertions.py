@@ -21,7 +21,7 @@ from clients.product import (
     SeenAssertions,
     StoreFull,
 )
-from infrastructure.signing_keys import SigningKey, SigningKeys, jwks_document
+from infrastructure.keys.signing_keys import SigningKey, SigningKeys, jwks_document
 from tests.clients.product.platform_double import (
     DEVICE,
     ISSUER,

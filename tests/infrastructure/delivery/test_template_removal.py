@@ -5,9 +5,9 @@ from collections import Counter
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
+from application.palms.template_removal import TemplateRemoval
+from application.palms.templates import Templates
 from application.ports import DeliveryPolicy, PalmVendorFailed
-from application.template_removal import TemplateRemoval
-from application.templates import Templates
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.ids import PalmRef, UserId
 from infrastructure.clock import SystemClock

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from infrastructure.edge.protocol import Limits
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.infrastructure.edge.pki import Device, Workshop, new_ca
 from tests.infrastructure.edge.serving import LoopFactory, RunningEdge, client_context
 

@@ -9,7 +9,7 @@ from infrastructure.edge.peer import PeerCertificate
 from infrastructure.edge.protocol import DeviceProtocol, Limits, ListenerState
 from infrastructure.edge.revocations import RevokedCertificates, fingerprint_bytes
 from infrastructure.edge.tls import DeviceHandshake, DeviceTls
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.infrastructure.edge.serving import Application
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from domain.ids import DeviceId, TenantId
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 
 TRUST_DOMAIN = "link.example"
 TENANT = TenantId(UUID("0198c7a0-9e6c-7b1f-8d3e-2a4b5c6d7e8f"))

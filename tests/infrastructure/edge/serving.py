@@ -12,7 +12,7 @@ from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import Limits, Message, Receive, Scope, Send
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.edge.tls import DeviceTls, public_context
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 
 P = ParamSpec("P")
 T = TypeVar("T")

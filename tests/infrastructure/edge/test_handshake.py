@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.infrastructure.edge.pki import (
     CLIENT_AUTH,
     SERVER_AUTH,

@@ -13,7 +13,7 @@ from infrastructure.edge.peer import PeerCertificate, read_peer_certificate
 from infrastructure.edge.protocol import Limits
 from infrastructure.edge.revocations import RevokedCertificates, fingerprint_bytes
 from infrastructure.edge.tls import DeviceHandshake, DeviceTls
-from infrastructure.platform_ca import PlatformCA
+from infrastructure.fleet.platform_ca import PlatformCA
 from tests.infrastructure.edge.loopback import Wired
 from tests.infrastructure.edge.pki import Device, Workshop, new_ca, run
 from tests.infrastructure.edge.serving import (

@@ -8,9 +8,9 @@ import pytest
 
 from infrastructure import database as connections
 from infrastructure.database import Pool
-from infrastructure.key_file import KeyFile
-from infrastructure.keyring import Keyring
-from infrastructure.tenant_keys import TenantKeys
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.tenant_keys import TenantKeys
 
 
 @pytest.fixture

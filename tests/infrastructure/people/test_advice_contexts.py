@@ -7,11 +7,11 @@ import pytest
 
 from domain.ids import TenantId, TransactionId, UserId
 from infrastructure.database import Connection, Pool
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.people.retention import ADVICE_AFTER, Retention
-from infrastructure.tenant_keys import TenantKeys
 from tests.application.hand_clock import HandClock
 
 TENANT, OTHER_TENANT = TenantId(uuid4()), TenantId(uuid4())

@@ -20,8 +20,9 @@ from application.ports import OtpChallenge
 from domain.errors import Unavailable
 from domain.ids import ChallengeId, DeviceId, TenantId, UserId
 from infrastructure.database import Connection, Pool
-from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
 from infrastructure.messages.smtp import SmtpSender, SmtpServer
 from infrastructure.outbound.client import OutboundClient
@@ -31,7 +32,6 @@ from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.rate_limits import RedisRateLimiter
-from infrastructure.tenant_keys import TenantKeys
 
 TENANT, DEVICE, SARA = TenantId(uuid4()), DeviceId(uuid4()), UserId(uuid4())
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,11 +9,11 @@ import pytest
 
 from domain.ids import TenantId
 from infrastructure.database import Pool
-from infrastructure.key_file import KeyFile
-from infrastructure.key_rotation import rotate
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.key_rotation import rotate
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people import commitments as module
 from infrastructure.people.commitments import TenantCommitments
-from infrastructure.tenant_keys import TenantKeys
 
 TENANT, OTHER_TENANT = TenantId(uuid4()), TenantId(uuid4())
 ONE, OTHER = uuid4(), uuid4()

@@ -12,7 +12,7 @@ from application.ports import OtpAttempt, OtpChallenge
 from domain.ids import ChallengeId, TenantId, UserId
 from infrastructure import database as connections
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 
 TENANT = TenantId(uuid4())

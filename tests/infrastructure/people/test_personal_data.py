@@ -11,11 +11,11 @@ from domain.errors import Conflict
 from domain.ids import ConsentId, TenantId, UserId
 from domain.personal_fields import FIELDS, consent_text
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.key_file import KeyFile
-from infrastructure.keyring import Keyring, KeyringUnusable, seal_under
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.keyring import Keyring, KeyringUnusable, seal_under
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.person_keys import PersonKeys
 from infrastructure.people.personal_data import PostgresPersonalData
-from infrastructure.tenant_keys import TenantKeys
 
 TENANT = TenantId(uuid4())
 OTHER_TENANT = TenantId(uuid4())

@@ -12,10 +12,10 @@ from domain.ids import TenantId, TransactionId, UserId
 from domain.transaction import ProductText
 from infrastructure.database import Connection, Pool
 from infrastructure.event_log.log import PostgresEventLog
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.people.product_texts import PostgresProductTexts
-from infrastructure.tenant_keys import TenantKeys
 from tests.infrastructure.event_log.notes import MAPPER, A, Noted, origin
 
 SARA, OMAR = UserId(uuid4()), UserId(uuid4())

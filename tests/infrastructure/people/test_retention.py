@@ -13,13 +13,13 @@ from application.ports import OtpChallenge
 from domain.ids import ChallengeId, DeviceId, TenantId, UserId
 from infrastructure.database import Connection, Pool
 from infrastructure.event_log.log import PostgresEventLog
-from infrastructure.keyring import Keyring
+from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people import retention as module
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.people.retention import Retention, Swept
-from infrastructure.tenant_keys import TenantKeys
 from tests.application.hand_clock import HandClock
 from tests.infrastructure.event_log.notes import MAPPER, notes, origin
 

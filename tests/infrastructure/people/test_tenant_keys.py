@@ -11,12 +11,12 @@ from psycopg.errors import ObjectNotInPrerequisiteState
 from domain.ids import PLATFORM, TenantId, UserId
 from infrastructure import database as connections
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.key_file import KeyFile
-from infrastructure.key_rotation import LOCK_KEY, RotationRefused, rotate
-from infrastructure.key_store import KeyStore
-from infrastructure.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.key_file import KeyFile
+from infrastructure.keys.key_rotation import LOCK_KEY, RotationRefused, rotate
+from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.people.personal_data import PostgresPersonalData
-from infrastructure.tenant_keys import TenantKeys, platform_keyring
 
 TENANT, OTHER_TENANT = TenantId(uuid4()), TenantId(uuid4())
 SARA = UserId(uuid4())

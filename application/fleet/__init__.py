@@ -1,0 +1,1 @@
+"""Devices: pairing, certificates, presence, commands."""

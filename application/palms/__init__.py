@@ -1,0 +1,1 @@
+"""Palms: recognising them, enrolling them, taking them away."""

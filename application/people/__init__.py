@@ -1,0 +1,1 @@
+"""Managed users: who they are, how they come in, what they may ask of us."""

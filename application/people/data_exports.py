@@ -1,0 +1,125 @@
+"""Everything that is held about a person, with its sources (000 compliance, PDPL art. 4)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from application.execute import stream_of
+from application.people.personal_data_accesses import PersonalDataAccesses
+from application.ports import EventLog, PersonalData, PersonPalms, ProductTexts
+from application.principals import Caller
+from domain import erasure as r
+from domain import user as u
+from domain.errors import NotFound
+from domain.events import Recorded
+from domain.ids import TenantId, TransactionId, UserId, wire
+
+Source = Literal["vault", "user", "enrollment", "erasure", "transaction", "access"]
+OPERATION: Final = "exportPersonalData"
+HISTORY: Final = "history"
+PRODUCT_TEXT: Final = "product_text"
+
+_user: Final = stream_of(u.UserSignedUp, u.rebuild)
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is held: a value of the vault by its field, or an event by its name.
+
+    `id` is the public id of what the event is about, where it is not the person.
+    """
+
+    source: Source
+    name: str
+    id: str | None = None
+    at: datetime | None = None
+    value: object
+
+
+class DataExport(msgspec.Struct, frozen=True, kw_only=True):
+    reference: str | None
+    items: tuple[Item, ...]
+
+
+class PersonRecords(Protocol):
+    """Which streams tell of a person. Both raise Unavailable (`position_not_reached`)."""
+
+    async def transactions(
+        self, tenant_id: TenantId, user_id: UserId
+    ) -> Sequence[TransactionId]: ...
+
+    async def accesses(self, tenant_id: TenantId, user_id: UserId) -> Sequence[Item]: ...
+
+
+class DataExports:
+    def __init__(
+        self,
+        log: EventLog,
+        personal_data: PersonalData,
+        texts: ProductTexts,
+        palms: PersonPalms,
+        records: PersonRecords,
+        accesses: PersonalDataAccesses,
+    ) -> None:
+        self._log = log
+        self._personal_data = personal_data
+        self._texts = texts
+        self._palms = palms
+        self._records = records
+        self._accesses = accesses
+
+    async def export(self, caller: Caller, user_id: UserId, reference: str | None) -> DataExport:
+        """What is held, after it is on record that the caller is shown it.
+
+        Raises NotFound (`user_not_found`), Malformed (`access_reference_invalid`), Unavailable
+        (`position_not_reached`), CommitFailed.
+        """
+        tenant_id = caller.tenant_id
+        past = await self._log.load(tenant_id, user_id)
+        if _user(past) is None:
+            raise NotFound("user_not_found")
+        values = await self._personal_data.everything(tenant_id, user_id)
+        texts = await self._texts.of_person(tenant_id, user_id)
+        await self._accesses.note(
+            caller,
+            user_id,
+            fields=[*values, *([PRODUCT_TEXT] if texts else []), HISTORY],
+            purpose="data_subject_request",
+            operation=OPERATION,
+            reference=reference,
+        )
+        items = [Item(source="vault", name=field, value=value) for field, value in values.items()]
+        items += [
+            Item(source="vault", name=PRODUCT_TEXT, id=wire("txn", transaction_id), value=text)
+            for transaction_id, text in texts
+        ]
+        items += _events("user", None, past)
+        for palm_ref in await self._palms.of_person(tenant_id, user_id):
+            items += await self._stream(tenant_id, "enrollment", "plm", palm_ref)
+        for transaction_id in await self._records.transactions(tenant_id, user_id):
+            items += await self._stream(tenant_id, "transaction", "txn", transaction_id)
+        erasure = await self._log.load(tenant_id, r.erasure_id(user_id))
+        items += _events("erasure", None, erasure)
+        items += await self._records.accesses(tenant_id, user_id)
+        return DataExport(reference=reference, items=tuple(items))
+
+    async def _stream(
+        self, tenant_id: TenantId, source: Source, prefix: str, stream_id: UUID
+    ) -> list[Item]:
+        past = await self._log.load(tenant_id, stream_id)
+        return _events(source, wire(prefix, stream_id), past)
+
+
+def _events(source: Source, name: str | None, past: Sequence[Recorded]) -> list[Item]:
+    return [
+        Item(
+            source=source,
+            name=recorded.event.NAME,
+            id=name,
+            at=recorded.recorded_at,
+            value=recorded.event,
+        )
+        for recorded in past
+    ]

@@ -1,0 +1,1 @@
+"""Tenants, and what each sets up: clients, products, webhooks."""

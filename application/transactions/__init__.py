@@ -1,0 +1,1 @@
+"""A device's transaction, from asking to its decision, and everything owed after it."""

@@ -1,0 +1,1 @@
+"""What devices need of the world: certificates, signatures, presence."""

@@ -1,0 +1,1 @@
+"""Keys: where they are kept, how they are wrapped, changed and signed with."""

@@ -1,0 +1,1 @@
+"""Calling a product's backend, and what is remembered of it."""

@@ -1,0 +1,1 @@
+"""Tokens and proofs of possession, ours and those that others sign."""
