@@ -1,0 +1,19 @@
+"""Hashes that cost nothing and count what work was done."""
+
+
+class Hashes:
+    """`compared` counts how often a password was looked at; `scheme` is how they are made now."""
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.scheme = "hash"
+
+    async def of(self, password: str) -> str:
+        return f"{self.scheme} of {password}"
+
+    async def matches(self, password: str, hashed: str | None) -> bool:
+        self.compared += 1
+        return hashed is not None and hashed.partition(" of ")[2] == password
+
+    def outdated(self, hashed: str) -> bool:
+        return not hashed.startswith(f"{self.scheme} of ")
