@@ -1,34 +1,25 @@
 """The composition root: what one process opens, in which order, and closes in the reverse one.
 
-Which adapter stands behind which port of a use case is said in `interfaces/use_cases.py`.
+Which adapter stands behind which port of a use case is said in `interfaces/use_cases.py`, and
+what a worker does besides in `interfaces/duties.py`.
 """
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Final
-
-import structlog
 
 from application.palms.enrollment_endings import EnrollmentEndings
-from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.palms.templates import Templates
-from application.people.erasures import EVERY_S, ErasureRounds
-from application.ports import Clock, DeliveryKind, RateLimiter
+from application.ports import Clock, RateLimiter
 from application.tenants.tenants import Tenants
-from application.transactions.advice import Advice
 from application.transactions.circuits import Circuits
-from application.transactions.sweeper import Sweeper
-from application.transactions.voids import Voids
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
-from domain.ids import TenantId, UserId
 from infrastructure.circuits.breakers import Breakers
 from infrastructure.circuits.circuit_notes import CircuitNotes
 from infrastructure.circuits.shared_circuits import SharedCircuits
 from infrastructure.clock import SystemClock
 from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
-from infrastructure.delivery.engine import DeliveryEngine
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
 from infrastructure.event_log.history import PostgresLogHistory
@@ -37,7 +28,6 @@ from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail, caught_up
 from infrastructure.fleet.platform_ca import PlatformCA
 from infrastructure.ids import RandomIds
-from infrastructure.keys.assertion_signer import JwtAssertionSigner
 from infrastructure.keys.key_store import KeyStore
 from infrastructure.keys.signing_key_keeper import (
     ACCESS_TOKENS,
@@ -51,20 +41,16 @@ from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
 from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.product_texts import PostgresProductTexts
-from infrastructure.people.retention import Retention
-from infrastructure.products.undecided import ReadModelUndecided
 from infrastructure.projections import tables
 from infrastructure.projections.audit_feed import AuditFeed
 from infrastructure.projections.digester import Digester, Digests
 from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
-from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
-from infrastructure.rounds import Rounds
-from infrastructure.webhooks.kind import Webhooks
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
 from interfaces.counterparts import Counterparts, counterparts, inbox
+from interfaces.duties import Duties
 from interfaces.http.admission import TenantPlaces
 from interfaces.key_settings import open_keeper
 from interfaces.measured import (
@@ -82,13 +68,8 @@ from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from interfaces.transparency import transparency
 from interfaces.use_cases import use_cases
-from interfaces.watching import Watching
 from projections import revoked_certificates
 from projections.catalogue import READ_MODELS
-
-SWEEP_EVERY_S: Final = 5.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Platform:
@@ -183,42 +164,11 @@ class Platform:
         measure_breakers(self.metrics, self.breakers)
         self.templates = Templates(self.streams, outside.palms, self.ids)
         self.enrollment_endings = EnrollmentEndings(self.streams, self.templates, self.ids)
-        self.webhook_clients = outside.webhooks
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         self.services = use_cases(self, outside)
         self._stack.push_async_callback(self.services.certifications.close)
-        self.advice = Advice(
-            self.streams,
-            outside.notices,
-            self.advice_contexts,
-            JwtAssertionSigner(self.assertion_keys, self.settings.issuer),
-            self.settings.issuer,
-            self.clock,
-            self.ids,
-        )
-        self.voids = Voids(
-            self.streams,
-            outside.notices,
-            self.product_texts,
-            JwtAssertionSigner(self.assertion_keys, self.settings.issuer),
-            self.settings.issuer,
-            self.clock,
-            self.ids,
-        )
-        self.deliveries = DeliveryEngine(self.dsn, self.log, self._deliveries())
         self.tenants = Tenants(self.streams, self.ids)
-        self.sweeper = Sweeper(
-            self.streams, ReadModelUndecided(self.projector_pool), self.clock, self.ids
-        )
-        self.sweeping = Rounds(self.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
-        erasures = ErasureRounds(
-            self.services.erasures,
-            PostgresUnfinishedErasures(self.projector_pool),
-            self.ids,
-            erasure_interrupted,
-        )
-        self.erasing = Rounds(self.dsn, "erasures", EVERY_S, erasures.round)
-        self.watching = Watching(self, outside)
+        self.duties = Duties(self, outside, self._stack)
         measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
         measure_tail(self.metrics, self.tail)
         measure_lateness(self.metrics, self.lateness)
@@ -236,7 +186,7 @@ class Platform:
         await self._stack.enter_async_context(self.signing)
 
     async def project(self) -> None:
-        """Keep read models and transparency log up to date here, and delete what has run out."""
+        """Keep read models and transparency log up to date here."""
         self.tail.subscribe(self.runner.heard)
         await self._stack.enter_async_context(self.runner)
         self.tail.subscribe(self.transparency.keeper.heard)
@@ -244,40 +194,6 @@ class Platform:
         if self.settings.digest_interval_s:
             self.tail.subscribe(self.digester.heard)
             await self._stack.enter_async_context(self.digester)
-        await self._stack.enter_async_context(Retention(self.app_pool, self.clock))
-        await self._stack.enter_async_context(self.erasing)
-
-    async def deliver(self) -> None:
-        """Have this process deliver what must reach other systems."""
-        self.tail.subscribe(self.deliveries.heard)
-        await self._stack.enter_async_context(self.deliveries)
-
-    def _deliveries(self) -> Sequence[DeliveryKind]:
-        """Every kind of delivery there is."""
-        webhooks = Webhooks(
-            self.log,
-            self.reads,
-            self.services.webhook_endpoints,
-            self.webhook_secrets,
-            self.webhook_clients,
-            self.clock,
-        )
-        return (
-            self.voids,
-            self.advice,
-            TemplateRemoval(self.streams, self.templates),
-            AbandonedEnrollments(self.streams, self.enrollment_endings, self.clock),
-            webhooks,
-        )
-
-    async def sweep(self) -> None:
-        """Close what devices left undecided; one process of all that could does it at a time."""
-        await self._stack.enter_async_context(self.sweeping)
-
-    async def watch(self) -> None:
-        """Ask products and vendor how they are; one process of all that could does it."""
-        for rounds in self.watching.rounds:
-            await self._stack.enter_async_context(rounds)
 
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
@@ -336,8 +252,3 @@ class Platform:
             self.authority.issue_client("webhooks"),
             self._stack.push_async_callback,
         )
-
-
-def erasure_interrupted(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
-    """Tell whose erasure stands still, and of what class of error; the next round tries again."""
-    _log.error("erasure_interrupted", tenant=str(tenant_id), id=str(user_id), exc_info=error)

@@ -82,9 +82,10 @@ async def run(
     ):
         if "worker" in roles:
             await platform.project()
-            await platform.deliver()
-            await platform.sweep()
-            await platform.watch()
+            await platform.duties.forget()
+            await platform.duties.deliver()
+            await platform.duties.sweep()
+            await platform.duties.watch()
         await platform.follow()
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
@@ -229,10 +230,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),
-            watched.create_task(platform.deliveries.until_failure()),
-            watched.create_task(platform.sweeping.until_failure()),
-            watched.create_task(platform.erasing.until_failure()),
-            *(watched.create_task(each.until_failure()) for each in platform.watching.rounds),
+            *(watched.create_task(each.until_failure()) for each in platform.duties.all),
         ]
         await watched.create_task(stop.wait())
         for task in failing:

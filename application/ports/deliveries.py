@@ -7,7 +7,7 @@ delivery exactly once, leases it to one worker at a time, keeps the order of a l
 gives up, and replays.
 
 To add a kind: implement `DeliveryKind` (see `Void` in the example below), and add it to
-`_deliveries` in `interfaces/composition.py`. Nothing else knows the kinds by name.
+`_kinds` in `interfaces/duties.py`. Nothing else knows the kinds by name.
 
     class Void:
         name = "void"

@@ -313,7 +313,7 @@ async def test_an_erasure_that_a_process_left_behind_is_finished_by_a_worker(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies after the request is durable; another one starts and finds it."""
-    monkeypatch.setattr("interfaces.composition.EVERY_S", 0.2)
+    monkeypatch.setattr("interfaces.duties.EVERY_S", 0.2)
     async with opened(database, tmp_path / "data") as house:
         tenant = await house.tenant()
         till = await house.device(tenant)

@@ -35,7 +35,7 @@ async def minutes(house: House, count: int) -> None:
     """Have the house's monitor do what it does in so many minutes, by the house's clock."""
     for _ in range(count):
         house.clock.shift += timedelta(seconds=70)
-        await house.platform.watching.health.round()
+        await house.platform.duties.watching.health.round()
 
 
 async def shown(tenant: Tenancy, path: str) -> Any:
@@ -104,7 +104,7 @@ async def test_the_vendor_s_outage_is_shown_to_every_tenant(watched: House) -> N
 
 async def test_a_worker_asks_by_itself(watched: House) -> None:
     tenant = await watched.tenant()
-    await watched.platform.watch()
+    await watched.platform.duties.watch()
     async with asyncio.timeout(PATIENCE_S):
         path = f"/v1/linked-services/{tenant.service_id}/health"
         while (await shown(tenant, path))["status"] != "healthy":

@@ -67,7 +67,7 @@ async def presence(device: PairedDevice) -> dict[str, Any]:
 async def test_presence_goes_with_the_heartbeats(house: House) -> None:
     device = await house.device(await house.tenant(), "personal_scanner")
     assert (await presence(device))["status"] == "never"
-    await house.platform.watching.fleet.round()
+    await house.platform.duties.watching.fleet.round()
     told = await beaten(device, 1, fw_version="3.2.1", battery=93)
     assert (told["counted"], told["next_heartbeat_s"], told["commands"]) == (True, 60, [])
     seen = await presence(device)
@@ -77,11 +77,11 @@ async def test_presence_goes_with_the_heartbeats(house: House) -> None:
     assert (await presence(device))["status"] == "late"
     house.clock.shift = timedelta(seconds=600)
     assert (await presence(device))["status"] == "offline"
-    await house.platform.watching.fleet.round()
+    await house.platform.duties.watching.fleet.round()
     house.clock.shift = timedelta(seconds=0)
     assert (await beaten(device, 1))["counted"] is False
     assert (await beaten(device, 5))["missed"] == 3
-    await house.platform.watching.fleet.round()
+    await house.platform.duties.watching.fleet.round()
     stream = presence_id(UUID(hex=device.id.partition("_")[2]))
     past = await house.platform.log.load(device.tenant.tenant_id, stream)
     told_by_webhook = [msgspec.json.decode(body(past, each.version)) for each in past]

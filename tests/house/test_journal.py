@@ -86,7 +86,7 @@ async def test_what_nobody_finished_is_swept_by_what_the_read_model_knows(house:
     assert (running.status_code, running.json()["state"]) == (202, "authorizing")
     end = await _end(house)
     assert await house.platform.runner.wait(end, "transactions", 30)
-    assert await house.platform.sweeper.sweep() == 1
+    assert await house.platform.duties.sweeper.sweep() == 1
     found = await till.http.get(f"/v1/device/transactions/{key}")
     assert (found.json()["decision"], found.json()["reason"]) == ("deny", "abandoned")
     state = x.rebuild(await house.platform.log.load(TenantId(till.tenant.tenant_id), stream))

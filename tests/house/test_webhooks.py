@@ -449,7 +449,7 @@ async def test_a_read_model_halted_for_one_tenant_delays_that_tenants_messages_a
     ours, theirs = await house.tenant(), await house.tenant()
 
     async def waiting() -> int:
-        found = await house.platform.deliveries.standings()
+        found = await house.platform.duties.deliveries.standings()
         return next(each for each in found if each.kind == "webhook").tenants_waiting
 
     async def until_waiting(count: int) -> None:

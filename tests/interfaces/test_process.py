@@ -17,7 +17,7 @@ from domain.errors import NotFound
 from infrastructure.database import APP_ROLE, pool
 from infrastructure.keys.keyring import KeyringUnusable
 from infrastructure.projections.health import ProjectionHealth
-from interfaces.composition import erasure_interrupted
+from interfaces.duties import erasure_interrupted
 from interfaces.log_lines import WITHHELD, only_allowed
 from interfaces.process import ROLES, Addresses, Role, run
 from interfaces.readiness import TailReadiness

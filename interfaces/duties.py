@@ -1,0 +1,111 @@
+"""What a worker does by itself, and nobody waits for: deliver, close, finish, delete, look.
+
+A part of the composition root, like `interfaces/composition.py`. Every worker delivers and
+deletes; of the rounds each is done by one process of all that could.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
+from application.people.erasures import EVERY_S, ErasureRounds
+from application.ports import DeliveryKind
+from application.transactions.advice import Advice
+from application.transactions.sweeper import Sweeper
+from application.transactions.voids import Voids
+from domain.ids import TenantId, UserId
+from infrastructure.delivery.engine import DeliveryEngine
+from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.people.retention import Retention
+from infrastructure.products.undecided import ReadModelUndecided
+from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
+from infrastructure.rounds import Rounds
+from infrastructure.webhooks.kind import Webhooks
+from interfaces.counterparts import Counterparts
+from interfaces.watching import Watching
+
+if TYPE_CHECKING:
+    from interfaces.composition import Platform
+
+SWEEP_EVERY_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class MayFail(Protocol):
+    """Work that goes on for as long as the process lives, unless a bug ends it."""
+
+    async def until_failure(self) -> None:
+        """Return only by raising the bug."""
+        ...
+
+
+class Duties:
+    """`of` is the open platform; `until` is what is closed with it."""
+
+    def __init__(self, of: "Platform", outside: Counterparts, until: AsyncExitStack) -> None:
+        self._platform = of
+        self._until = until
+        self.deliveries = DeliveryEngine(of.dsn, of.log, _kinds(of, outside))
+        self.sweeper = Sweeper(of.streams, ReadModelUndecided(of.projector_pool), of.clock, of.ids)
+        self._sweeping = Rounds(of.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
+        erasures = ErasureRounds(
+            of.services.erasures,
+            PostgresUnfinishedErasures(of.projector_pool),
+            of.ids,
+            erasure_interrupted,
+        )
+        self._erasing = Rounds(of.dsn, "erasures", EVERY_S, erasures.round)
+        self.watching = Watching(of, outside)
+
+    @property
+    def all(self) -> Sequence[MayFail]:
+        """Whatever a bug can end; what was not begun here never fails."""
+        return (self.deliveries, self._sweeping, self._erasing, *self.watching.rounds)
+
+    async def deliver(self) -> None:
+        """Have this process deliver what must reach other systems."""
+        self._platform.tail.subscribe(self.deliveries.heard)
+        await self._until.enter_async_context(self.deliveries)
+
+    async def forget(self) -> None:
+        """Delete what has run out, and finish the erasures that were left behind."""
+        retention = Retention(self._platform.app_pool, self._platform.clock)
+        await self._until.enter_async_context(retention)
+        await self._until.enter_async_context(self._erasing)
+
+    async def sweep(self) -> None:
+        """Close what devices left undecided."""
+        await self._until.enter_async_context(self._sweeping)
+
+    async def watch(self) -> None:
+        """Ask products and vendor how they are, and miss devices."""
+        for rounds in self.watching.rounds:
+            await self._until.enter_async_context(rounds)
+
+
+def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
+    """Every kind of delivery there is."""
+    signer, issuer = JwtAssertionSigner(of.assertion_keys, of.settings.issuer), of.settings.issuer
+    return (
+        Voids(of.streams, outside.notices, of.product_texts, signer, issuer, of.clock, of.ids),
+        Advice(of.streams, outside.notices, of.advice_contexts, signer, issuer, of.clock, of.ids),
+        TemplateRemoval(of.streams, of.templates),
+        AbandonedEnrollments(of.streams, of.enrollment_endings, of.clock),
+        Webhooks(
+            of.log,
+            of.reads,
+            of.services.webhook_endpoints,
+            of.webhook_secrets,
+            outside.webhooks,
+            of.clock,
+        ),
+    )
+
+
+def erasure_interrupted(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
+    """Tell whose erasure stands still, and of what class of error; the next round tries again."""
+    _log.error("erasure_interrupted", tenant=str(tenant_id), id=str(user_id), exc_info=error)
