@@ -100,6 +100,15 @@ def require(principal: IntegratorPrincipal, permission: Permission) -> None:
         raise Forbidden("insufficient_scope", f"this needs {permission}")
 
 
+def check_may(caller: Caller, permission: Permission) -> None:
+    """The same of any caller: whoever runs the platform's own command line may do everything, and
+    devices and users nothing of it. Raises Forbidden (`insufficient_scope`)."""
+    if isinstance(caller, IntegratorPrincipal):
+        require(caller, permission)
+    elif type(caller) is not Caller:
+        raise Forbidden("insufficient_scope", f"this needs {permission}")
+
+
 def require_device(device: Device, operation: DeviceOperation) -> None:
     """Raises Forbidden (`device_type_not_allowed`, `device_locked`)."""
     if operation not in DEVICE_OPERATIONS[device.registered.type]:

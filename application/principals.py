@@ -7,15 +7,24 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.events import Origin
-from domain.ids import DeviceId, OAuthClientId, TenantId, UserId, UserSessionId, wire
+from domain.ids import ApprovalId, DeviceId, OAuthClientId, TenantId, UserId, UserSessionId, wire
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """The part that every principal shares: the tenant wall, a name for the log, the request."""
+    """The part that every principal shares: the tenant wall, a name for the log, the request.
+
+    `approval_id` is what somebody else agreed to, for a request that takes two people.
+    """
 
     tenant_id: TenantId
     actor: str
     correlation_id: UUID
+    approval_id: ApprovalId | None = None
+
+    @property
+    def needs_another(self) -> bool:
+        """Whether what destroys takes an approval of this caller's."""
+        return False
 
     def origin(self, command_id: UUID) -> Origin:
         return Origin(actor=self.actor, correlation_id=self.correlation_id, command_id=command_id)

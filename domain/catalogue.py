@@ -5,6 +5,7 @@ from typing import Final, get_args
 
 from domain import (
     access_token,
+    approval,
     audit,
     certification,
     circuit,
@@ -33,6 +34,7 @@ Upcaster = Callable[[Payload], Payload]
 
 _UNIONS: Final = (
     tenant.TenantEvent,
+    approval.ApprovalEvent,
     oauth_client.OAuthClientEvent,
     claim.ClaimEvent,
     linked_service.LinkedServiceEvent,

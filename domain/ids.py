@@ -27,6 +27,9 @@ WebhookEndpointId = NewType("WebhookEndpointId", UUID)
 DeviceCommandId = NewType("DeviceCommandId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
 AccessTokenId = NewType("AccessTokenId", UUID)
+ApprovalId = NewType("ApprovalId", UUID)
+OperatorId = NewType("OperatorId", UUID)
+OperatorSessionId = NewType("OperatorSessionId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))
 """The tenant of facts that belong to no tenant: pairing codes, and later the platform's people."""

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from domain.access_token import AccessTokenRevoked
+from domain.approval import ApprovalAsked, ApprovalCarriedOut, ApprovalGiven, ApprovalRefused
 from domain.audit import AuditRead
 from domain.certification import LinkedServiceCertificationStarted, LinkedServiceCertified
 from domain.circuit import CircuitClosed, CircuitOpened
@@ -138,6 +139,7 @@ from domain.webhook_endpoint import (
 Severity = Literal["info", "warning", "high", "critical"]
 SubjectKind = Literal[
     "tenant",
+    "approval",
     "oauth_client",
     "access_token",
     "claim",
@@ -178,6 +180,10 @@ _STOOD_IN: Final = msgspec.structs.replace(_DECIDED, severity="warning")
 PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TenantCreated: Published("tenant", "tenant_created"),
     TenantSettingsChanged: Published("tenant", "tenant_settings_changed", None, "warning"),
+    ApprovalAsked: Published("approval", "approval_asked", None, "warning"),
+    ApprovalGiven: Published("approval", "approval_given", None, "warning"),
+    ApprovalRefused: Published("approval", "approval_refused", None, "warning"),
+    ApprovalCarriedOut: Published("approval", "approval_carried_out", None, "warning"),
     OAuthClientRegistered: Published("oauth_client", "oauth_client_created", None, "warning"),
     OAuthClientChanged: Published("oauth_client", "oauth_client_updated", None, "warning"),
     OAuthClientSecretAdded: Published("oauth_client", "oauth_client_secret_added", None, "warning"),

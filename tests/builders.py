@@ -13,6 +13,7 @@ import msgspec
 
 from domain import (
     access_token,
+    approval,
     audit,
     certification,
     circuit,
@@ -103,6 +104,18 @@ tenant_settings_changed = Builder(
         ),
     )
 )
+
+approval_asked = Builder(
+    approval.ApprovalAsked(
+        operation="tenant.delete",
+        subject=TENANT,
+        wait_s=86_400,
+        expires_at=NOW + timedelta(days=7),
+    )
+)
+approval_given = Builder(approval.ApprovalGiven(usable_from=NOW + timedelta(days=1)))
+approval_refused = Builder(approval.ApprovalRefused())
+approval_carried_out = Builder(approval.ApprovalCarriedOut())
 
 oauth_client_registered = Builder(
     oauth_client.OAuthClientRegistered(name="Wallet backend", scopes=("devices:read", "users:read"))

@@ -19,6 +19,8 @@ SCANNER: Final[DeviceRegistered] = b.device_registered(
 
 STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "tenant": (b.tenant_created(), b.tenant_settings_changed()),
+    "approval": (b.approval_asked(), b.approval_given(), b.approval_carried_out()),
+    "refused approval": (b.approval_asked(), b.approval_refused()),
     "client": (
         b.oauth_client_registered(),
         b.oauth_client_secret_added(),
