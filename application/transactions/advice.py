@@ -9,9 +9,7 @@ void, and an advice that was on its way meets the void at the product, in whiche
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
-from uuid import uuid5
 
-from application.execute import execute
 from application.ports import (
     AdviceContexts,
     AssertionSigner,
@@ -29,9 +27,9 @@ from application.ports import (
     RetryLater,
     Settlement,
 )
-from application.transactions.notice import NoticeBody, NoticeWriter
+from application.transactions.notice import NoticeBody, NoticeLog, NoticeWriter
 from domain import transaction as x
-from domain.events import Origin, Recorded
+from domain.events import Recorded
 
 ACTION: Final = "advice"
 ACTOR: Final = "system:advice"
@@ -66,7 +64,7 @@ class Advice:
         clock: Clock,
         ids: IdSource,
     ) -> None:
-        self._log = log
+        self._log = NoticeLog(log, ACTOR)
         self._products = products
         self._contexts = contexts
         self._writer = NoticeWriter(signer, issuer, clock, ids)
@@ -90,15 +88,14 @@ class Advice:
         for each in events:
             if not isinstance(each.event, x.TransactionFailedOpen) or not each.event.advice_needed:
                 continue
-            transaction = x.rebuild(await self._log.load(each.tenant_id, each.stream_id))
-            assert transaction is not None, "the event stands in its stream"
+            transaction = await self._log.transaction(each.tenant_id, each.stream_id)
             assert transaction.intent is not None, "a stand-in follows an intent"
             service = transaction.intent.service_id
             owed.append(Owed(event=each, destination=service, lane=each.stream_id))
         return owed
 
     async def attempt(self, delivery: Delivery) -> Attempted:
-        transaction = await self._transaction(delivery)
+        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
         intent, decision = transaction.intent, transaction.decision
         if transaction.advice == "settled" or not isinstance(decision, x.TransactionFailedOpen):
             return Delivered()
@@ -128,7 +125,7 @@ class Advice:
         advised = x.TransactionAdvised(
             status=status, attempt=delivery.attempt, advised_at=self._clock.now()
         )
-        await self._record(delivery, advised)
+        await self._log.record(delivery, advised, x.settle_advice)
         return Delivered(200)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
@@ -139,34 +136,11 @@ class Advice:
                 attempt=delivery.attempt,
                 failed_at=self._clock.now(),
             )
-            await self._record(delivery, failed)
+            await self._log.record(delivery, failed, x.settle_advice)
             if settlement.reason != "voided":
                 return  # it may be replayed
-        transaction = await self._transaction(delivery)
+        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
         assert transaction.identified is not None, "a stand-in follows an identification"
         await self._contexts.forget(
             transaction.tenant_id, transaction.identified.user_id, transaction.id
-        )
-
-    async def _transaction(self, delivery: Delivery) -> x.Transaction:
-        stream = delivery.event.stream_id
-        transaction = x.rebuild(await self._log.load(delivery.tenant_id, stream))
-        assert transaction is not None, "a delivery is about an event of its stream"
-        return transaction
-
-    async def _record(
-        self, delivery: Delivery, event: x.TransactionAdvised | x.TransactionAdviceFailed
-    ) -> None:
-        """Once for each try and each kind of end, however often it is said."""
-        said = f"{event.NAME}:{delivery.attempt}"
-        origin = Origin(
-            actor=ACTOR, correlation_id=delivery.id, command_id=uuid5(delivery.id, said)
-        )
-
-        def decide(transaction: x.Transaction | None) -> list[x.TransactionEvent]:
-            assert transaction is not None, "a delivery is about an event of its stream"
-            return x.settle_advice(transaction, event)
-
-        await execute(
-            self._log, origin, delivery.tenant_id, delivery.event.stream_id, x.rebuild, decide
         )

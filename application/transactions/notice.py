@@ -1,16 +1,22 @@
 """What a product is told after the fact, in the words and under the proof of an authorize call."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+from uuid import UUID, uuid5
 
 import msgspec
 
-from application.ports import AssertionSigner, Clock, IdSource, NoticeCall
+from application.execute import execute
+from application.ports import AssertionSigner, Clock, Delivery, EventLog, IdSource, NoticeCall
 from application.transactions.authorization import ASSERTION_MAX_S, audience, digest
 from domain import transaction as x
 from domain.errors import Conflict
-from domain.ids import TransactionId, wire
+from domain.events import Origin
+from domain.ids import TenantId, TransactionId, wire
 
 DEADLINE_S: Final = 5.0
+
+_Settled = TypeVar("_Settled", bound=x.TransactionEvent)
 
 
 class NoticeBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +31,40 @@ class NoticeBody(msgspec.Struct, frozen=True, kw_only=True):
     context: msgspec.Raw
     idempotency_key: str
     attempt: int
+
+
+class NoticeLog:
+    """The transactions that notices are about, and how each notice ended, in `actor`'s name."""
+
+    def __init__(self, log: EventLog, actor: str) -> None:
+        self._log = log
+        self._actor = actor
+
+    async def transaction(self, tenant_id: TenantId, stream_id: UUID) -> x.Transaction:
+        """As it is now; the caller has an event of its stream."""
+        transaction = x.rebuild(await self._log.load(tenant_id, stream_id))
+        assert transaction is not None, "an event stands in its stream"
+        return transaction
+
+    async def record(
+        self,
+        delivery: Delivery,
+        event: _Settled,
+        settle: Callable[[x.Transaction, _Settled], list[x.TransactionEvent]],
+    ) -> None:
+        """Once for each try and each kind of end, however often it is said."""
+        said = f"{event.NAME}:{delivery.attempt}"
+        origin = Origin(
+            actor=self._actor, correlation_id=delivery.id, command_id=uuid5(delivery.id, said)
+        )
+
+        def decide(transaction: x.Transaction | None) -> list[x.TransactionEvent]:
+            assert transaction is not None, "a delivery is about an event of its stream"
+            return settle(transaction, event)
+
+        await execute(
+            self._log, origin, delivery.tenant_id, delivery.event.stream_id, x.rebuild, decide
+        )
 
 
 class NoticeWriter:

@@ -7,9 +7,7 @@ product that never saw the key keeps a tombstone and refuses a question that arr
 
 from collections.abc import Sequence
 from typing import Final, Literal
-from uuid import uuid5
 
-from application.execute import execute
 from application.ports import (
     AssertionSigner,
     Attempted,
@@ -28,11 +26,11 @@ from application.ports import (
     RetryLater,
     Settlement,
 )
-from application.transactions.notice import NoticeBody, NoticeWriter
+from application.transactions.notice import NoticeBody, NoticeLog, NoticeWriter
 from application.transactions.product_texts import worded
 from domain import transaction as x
 from domain.errors import Conflict
-from domain.events import Origin, Recorded
+from domain.events import Recorded
 
 ACTION: Final = "void"
 ACTOR: Final = "system:voids"
@@ -63,7 +61,7 @@ class Voids:
         clock: Clock,
         ids: IdSource,
     ) -> None:
-        self._log = log
+        self._log = NoticeLog(log, ACTOR)
         self._notices = notices
         self._texts = texts
         self._writer = NoticeWriter(signer, issuer, clock, ids)
@@ -94,15 +92,14 @@ class Voids:
                     pass
                 case _:
                     continue
-            transaction = x.rebuild(await self._log.load(each.tenant_id, each.stream_id))
-            assert transaction is not None, "the event stands in its stream"
+            transaction = await self._log.transaction(each.tenant_id, each.stream_id)
             assert transaction.intent is not None, "who was never asked is owed nothing"
             service = transaction.intent.service_id
             owed.append(Owed(event=each, destination=service, lane=each.stream_id))
         return owed
 
     async def attempt(self, delivery: Delivery) -> Attempted:
-        transaction = await self._transaction(delivery)
+        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
         if transaction.void not in ("owed", "failed"):
             return Delivered()
         intent = transaction.intent
@@ -120,7 +117,7 @@ class Voids:
         voided = x.TransactionVoided(
             status=status, attempt=delivery.attempt, voided_at=self._clock.now()
         )
-        await self._record(delivery, voided)
+        await self._log.record(delivery, voided, x.settle_void)
         return Delivered(200)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
@@ -131,30 +128,7 @@ class Voids:
             attempt=delivery.attempt,
             failed_at=self._clock.now(),
         )
-        await self._record(delivery, failed)
-
-    async def _transaction(self, delivery: Delivery) -> x.Transaction:
-        stream = delivery.event.stream_id
-        transaction = x.rebuild(await self._log.load(delivery.tenant_id, stream))
-        assert transaction is not None, "a delivery is about an event of its stream"
-        return transaction
-
-    async def _record(
-        self, delivery: Delivery, event: x.TransactionVoided | x.TransactionVoidFailed
-    ) -> None:
-        """Once for each try and each kind of end, however often it is said."""
-        said = f"{event.NAME}:{delivery.attempt}"
-        origin = Origin(
-            actor=ACTOR, correlation_id=delivery.id, command_id=uuid5(delivery.id, said)
-        )
-
-        def decide(transaction: x.Transaction | None) -> list[x.TransactionEvent]:
-            assert transaction is not None, "a delivery is about an event of its stream"
-            return x.settle_void(transaction, event)
-
-        await execute(
-            self._log, origin, delivery.tenant_id, delivery.event.stream_id, x.rebuild, decide
-        )
+        await self._log.record(delivery, failed, x.settle_void)
 
     def _call(
         self,

@@ -1,6 +1,7 @@
 """A product is told once of what was allowed in its place, with all it needs to book it."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,15 +12,16 @@ from application.ports import (
     AuthorizeFailed,
     Dead,
     Delivered,
-    Delivery,
+    EventLog,
     NoticeCall,
     NoticeFailed,
     RetryLater,
 )
-from application.transactions.advice import Advice
+from application.transactions.advice import ACTOR, Advice
 from application.transactions.journal import JournalEntry
+from application.transactions.notice import NoticeLog
 from domain import transaction as x
-from domain.ids import wire
+from domain.ids import TenantId, wire
 from domain.linked_service import StandIn
 from tests.application.deliveries import Deliveries
 from tests.application.world import ISSUER, KEY, TILL, World, transaction
@@ -143,12 +145,20 @@ async def test_a_product_that_had_said_no_disputes_it_and_that_is_told() -> None
     assert advised.status == "disputed"
 
 
-class Forgetful(Advice):
-    """The planted bug: knows neither of the void nor of what was acknowledged."""
+class ForgetfulLog(NoticeLog):
+    """Knows neither of the void nor of what was acknowledged."""
 
-    async def _transaction(self, delivery: Delivery) -> x.Transaction:
-        transaction = await super()._transaction(delivery)
+    async def transaction(self, tenant_id: TenantId, stream_id: UUID) -> x.Transaction:
+        transaction = await super().transaction(tenant_id, stream_id)
         return msgspec.structs.replace(transaction, void="none", advice="owed")
+
+
+class Forgetful(Advice):
+    """The planted bug."""
+
+    def __init__(self, log: EventLog, *parts: Any) -> None:
+        super().__init__(log, *parts)
+        self._log = ForgetfulLog(log, ACTOR)
 
 
 @pytest.mark.parametrize(("kind", "calls"), [(Advice, 0), (Forgetful, 1)])
