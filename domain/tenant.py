@@ -1,7 +1,7 @@
 """Tenant: who owns what, and the settings that its own decisions are taken under."""
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -9,39 +9,9 @@ from domain.errors import Invalid
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import TenantId
-from domain.matching import MatchPolicy
-
-AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
-"""How a tenant's people may sign in (000 §1.5). So far only the codes have a way in; the others are
-named so that a tenant's settings need not change once they have."""
-
-
-class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant decides for itself (000 §1.5; reference broker.md §3.11)."""
-
-    consent_required: bool = True
-    kyc_required: bool = False
-    audit_enabled: bool = True
-    palm_model: Literal["large", "small"] = "large"
-    match_policy: MatchPolicy = MatchPolicy()
-    consent_version: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] = "1"
-    default_deadline_ms: Annotated[int, msgspec.Meta(ge=500, le=10_000)] = 3000
-    device_receives_user_id: bool = False
-    duplicate_palm_check: bool = True
-    allowed_countries: tuple[str, ...] = ()
-    access_token_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
-    webhook_mtls_required: bool = True
-    auth_methods: tuple[AuthMethod, ...] = ("otp_sms", "otp_email", "password", "google", "apple")
-    user_token_s: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 600
-    session_idle_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
-    session_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 180
-    lockout_attempts: Annotated[int, msgspec.Meta(ge=3, le=20)] = 10
-    lockout_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
-    certificate_days: Annotated[int, msgspec.Meta(ge=1, le=397)] = 90
-    certificate_renew_percent: Annotated[int, msgspec.Meta(ge=10, le=95)] = 67
-    certificate_lapsed_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 30
-    certificate_overlap_h: Annotated[int, msgspec.Meta(ge=1, le=720)] = 24
-    heartbeat_s: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 60
+from domain.tenant_settings import AuthMethod as AuthMethod
+from domain.tenant_settings import TenantSettings as TenantSettings
+from domain.tenant_settings import check
 
 
 class TenantCreated(DomainEvent, frozen=True, kw_only=True):
@@ -92,8 +62,10 @@ def create(
 def change_settings(tenant: Tenant, settings: TenantSettings) -> list[TenantEvent]:
     """Changing nothing says nothing; a changed match policy gets the next policy version.
 
-    The version is ours to count: what the caller wrote there is not read.
+    The version is ours to count: what the caller wrote there is not read. Raises Invalid
+    (`settings_invalid`).
     """
+    check(settings)
     before = tenant.settings
     version = before.match_policy.version
     policy = msgspec.structs.replace(settings.match_policy, version=version)

@@ -1,7 +1,7 @@
 """Tenant commands."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -9,15 +9,20 @@ from application.execute import Done, execute
 from application.ports import EventLog, IdSource
 from application.principals import Caller
 from domain import tenant as t
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, PreconditionFailed
 from domain.ids import TenantId
 from domain.matching import MatchPolicy
 
 TENANT_KEY_SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
+_Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class _MatchPolicy(MatchPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The nested part of what a caller writes, just as strict."""
+
+    minimum: tuple[_Score, _Score, _Score, _Score] = (0.0, 0.0, 0.0, 0.0)
 
 
 class _Settings(t.TenantSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,12 +57,20 @@ class Tenants:
             raise NotFound("tenant_not_found")
         return tenant
 
-    async def change_settings(self, caller: Caller, changes: Mapping[str, Any]) -> Done:
-        """Replace the named settings. Raises Invalid (`settings_invalid`) naming what is wrong."""
+    async def change_settings(
+        self, caller: Caller, changes: Mapping[str, Any], if_version: int | None = None
+    ) -> Done:
+        """Replace the named settings.
+
+        Raises Invalid (`settings_invalid`) naming what is wrong, and PreconditionFailed
+        (`version_mismatch`) when the tenant is not at `if_version` any more.
+        """
 
         def decide(tenant: t.Tenant | None) -> list[t.TenantEvent]:
             if tenant is None:
                 raise NotFound("tenant_not_found")
+            if if_version not in (None, tenant.version):
+                raise PreconditionFailed("version_mismatch", f"current is {tenant.version}")
             merged = msgspec.to_builtins(tenant.settings) | dict(changes)
             try:
                 settings = msgspec.convert(merged, _Settings)

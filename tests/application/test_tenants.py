@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain import tenant as t
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid, NotFound, PreconditionFailed
 from domain.matching import MatchPolicy
 from tests.application.world import BACKEND, OTHER_TENANT, World
 from tests.spec import TENANT
@@ -72,6 +72,9 @@ async def test_a_changed_match_policy_is_the_next_version() -> None:
         ({"match_policy": {"margin": 2}}, "match_policy.margin"),
         ({"match_policy": {"marginn": 0.5}}, "marginn"),
         ({"match_policy": {"minimum": [0.9]}}, "match_policy.minimum"),
+        ({"match_policy": {"minimum": [0.9, 0.9, 0.9, 1.1]}}, "match_policy.minimum"),
+        ({"allowed_countries": ["Saudi Arabia"]}, "allowed_countries"),
+        ({"auth_methods": ["otp_sms", "otp_sms"]}, "auth_methods"),
     ],
 )
 async def test_a_setting_that_makes_no_sense_is_named_and_changes_nothing(
@@ -101,3 +104,12 @@ async def test_two_changes_at_once_are_both_kept() -> None:
     await world.tenants().change_settings(BACKEND, {"consent_version": "2"})
     settings = (await world.tenants().get(TENANT)).settings
     assert (settings.kyc_required, settings.consent_version) == (True, "2")
+
+
+async def test_a_change_to_settings_that_somebody_else_changed_is_refused() -> None:
+    world = World()
+    seen = (await world.tenants().get(TENANT)).version
+    await world.tenants().change_settings(BACKEND, {"kyc_required": True}, seen)
+    with pytest.raises(PreconditionFailed, match="version_mismatch"):
+        await world.tenants().change_settings(BACKEND, {"kyc_required": False}, seen)
+    assert (await world.tenants().get(TENANT)).settings.kyc_required

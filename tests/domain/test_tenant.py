@@ -85,6 +85,20 @@ def test_the_caller_does_not_count_policy_versions() -> None:
     ).then_nothing()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        settings_with(session_idle_days=31, session_days=30),
+        settings_with(auth_methods=("otp_sms", "otp_sms")),
+        settings_with(allowed_countries=("SA", "AE", "SA")),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(settings: TenantSettings) -> None:
+    given(rebuild, tenant_created()).when(change_settings, settings).then_refused(
+        Invalid, "settings_invalid"
+    )
+
+
 def test_a_tenant_remembers_what_happened_to_it() -> None:
     changed = tenant_settings_changed()
     tenant = rebuild(recorded(tenant_created(name="Nafsi", tenant_key="n"), changed))

@@ -126,6 +126,12 @@ def bodies() -> dict[str, dict[str, Any]]:
             "context": {"amount": "1.00", "currency": "SAR"},
         },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "changeTenantSettings": {
+            "kyc_required": True,
+            "auth_methods": ["otp_sms", "otp_email"],
+            "allowed_countries": ["SA"],
+            "match_policy": {"rule": "k_of_n", "k": 3, "minimum": [0.8, 0.8, 0.7, 0.7]},
+        },
         "setBreaker": {"mode": "observe", "reason": "rehearsal", "until": "2199-03-01T09:00:00Z"},
         "evaluateMatchPolicy": {
             "match_policy": {"rule": "k_of_n", "k": 3, "minimum": [0.8, 0.8, 0.7, 0.7]},

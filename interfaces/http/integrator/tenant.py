@@ -7,12 +7,10 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from application.principals import IntegratorPrincipal
-from domain import tenant as t
-from domain.errors import NotFound
 from domain.ids import wire
 from domain.tenant import TenantSettings
-from interfaces.http.as_of import AS_OF, AsOf, moment, told
-from interfaces.http.parameters import etag
+from interfaces.http.as_of import AS_OF, AsOf
+from interfaces.http.integrator.tenant_settings import tenant_at
 from interfaces.http.refusals import merged
 from interfaces.http.services import Services
 
@@ -41,17 +39,7 @@ class TenantShown(msgspec.Struct, frozen=True, kw_only=True):
 async def show(
     integrator: Integrator, services: Given, as_of: AsOf = None
 ) -> Response[TenantShown]:
-    up_to = await moment(services, as_of)
-    if up_to is None:
-        tenant = await services.tenants.get(integrator.tenant_id)
-    else:
-        past = await services.history.stream(
-            integrator.tenant_id, integrator.tenant_id, t.TenantCreated, up_to
-        )
-        found = t.rebuild(past)
-        if found is None:
-            raise NotFound("tenant_not_found")
-        tenant = found
+    tenant, headers = await tenant_at(services, integrator.tenant_id, as_of)
     shown = TenantShown(
         id=wire("ten", tenant.id),
         name=tenant.name,
@@ -59,7 +47,7 @@ async def show(
         settings=tenant.settings,
         version=tenant.version,
     )
-    return Response(shown, headers={**etag(tenant.version), **told(up_to)})
+    return Response(shown, headers=headers)
 
 
 HANDLERS = (show,)

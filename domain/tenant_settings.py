@@ -1,0 +1,109 @@
+"""What a tenant decides for itself: every setting with its bounds, its default and what it does.
+
+Settings are recorded whole. A field is added with a default; one whose bounds became narrower would
+make past settings unreadable, so bounds only grow.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from domain.errors import Invalid
+from domain.matching import MatchPolicy
+
+AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
+"""How a tenant's people may sign in (000 §1.5). So far only the codes have a way in; the others are
+named so that a tenant's settings need not change once they have."""
+
+Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+"""ISO 3166-1 alpha-2."""
+
+_said = msgspec.Meta
+
+
+class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant decides for itself (000 §1.5; reference broker.md §3.11)."""
+
+    consent_required: Annotated[
+        bool, _said(description="a palm is enrolled and served only with consent on record")
+    ] = True
+    kyc_required: Annotated[
+        bool, _said(description="a palm is enrolled and served only when kyc_status is verified")
+    ] = False
+    audit_enabled: Annotated[
+        bool, _said(description="the audit read model and its exports show what happens")
+    ] = True
+    palm_model: Annotated[
+        Literal["large", "small"],
+        _said(description="small: a capable device may match by itself and sign what it found"),
+    ] = "large"
+    match_policy: Annotated[
+        MatchPolicy, _said(description="when four scores are a match; its version is ours to count")
+    ] = MatchPolicy()
+    consent_version: Annotated[
+        str,
+        _said(min_length=1, max_length=32, description="the version that people must agree to"),
+    ] = "1"
+    default_deadline_ms: Annotated[
+        int, _said(ge=500, le=10_000, description="of a transaction whose device names none")
+    ] = 3000
+    device_receives_user_id: Annotated[
+        bool, _said(description="a transaction's answer tells the device whose palm it was")
+    ] = False
+    duplicate_palm_check: Annotated[bool, _said(description="no palm may be two people's")] = True
+    allowed_countries: Annotated[
+        tuple[Country, ...],
+        _said(max_length=250, description="whose mobiles may sign up and in; none means all"),
+    ] = ()
+    access_token_s: Annotated[
+        int, _said(ge=60, le=86_400, description="how long a backend's access token lives")
+    ] = 900
+    webhook_mtls_required: Annotated[
+        bool, _said(description="webhooks go out with our client certificate, always")
+    ] = True
+    auth_methods: Annotated[
+        tuple[AuthMethod, ...],
+        _said(max_length=5, description="how people may sign in; none means nobody may"),
+    ] = ("otp_sms", "otp_email", "password", "google", "apple")
+    user_token_s: Annotated[
+        int, _said(ge=60, le=3600, description="how long a person's access token lives")
+    ] = 600
+    session_idle_days: Annotated[
+        int, _said(ge=1, le=365, description="a person's session ends when unused for so long")
+    ] = 30
+    session_days: Annotated[
+        int, _said(ge=1, le=365, description="a person's session ends at the latest after that")
+    ] = 180
+    lockout_attempts: Annotated[
+        int, _said(ge=3, le=20, description="tries at one address or code from one network")
+    ] = 10
+    lockout_s: Annotated[
+        int, _said(ge=60, le=86_400, description="the time in which lockout_attempts count")
+    ] = 900
+    certificate_days: Annotated[
+        int, _said(ge=1, le=397, description="how long a device's certificate is good")
+    ] = 90
+    certificate_renew_percent: Annotated[
+        int, _said(ge=10, le=95, description="of its life, after which a device renews it")
+    ] = 67
+    certificate_lapsed_days: Annotated[
+        int, _said(ge=0, le=365, description="how long after its end its key proves the device")
+    ] = 30
+    certificate_overlap_h: Annotated[
+        int, _said(ge=1, le=720, description="how long the older of two certificates stays good")
+    ] = 24
+    heartbeat_s: Annotated[
+        int, _said(ge=10, le=3600, description="how often a device says that it is there")
+    ] = 60
+
+
+def check(settings: TenantSettings) -> None:
+    """What no bound of one field says. Raises Invalid (`settings_invalid`)."""
+    if settings.session_idle_days > settings.session_days:
+        raise Invalid("settings_invalid", "session_idle_days is more than session_days")
+    for name, values in (
+        ("auth_methods", settings.auth_methods),
+        ("allowed_countries", settings.allowed_countries),
+    ):
+        if len(set(values)) != len(values):
+            raise Invalid("settings_invalid", f"{name} names something twice")
