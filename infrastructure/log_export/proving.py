@@ -84,7 +84,7 @@ def prove(directory: ExportDirectory, trust: Trust, event_id: str) -> Proved:
 def _found(directory: ExportDirectory, size: int, event_id: str) -> tuple[int, bytes, LoggedEvent]:
     position = read_decimal(event_id)
     if position is not None:
-        return _at_position(directory, size, position)
+        return at_position(directory, size, position)
     named = _STREAM_EVENT.fullmatch(event_id)
     version = None if named is None else read_decimal(named[2])
     if named is None or version is None:
@@ -98,10 +98,11 @@ def _found(directory: ExportDirectory, size: int, event_id: str) -> tuple[int, b
     raise NoSuchEvent(f"the log has no event {event_id}")
 
 
-def _at_position(
+def at_position(
     directory: ExportDirectory, size: int, position: int
 ) -> tuple[int, bytes, LoggedEvent]:
-    """Positions ascend along the leaves, so few bundles have to be opened."""
+    """The index, the leaf and the event at a position. Positions ascend along the leaves, so few
+    bundles have to be opened. Raises NoSuchEvent, CannotProve, LeafMalformed, BundleMalformed."""
     bundles = range(-(-size // TILE_WIDTH))
     after = bisect.bisect_right(
         bundles,

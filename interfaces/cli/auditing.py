@@ -1,4 +1,4 @@
-"""`link-identity log export | verify | replay | prove`: what an auditor does with a copy.
+"""`link-identity log export | verify | prove | certificate`: what an auditor does with a copy.
 
 All but `export` read a directory and a key; they know no secret, and open no database of ours.
 """
@@ -9,8 +9,11 @@ from pathlib import Path
 import msgspec
 import rich_click as click
 
+from domain.catalogue import EVENTS, UPCASTERS
 from domain.ids import TenantId
 from domain.transparency.origin import PLATFORM_LOG
+from infrastructure.event_log.mapper import EventMapper
+from infrastructure.log_export import erasure_certificate
 from infrastructure.log_export.directory import ExportDirectory, NotAnExport
 from infrastructure.log_export.export import (
     AnotherLog,
@@ -145,6 +148,42 @@ def prove_event(
         line({"index": proved.index, "leaf": proved.leaf.decode(), "proof": proved.proof})
     else:
         sys.stdout.write(proved.proof)
+
+
+@click.command("certificate")
+@directory_argument
+@click.argument("certificate", type=FILE)
+@trust_options
+@json_option
+def check_certificate(
+    directory: Path,
+    certificate: Path,
+    key_file: Path,
+    witness_files: tuple[Path, ...],
+    witnesses_required: int,
+    as_json: bool,
+) -> None:
+    """Check the CERTIFICATE of an erasure against the export in DIRECTORY.
+
+    Every step must be in the signed log, and the steps must be the whole erasure of the person.
+    Exit 0: it holds. 1: it does not. 2: could not run.
+    """
+    trust = trust_of(key_file, witness_files, witnesses_required)
+    try:
+        verdict = erasure_certificate.check_certificate(
+            ExportDirectory(directory),
+            trust,
+            EventMapper(EVENTS, UPCASTERS),
+            read_file(certificate),
+        )
+    except (CannotProve, NotAnExport, OSError) as error:
+        raise CannotRun(str(error)) from error
+    told = msgspec.to_builtins(verdict)
+    facts(told if as_json else {k: v for k, v in told.items() if v is not None}, as_json=as_json)
+    if verdict.reason is not None:
+        if not as_json:
+            notice(f"refused: {erasure_certificate.MEANINGS[verdict.reason]}")
+        sys.exit(1)
 
 
 def _rows_of(platform: Platform, tenant_id: TenantId) -> WriteRows:

@@ -13,7 +13,7 @@ import rich_click as click
 from domain.events import Recorded
 from domain.ids import PLATFORM, wire
 from infrastructure.event_log.blocks import BadBlock, verify_blocks
-from interfaces.cli.auditing import export_log, prove_event, verify_log
+from interfaces.cli.auditing import check_certificate, export_log, prove_event, verify_log
 from interfaces.cli.output import facts, json_option, line
 from interfaces.cli.replaying import replay_log
 from interfaces.cli.session import tenant_of, with_platform
@@ -25,7 +25,7 @@ def log() -> None:
     """Look at the event log, take a copy of it, and prove what is in it."""
 
 
-for audited in (export_log, verify_log, replay_log, prove_event):
+for audited in (export_log, verify_log, replay_log, prove_event, check_certificate):
     log.add_command(audited)
 
 

@@ -1,4 +1,4 @@
-"""The README's tour by hand works: every block is pasted into a shell, in order."""
+"""The README's tour by hand works, and the auditor's: every block is pasted, in order."""
 
 import asyncio
 import os
@@ -23,6 +23,13 @@ BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVERS: Final = 3
 """The first blocks are for terminals of their own."""
 
+BACK_OFFICE: Final = r"""
+mkdir {folder}/demo
+printf 'user = "%s:%s"\n' $(field client_id "$CLIENT") $(field client_secret "$CLIENT") \
+    > {folder}/demo/client.curl
+"""
+"""What the demo leaves for the auditor's tour, made from the README's."""
+
 
 @pytest.fixture
 def folder() -> Generator[Path]:
@@ -33,10 +40,11 @@ def folder() -> Generator[Path]:
     shutil.rmtree(made)
 
 
-def blocks(folder: Path, ports: dict[str, int]) -> list[str]:
-    """The README's blocks, with this test's own folder, ports and interpreter in them."""
-    found = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+def blocks(page: str, folder: Path, ports: dict[str, int]) -> list[str]:
+    """A page's blocks, with this test's own folder, ports and interpreter in them."""
+    found = BLOCK.findall((ROOT / page).read_text("utf-8"))
     changes = {
+        ".link-identity/demo/platform": str(folder),
         "make serve": f"{sys.executable} -m interfaces serve",
         ".venv/bin/python": sys.executable,
         "./link-identity": f"{sys.executable} -m interfaces",
@@ -94,7 +102,7 @@ async def paste(script: str, env: dict[str, str]) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(240):
+    async with asyncio.timeout(600):
         out, _ = await shell.communicate()
     assert shell.returncode is not None
     return shell.returncode, out.decode()
@@ -104,13 +112,14 @@ async def test_the_tour_by_hand_ends_with_one_payment_and_a_revoked_till(folder:
     """Every block is used, so a block that is added to the README is tried too."""
     ports = choose(prefer_usual=False)
     env = environment(folder, ports)
-    first, *rest = blocks(folder, ports)
+    first, *rest = blocks("README.md", folder, ports)
     servers, tour = [first, *rest[: SERVERS - 1]], rest[SERVERS - 1 :]
     with ExitStack() as terminals:
         for name, command in zip(("public", "palm_server", "wallet"), servers, strict=True):
             terminals.enter_context(in_a_terminal(command, env))
             await until(f"{name} listens", partial(listens, ports[name]), 60)
-        code, said = await paste("".join(tour), env)
+        code, said = await paste("".join([*tour, BACK_OFFICE.format(folder=folder)]), env)
+        audited, heard = await paste("".join(blocks("docs/auditing.md", folder, ports)), env)
     assert code == 0, said
     assert "urn:link-identity:problem:" not in said
     paid = re.findall(r'\{"transaction_id":"txn_[^}]*\}', said)
@@ -125,3 +134,9 @@ async def test_the_tour_by_hand_ends_with_one_payment_and_a_revoked_till(folder:
     assert re.search(r"^compared +[1-9]", said, re.MULTILINE), "the replay compared something"
     assert said.endswith("refused, as it should be\n")
     assert "URI:spiffe://link.localhost/tenant/ten_" in said
+    assert audited == 0, heard
+    assert heard.count("refused, as it should be") == 1
+    assert re.search(r"^reason +leaf_changed$", heard, re.MULTILINE), "the altered byte is found"
+    assert re.search(r"^steps +5$", heard, re.MULTILINE), "the certificate holds"
+    assert len(re.findall(r"^compared +[1-9]", heard, re.MULTILINE)) == 2, "replayed, and again"
+    assert heard.rstrip().endswith('"template_deletion_by_vendor"]}}}'), "the event that is proved"
