@@ -24,7 +24,8 @@ RemovalDelay = Literal["palm_vendor_error", "palm_vendor_timeout", "not_supporte
 class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
     """A palm of this person is about to be given to the vendor.
 
-    `quality` (0 to 100), `liveness` (0 to 1) and `captured_at` are the device's own word.
+    `quality` (0 to 100), `liveness` (0 to 1) and `captured_at` are the device's own word. The palm
+    that it `replaces` works until this one does.
     """
 
     NAME: ClassVar[str] = "enrollment.started"
@@ -36,6 +37,7 @@ class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
     quality: float | None = None
     liveness: float | None = None
     captured_at: datetime | None = None
+    replaces: PalmRef | None = None
 
 
 class EnrollmentCompleted(DomainEvent, frozen=True, kw_only=True):

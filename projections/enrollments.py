@@ -41,6 +41,7 @@ DDL: Final = """
         reason        text,
         hints         text[]      NOT NULL,
         consent_version text,
+        replaces      uuid,
         started_at    timestamptz NOT NULL,
         ended_at      timestamptz,
         template      text        NOT NULL,
@@ -71,6 +72,7 @@ class EnrollmentRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     hints: tuple[str, ...]
     consent_version: str | None
+    replaces: PalmRef | None
     started_at: datetime
     ended_at: datetime | None
     template: Template
@@ -95,6 +97,7 @@ def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
             reason=None,
             hints=(),
             consent_version=event.consent_version,
+            replaces=event.replaces,
             started_at=recorded.recorded_at,
             ended_at=None,
             template="unknown",
@@ -145,7 +148,7 @@ def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
 
 READ_MODEL: Final = ReadModel(
     name="enrollments",
-    version=2,
+    version=3,
     tables=("enrollments",),
     ddl=DDL,
     listens_to=get_args(EnrollmentEvent),

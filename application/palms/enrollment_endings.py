@@ -70,11 +70,17 @@ class EnrollmentEndings:
         started: e.EnrollmentStarted,
         ended: e.EnrollmentRejected | e.EnrollmentFailed,
     ) -> list[StreamAppend]:
-        """The end of an enrolment that has started, and the hand that it claimed set free."""
+        """The end of an enrolment that has started, and the hand that it claimed set free, or given
+        back to the palm that was to be replaced and works still."""
         stream = hand_claim(tenant_id, started)
         claim = k.rebuild(await self._log.load(tenant_id, stream))
         assert claim is not None, "an enrolment that started claimed its hand"
-        released = k.ClaimReleased(kind=k.PALM_HAND)
+        # After the claim was read: a palm that is taken away meanwhile says its hand's claim again.
+        freed: k.ClaimEvent = k.ClaimReleased(kind=k.PALM_HAND)
+        if started.replaces is not None:
+            replaced = e.rebuild(await self._log.load(tenant_id, started.replaces))
+            if replaced is not None and replaced.template == "kept":
+                freed = k.ClaimTaken(kind=k.PALM_HAND, owner=replaced.id)
         return [
             StreamAppend(
                 tenant_id=tenant_id, stream_id=palm_ref, expected_version=version, events=[ended]
@@ -83,7 +89,7 @@ class EnrollmentEndings:
                 tenant_id=tenant_id,
                 stream_id=stream,
                 expected_version=claim.version,
-                events=[released],
+                events=[freed],
             ),
         ]
 

@@ -34,7 +34,14 @@ class Enrollments:
         self._ids = ids
 
     async def enroll(
-        self, device: DevicePrincipal, user_id: UserId, hand: Hand, scan: Scan, key: str | None
+        self,
+        device: DevicePrincipal,
+        user_id: UserId,
+        hand: Hand,
+        scan: Scan,
+        key: str | None,
+        *,
+        replace: bool = False,
     ) -> Enrolled:
         """Give the palm to the vendor and make it the person's.
 
@@ -61,7 +68,7 @@ class Enrollments:
         command_id = None
         if key is not None:
             command_id = device.command("enrollment.start", key, self._ids.uuid())
-        return await self._intake.take(device, tenant, started, scan, command_id)
+        return await self._intake.take(device, tenant, started, scan, command_id, replace=replace)
 
 
 def _consented(tenant: t.Tenant, user: u.User) -> str | None:

@@ -5,6 +5,9 @@ then the vendor is asked under our own reference, then the result is committed. 
 the same key finds the intent and finishes it, once the first request must have ended. An
 enrolment that nobody finishes is given up by the next one for the same hand.
 
+A palm that takes another's place claims the hand as it starts, and the other one works until it is
+completed: in that commit the other is taken away. An end gives the hand back.
+
 Two people's enrolments of one palm at the same time: each gives the palm to the vendor and then
 searches, so that at least the later one sees the other. Whoever completes ends the other's in the
 same commit, so that the log lets exactly one of them through.
@@ -54,14 +57,18 @@ ABANDONED_AFTER: Final = timedelta(seconds=30)
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """A palm that works. `replaces` is the one that works no more for it."""
+
     palm_ref: PalmRef
     hand: Hand
+    replaces: PalmRef | None = None
 
 
 class _Intake(Attempt, frozen=True, kw_only=True):
-    """An attempt, with the palm that it is about."""
+    """An attempt, with the palm that it is about. `replace`: a palm of the hand may be there."""
 
     scan: Scan
+    replace: bool
 
 
 class PalmIntake:
@@ -87,9 +94,12 @@ class PalmIntake:
         started: e.EnrollmentStarted,
         scan: Scan,
         command_id: UUID | None,
+        *,
+        replace: bool = False,
     ) -> Enrolled:
         """Give the palm to the vendor and make it the person's, once for each command id.
 
+        With `replace` it takes the place of the palm that the person has of this hand, if any.
         Raises Forbidden (`user_suspended`, `user_erased`), Conflict (`palm_already_enrolled`,
         `duplicate_palm`, `palm_type_not_allowed`, `request_in_progress`), Invalid (`low_quality`
         with hints, `liveness_failed`, `idempotency_key_reused`) and Unavailable
@@ -104,17 +114,18 @@ class PalmIntake:
             tenant=tenant,
             palm_ref=palm_ref,
             version=len(past),
-            started=started,
+            started=started if enrollment is None else enrollment.started,
             scan=scan,
+            replace=replace,
         )
         if enrollment is None:
             check_picture(tenant.settings.match_policy, scan.quality, scan.liveness)
             await self._free_hand(intake)
             await self._refuse_duplicate(intake)
-            await self._start(intake)
-            return await self._finish(msgspec.structs.replace(intake, version=1))
+            started = await self._start(intake)
+            return await self._finish(msgspec.structs.replace(intake, version=1, started=started))
         if enrollment.status == "completed":
-            return Enrolled(palm_ref=palm_ref, hand=started.hand)
+            return _enrolled(intake)
         if enrollment.rejected is not None:
             raise refusal(enrollment.rejected)
         if self._clock.now() - past[-1].recorded_at < LEASE:
@@ -135,7 +146,7 @@ class PalmIntake:
             palm_ref = PalmRef(uuid5(command_id, f"palm:{number}"))
             past = await self._log.load(tenant_id, palm_ref)
             held = e.rebuild(past)
-            if held is not None and held.started != started:
+            if held is not None and _asked(held.started) != _asked(started):
                 raise Invalid("idempotency_key_reused", "this key was used for another request")
             return palm_ref, past, held is not None and held.status == "failed"
 
@@ -152,7 +163,8 @@ class PalmIntake:
         return palm_ref, past
 
     async def _free_hand(self, intake: _Intake) -> None:
-        """Raises Conflict unless the hand is free, or was left behind by a crash."""
+        """Raises Conflict unless the hand is free, was left behind by a crash, or has a palm that
+        is to be replaced."""
         past = await self._log.load(intake.tenant.id, hand_claim(intake.tenant.id, intake.started))
         claim = k.rebuild(past)
         if claim is None or claim.owner is None:
@@ -162,6 +174,8 @@ class PalmIntake:
             raise in_progress()
         held = e.rebuild(await self._log.load(intake.tenant.id, claim.owner))
         assert held is not None, "a hand is claimed in the commit that starts its enrolment"
+        if held.status == "completed" and intake.replace:
+            return
         age = self._clock.now() - past[-1].recorded_at
         if held.status != "started" or age < ABANDONED_AFTER:
             raise Conflict("palm_already_enrolled")
@@ -194,6 +208,16 @@ class PalmIntake:
     async def _others(self, intake: _Intake, alike: Sequence[PalmRef]) -> Sequence[e.Enrollment]:
         return await self._duplicates.of_others(intake.tenant, alike, intake.started.user_id)
 
+    async def _replaced(self, intake: _Intake, user: u.User) -> list[StreamAppend]:
+        """What happens to the palm whose place this one takes, in the same commit."""
+        palm_ref = intake.started.replaces
+        if palm_ref is None or palm_ref not in user.palms:
+            return []
+        replaced = e.rebuild(await self._log.load(intake.tenant.id, palm_ref))
+        assert replaced is not None, "a person's palm was enrolled"
+        events = e.start_template_removal(replaced, "replaced")
+        return [_on(intake.tenant.id, palm_ref, replaced.version, events)]
+
     async def _refuse_erased(self, intake: _Intake) -> None:
         """Before a palm goes to the vendor a second time. Raises Forbidden (`user_erased`)."""
         try:
@@ -204,11 +228,11 @@ class PalmIntake:
             )
             raise
 
-    async def _start(self, intake: _Intake) -> None:
+    async def _start(self, intake: _Intake) -> e.EnrollmentStarted:
         # Not the request's own command id: a second request with the key must not pass for this.
         command_id = self._ids.uuid()
 
-        async def once() -> None:
+        async def once() -> e.EnrollmentStarted:
             stream = hand_claim(intake.tenant.id, intake.started)
             claim = k.rebuild(await self._log.load(intake.tenant.id, stream))
             if claim is not None and claim.owner == intake.palm_ref:
@@ -216,19 +240,27 @@ class PalmIntake:
             # After the claim was read: an erasure takes both hands in the commit of its request,
             # so what starts without having seen the one is refused by the other.
             u.serve(await self._person(intake))
+            started = intake.started
             if claim is not None and claim.owner is not None:
                 refuse_taken_by_erasure(claim, intake.started.user_id)
-                raise Conflict("palm_already_enrolled")
+                held = e.rebuild(await self._log.load(intake.tenant.id, claim.owner))
+                assert held is not None, "a hand is claimed in the commit that starts its enrolment"
+                if not intake.replace or held.status == "started":
+                    raise Conflict("palm_already_enrolled")
+                if held.template != "kept":
+                    raise StaleStream([stream])  # it was taken away since the claim was read
+                started = msgspec.structs.replace(started, replaces=held.id)
             taken = k.ClaimTaken(kind=k.PALM_HAND, owner=intake.palm_ref)
             await self._log.append(
                 intake.caller.origin(command_id),
                 [
-                    _on(intake.tenant.id, intake.palm_ref, 0, [intake.started]),
+                    _on(intake.tenant.id, intake.palm_ref, 0, [started]),
                     _on(intake.tenant.id, stream, claim.version if claim else 0, [taken]),
                 ],
             )
+            return started
 
-        await retrying(once)
+        return await retrying(once)
 
     async def _finish(self, intake: _Intake) -> Enrolled:
         try:
@@ -255,7 +287,7 @@ class PalmIntake:
             await self._endings.end(intake, failed)
             raise Unavailable(error.reason, retry_after_s=1) from error
         await self._complete(intake, alike, e.EnrollmentCompleted(vendor_palm_id=vendor_palm_id))
-        return Enrolled(palm_ref=intake.palm_ref, hand=intake.started.hand)
+        return _enrolled(intake)
 
     async def _complete(
         self, intake: _Intake, alike: Sequence[PalmRef], completed: e.EnrollmentCompleted
@@ -268,13 +300,16 @@ class PalmIntake:
             if any(other.status == "completed" for other in others):
                 return False
             user = await self._person(intake)
+            added = u.add_palm(user, intake.palm_ref, intake.started.hand)
+            replaced = await self._replaced(intake, user)
             appends = [
                 _on(intake.tenant.id, intake.palm_ref, intake.version, [completed]),
+                *replaced,
                 _on(
                     intake.tenant.id,
                     user.id,
                     user.version,
-                    u.add_palm(user, intake.palm_ref, intake.started.hand),
+                    [*added, *_leaves(user, intake.started.replaces)],
                 ),
             ]
             for other in others:
@@ -301,6 +336,22 @@ class PalmIntake:
             rejected = e.EnrollmentRejected(reason="duplicate_palm", template_left=True)
             await self._endings.end(intake, rejected)
             raise refusal(rejected)
+
+
+def _enrolled(intake: _Intake) -> Enrolled:
+    started = intake.started
+    return Enrolled(palm_ref=intake.palm_ref, hand=started.hand, replaces=started.replaces)
+
+
+def _asked(started: e.EnrollmentStarted) -> e.EnrollmentStarted:
+    """What was asked for, without what it found there."""
+    return msgspec.structs.replace(started, replaces=None)
+
+
+def _leaves(user: u.User, palm_ref: PalmRef | None) -> Sequence[u.UserEvent]:
+    if palm_ref is None or palm_ref not in user.palms:
+        return ()
+    return u.start_palm_removal(user, palm_ref, "replaced")
 
 
 def _on(

@@ -150,6 +150,11 @@ class PalmRemovals:
         stream = hand_claim(tenant_id, enrollment.started)
         claim = k.rebuild(await self._log.load(tenant_id, stream))
         assert claim is not None, "an enrolment that started claimed its hand"
+        left: k.ClaimEvent = k.ClaimReleased(kind=k.PALM_HAND)
+        if claim.owner is not None and claim.owner != palm_ref:
+            # Another palm is about to take this one's place. Said again, so that an end of that
+            # which is just giving the hand back to this palm meets another claim, and looks again.
+            left = k.ClaimTaken(kind=k.PALM_HAND, owner=claim.owner)
         return (
             StreamAppend(
                 tenant_id=tenant_id,
@@ -161,7 +166,7 @@ class PalmRemovals:
                 tenant_id=tenant_id,
                 stream_id=stream,
                 expected_version=claim.version,
-                events=[k.ClaimReleased(kind=k.PALM_HAND)],
+                events=[left],
             ),
         )
 

@@ -80,15 +80,21 @@ class ConsentGranted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrollBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """With `replace` the palm takes the place of the one of this hand, which works until then."""
+
     user_id: WireId
     scan: ScanBody
     hand: Hand | None = None
+    replace: bool = False
 
 
 class PalmEnrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """`replaces` is the palm that works no more for this one."""
+
     palm_enrolled: bool
     palm_ref: str
     hand: Hand
+    replaces: str | None
 
 
 @post(
@@ -251,9 +257,13 @@ async def enroll(
         hand,
         msgspec.structs.replace(scan, hand=hand),
         header_key(request),
+        replace=data.replace,
     )
     return PalmEnrolled(
-        palm_enrolled=True, palm_ref=wire("plm", enrolled.palm_ref), hand=enrolled.hand
+        palm_enrolled=True,
+        palm_ref=wire("plm", enrolled.palm_ref),
+        hand=enrolled.hand,
+        replaces=None if enrolled.replaces is None else wire("plm", enrolled.replaces),
     )
 
 

@@ -38,8 +38,11 @@ UserFilter = Annotated[str | None, QueryParameter(name="user_id", max_length=64)
 
 
 class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One enrolment. `template` is what the vendor has of the palm: `unknown` until it has ended,
-    `none`, `kept` while the palm works, `removing` until the vendor says that it is `removed`."""
+    """One enrolment, perhaps of a palm that `replaces` another.
+
+    `template` is what the vendor has of the palm: `unknown` until it has ended, `none`, `kept`
+    while the palm works, `removing` until the vendor says that it is `removed`.
+    """
 
     palm_ref: FromPath[str]
     user_id: FromPath[str]
@@ -49,6 +52,7 @@ class EnrollmentShown(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     hints: tuple[str, ...]
     consent_version: str | None
+    replaces: str | None
     started_at: datetime
     ended_at: datetime | None
     template: Template
@@ -71,6 +75,7 @@ def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
         reason=row.reason,
         hints=row.hints,
         consent_version=row.consent_version,
+        replaces=None if row.replaces is None else wire(PALM, row.replaces),
         started_at=row.started_at,
         ended_at=row.ended_at,
         template=row.template,
