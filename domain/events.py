@@ -55,6 +55,9 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
 class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
     """New events of one stream. The first gets version `expected_version + 1`.
 
+    `unless_begun` names a stream that must not have begun: it keeps the whole submission out, as a
+    wrong expected version does.
+
     `sealed` is kept outside the log, in the same commit, and goes with the person's key; where
     that is gone already, it is not kept at all.
     """
@@ -64,6 +67,7 @@ class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
     expected_version: int
     events: Sequence[DomainEvent]
     sealed: Sealed | None = None
+    unless_begun: UUID | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):

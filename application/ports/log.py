@@ -14,7 +14,10 @@ S = TypeVar("S")
 
 
 class StaleStream(Exception):
-    """Someone else appended first. `streams` names the streams whose expected version was wrong."""
+    """Someone else appended first.
+
+    `streams` names the streams whose expected version was wrong, or that should not have begun.
+    """
 
     def __init__(self, streams: Sequence[UUID]) -> None:
         self.streams = tuple(streams)
@@ -43,7 +46,8 @@ class EventLog(Protocol):
     async def append(self, origin: Origin, appends: Sequence[StreamAppend]) -> Appended:
         """Commit all of it or nothing, durably, before returning.
 
-        Raises StaleStream when an expected version is wrong, CommitFailed when the outcome
+        Raises StaleStream when an expected version is wrong, or when a stream has begun that should
+        not have (`StreamAppend.unless_begun`); CommitFailed when the outcome
         could not be learnt within the writer's deadline.
         """
         ...

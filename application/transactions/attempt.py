@@ -133,7 +133,10 @@ class Attempts:
             closed = outcomes.not_asked("action_not_allowed", service, moment(asked))
             return await self._decisions.decide(asked, transaction, before, closed)
         intent = self._intent(asked, service, action)
-        await self._decisions.append(asked, transaction.version, [*before, intent])
+        person = recognised.user.id
+        if not await self._decisions.intend(asked, transaction.version, [*before, intent], person):
+            erased = outcomes.refused(person, "user_erased", moment(asked))
+            return await self._decisions.decide(asked, transaction, before, erased)
         transaction = msgspec.structs.replace(
             transaction, intent=intent, version=transaction.version + len(before) + 1
         )

@@ -6,6 +6,7 @@ it is fenced off then, and nothing it found out may reach the device.
 
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -26,7 +27,9 @@ from application.transactions.outcomes import Moment
 from application.transactions.stand_in import StandIns
 from domain import linked_service as ls
 from domain import transaction as x
+from domain.erasure import erasure_id
 from domain.events import DomainEvent, Sealed, StreamAppend
+from domain.ids import UserId
 
 RELAY_RESERVE_S: Final = 0.1
 
@@ -150,6 +153,7 @@ class Decisions:
         expected_version: int,
         events: Sequence[DomainEvent],
         sealed: Sealed | None = None,
+        unless_begun: UUID | None = None,
     ) -> None:
         append = StreamAppend(
             tenant_id=asked.tenant.id,
@@ -157,8 +161,29 @@ class Decisions:
             expected_version=expected_version,
             events=events,
             sealed=sealed,
+            unless_begun=unless_begun,
         )
         await self._log.append(asked.device.origin(self._ids.uuid()), [append])
+
+    async def intend(
+        self,
+        asked: Asked,
+        expected_version: int,
+        events: Sequence[DomainEvent],
+        person: UserId,
+    ) -> bool:
+        """Commit an intent, unless the person is to be erased by then; whether it is there.
+
+        The person may have been read from memory, and the erasure be of a moment ago.
+        """
+        erasure = erasure_id(person)
+        try:
+            await self.append(asked, expected_version, events, unless_begun=erasure)
+        except StaleStream as stale:
+            if erasure not in stale.streams:
+                raise
+            return False
+        return True
 
     def moment(self, asked: Asked) -> Moment:
         return Moment(decided_at=self._clock.now(), total_ms=self._ms_since(asked.started))

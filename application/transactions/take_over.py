@@ -49,7 +49,11 @@ class TakeOvers:
             assert closed is not None, "without a service there is nobody to ask"
             return await self._decisions.decide(asked, past, [], closed)
         again = self._again(asked, intent)
-        await self._decisions.append(asked, past.version, [again])
+        if not await self._decisions.intend(asked, past.version, [again], identified.user_id):
+            erased = outcomes.refused(
+                identified.user_id, "user_erased", self._decisions.moment(asked), asked_before=True
+            )
+            return await self._decisions.decide(asked, past, [], erased)
         taken = msgspec.structs.replace(past, intent=again, version=past.version + 1)
         return await self._decisions.ask(asked, taken, identified, again, service)
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, LiteralString
 from uuid import UUID
 
 from application.ports import Appended, CommitFailed, StaleStream
@@ -37,6 +37,10 @@ APPEND_SEALING: Final = (
     "SELECT * FROM append_events_sealing"
     "(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 )
+APPEND_UNLESS_BEGUN: Final = (
+    "SELECT * FROM append_events_unless_begun"
+    "(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+)
 
 _OVERLOADED_RETRY_S: Final = 1
 
@@ -44,22 +48,25 @@ _OVERLOADED_RETRY_S: Final = 1
 class Submission:
     """What commits as a whole: its events, who waits for it, and the streams it touches."""
 
-    __slots__ = ("answer", "events", "origin", "queued_at", "sealed", "streams")
+    __slots__ = ("answer", "events", "fences", "origin", "queued_at", "sealed", "streams")
 
     def __init__(
         self,
         origin: Origin,
         events: Sequence[EventRow],
         sealed: Sequence[SealedRow],
+        fences: Sequence[UUID],
         answer: "asyncio.Future[Appended]",
         queued_at: float,
     ) -> None:
         self.origin = origin
         self.events = events
         self.sealed = sealed
+        self.fences = fences
         self.answer = answer
         self.queued_at = queued_at
-        self.streams = {event[1] for event in events}
+        # What begins a fence in the same batch goes before or after it, and never with it.
+        self.streams = {event[1] for event in events}.union(fences)
 
     def succeed(self, appended: Appended) -> None:
         if not self.answer.done():
@@ -106,10 +113,8 @@ def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[W
 
 
 def _sealed_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
-    """The further arguments of `append_events_sealing`; none when nothing is sealed."""
+    """The further arguments of `append_events_sealing`."""
     rows = [(number, row) for number, each in enumerate(submissions) for row in each.sealed]
-    if not rows:
-        return ()
     return (
         Int4Array.of([number for number, _ in rows]),
         UuidArray.of([row[0] for _, row in rows]),
@@ -117,6 +122,15 @@ def _sealed_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
         UuidArray.of([row[2] for _, row in rows]),
         Int4Array.of([row[3] for _, row in rows]),
         ByteaArray.of([row[4] for _, row in rows]),
+    )
+
+
+def _fence_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
+    """The last arguments of `append_events_unless_begun`."""
+    rows = [(number, fence) for number, each in enumerate(submissions) for fence in each.fences]
+    return (
+        Int4Array.of([number for number, _ in rows]),
+        UuidArray.of([fence for _, fence in rows]),
     )
 
 
@@ -161,9 +175,14 @@ class GroupAppender:
         await self._session.close()
 
     async def append(
-        self, origin: Origin, events: Sequence[EventRow], sealed: Sequence[SealedRow] = ()
+        self,
+        origin: Origin,
+        events: Sequence[EventRow],
+        sealed: Sequence[SealedRow] = (),
+        fences: Sequence[UUID] = (),
     ) -> Appended:
-        """Commit `events` as one submission, durably, and what is `sealed` with them.
+        """Commit `events` as one submission, durably, and what is `sealed` with them, unless one of
+        the streams `fences` has begun.
 
         Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when
         nothing of it was sent. A caller that is cancelled while it waits leaves the outcome open.
@@ -177,7 +196,7 @@ class GroupAppender:
         if self._waiting and now - self._waiting[0].queued_at > self._deadline_s:
             raise _overloaded()
         answer: asyncio.Future[Appended] = loop.create_future()
-        self._waiting.append(Submission(origin, events, sealed, answer, now))
+        self._waiting.append(Submission(origin, events, sealed, fences, answer, now))
         self._waiting_events += len(events)
         self._wake.set()
         return await answer
@@ -244,12 +263,21 @@ class GroupAppender:
 
     async def _send(self, batch: Sequence[Submission]) -> None:
         began = time.perf_counter()
-        sealed = _sealed_columns(batch)
+        statement, beside = _statement(batch)
         rows = await self._session.fetch(
-            APPEND_SEALING if sealed else APPEND,
-            columns([(submission.origin, submission.events) for submission in batch]) + sealed,
+            statement,
+            columns([(submission.origin, submission.events) for submission in batch]) + beside,
             within_s=self._deadline_s,
         )
+        kept_out = {number: stale for number, _, _, stale in rows}
+        if None not in kept_out:
+            # Nothing was appended: some may not be, and the others are sent without them.
+            for number, fences in kept_out.items():
+                batch[number].fail(StaleStream(fences))
+            others = [each for number, each in enumerate(batch) if number not in kept_out]
+            if others:
+                await self._send(others)
+            return
         if self._on_commit is not None:
             events = sum(len(submission.events) for submission in batch)
             self._on_commit(events, time.perf_counter() - began)
@@ -273,6 +301,15 @@ class GroupAppender:
             following = position + len(submission.events)
             submission.succeed(Appended(first_position=position, last_position=following - 1))
             position = following
+
+
+def _statement(batch: Sequence[Submission]) -> tuple[LiteralString, tuple[WireArray, ...]]:
+    """What appends the batch, and what it takes beside the columns of events."""
+    if any(each.fences for each in batch):
+        return APPEND_UNLESS_BEGUN, (*_sealed_columns(batch), *_fence_columns(batch))
+    if any(each.sealed for each in batch):
+        return APPEND_SEALING, _sealed_columns(batch)
+    return APPEND, ()
 
 
 def _overloaded() -> Unavailable:

@@ -91,6 +91,7 @@ class PostgresEventLog:
         encode = self._mapper.encode
         events: list[EventRow] = []
         sealed: list[SealedRow] = []
+        fences: list[UUID] = []
         for part in appends:
             version = part.expected_version
             if version < 0:
@@ -105,11 +106,13 @@ class PostgresEventLog:
                 beside = part.sealed
                 row = (beside.user_id, beside.key_version, beside.ciphertext)
                 sealed.append((part.tenant_id, part.stream_id, *row))
+            if part.unless_begun is not None:
+                fences.append(part.unless_begun)
         if not events:
             raise ValueError("a submission without events")
         if len(appends) > 1 and len({part.stream_id for part in appends}) < len(appends):
             raise ValueError("a submission names a stream twice")
-        return await self._appender.append(origin, events, sealed)
+        return await self._appender.append(origin, events, sealed, fences)
 
     async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
         """All events of a stream in order; empty when there is none or it is another tenant's."""

@@ -60,6 +60,8 @@ class UuidArray(WireArray):
 
     @classmethod
     def of(cls, values: Sequence[UUID]) -> "UuidArray":
+        if not values:
+            return cls(header(UUID_OID, 0))
         # The length stands before each element, so it separates them too.
         elements = _LENGTH_16.join([value.bytes for value in values])
         return cls(header(UUID_OID, len(values)) + _LENGTH_16 + elements)

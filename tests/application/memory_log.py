@@ -105,6 +105,11 @@ class MemoryEventLog:
         ]
         _check(appends, [payload for *_, payload in rows])
         stale = [part.stream_id for part in appends if part.events and self._is_stale(part)]
+        stale += [
+            part.unless_begun
+            for part in appends
+            if part.unless_begun is not None and self.stream(part.unless_begun)
+        ]
         if stale:
             return self._repeated(origin, appends, stale)
         first = (self._recorder.max_notification_id() or 0) + 1

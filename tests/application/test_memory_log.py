@@ -1,9 +1,11 @@
 """The log in memory keeps the promises of the log on Postgres: one set of questions, both asked."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from application.ports import Appended, EventLog, StaleStream
@@ -181,3 +183,29 @@ async def test_an_event_that_nobody_could_read_is_not_written(log: ReadableLog) 
     with pytest.raises(UnknownEvent):
         await log.append(origin(), [stranger])
     assert not await log.load(A, STREAM)
+
+
+async def test_a_stream_that_has_begun_keeps_out_what_must_not_follow_it(log: ReadableLog) -> None:
+    """Several at once, so that those beside it in a batch are seen to stand."""
+    stream, other, fence = uuid4(), uuid4(), uuid4()
+
+    def unless_begun(expected: int) -> StreamAppend:
+        return msgspec.structs.replace(notes(stream, expected, "intent"), unless_begun=fence)
+
+    first = origin()
+    await log.append(first, [unless_begun(0)])
+    await log.append(origin(), [notes(fence, 0, "begun")])
+    kept_out, beside, sealed_off = await asyncio.gather(
+        log.append(origin(), [unless_begun(1), notes(uuid4(), 0, "with it")]),
+        log.append(origin(), [notes(other, 0, "beside")]),
+        log.append(origin(), [msgspec.structs.replace(unless_begun(0), stream_id=uuid4())]),
+        return_exceptions=True,
+    )
+    for refused in (kept_out, sealed_off):
+        assert isinstance(refused, StaleStream)
+        assert refused.streams == (fence,)
+    assert isinstance(beside, Appended)
+    assert texts(await log.read(0, 10)) == ["intent", "begun", "beside"]
+    # What is there already is said again, whatever has begun since.
+    again = await log.append(first, [unless_begun(0)])
+    assert again == Appended(first_position=1, last_position=1, replayed=True)

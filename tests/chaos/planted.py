@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal, cast
 from unittest.mock import patch
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -85,12 +86,13 @@ class CallsBeforeIntent(Decisions):
         expected_version: int,
         events: Sequence[DomainEvent],
         sealed: Sealed | None = None,
+        unless_begun: UUID | None = None,
     ) -> None:
         if isinstance(events[-1], x.TransactionAuthorizationRequested):
             self._held[asked.id] = (expected_version, events)
             return
         version, before = self._held.pop(asked.id, (expected_version, ()))
-        await super().append(asked, version, [*before, *events], sealed)
+        await super().append(asked, version, [*before, *events], sealed, unless_begun)
 
 
 class OpensInVain(Decisions):
@@ -123,11 +125,14 @@ class Unfenced(Decisions):
         expected_version: int,
         events: Sequence[DomainEvent],
         sealed: Sealed | None = None,
+        unless_begun: UUID | None = None,
     ) -> None:
         while True:
             try:
-                return await super().append(asked, expected_version, events, sealed)
-            except StaleStream:
+                return await super().append(asked, expected_version, events, sealed, unless_begun)
+            except StaleStream as stale:
+                if unless_begun in stale.streams:
+                    raise
                 expected_version = len(await self._log.load(asked.tenant.id, asked.id))
 
 

@@ -1,0 +1,103 @@
+"""Whoever is to be erased is asked about no more, also by a process that lags behind."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from application.ports import Appended
+from domain import transaction as x
+from domain.events import Origin, Recorded, StreamAppend
+from domain.ids import TenantId
+from tests.application.doors import Door
+from tests.application.memory_log import MemoryEventLog
+from tests.application.world import (
+    ALI,
+    BACKEND,
+    KEY,
+    TENANT_KEY,
+    Killed,
+    World,
+    kill,
+    transaction,
+)
+from tests.builders import PALM, USER
+
+S = TypeVar("S")
+
+
+class Lagging(Door):
+    """A process whose tail is behind: states in memory are as the log was when it fell behind."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        super().__init__(log)
+        self._seen = len(log.read_now())
+
+    async def state(
+        self, tenant_id: TenantId, stream_id: UUID, rebuild: Callable[[Sequence[Recorded]], S]
+    ) -> S:
+        past = await self.log.load(tenant_id, stream_id)
+        return rebuild([each for each in past if each.position <= self._seen])
+
+
+class LaggingWithoutFence(Lagging):
+    async def append(self, origin: Origin, appends: Sequence[StreamAppend]) -> Appended:
+        unfenced = [msgspec.structs.replace(part, unless_begun=None) for part in appends]
+        return await self.log.append(origin, unfenced)
+
+
+async def test_a_process_that_is_behind_asks_no_product_about_somebody_erased() -> None:
+    world = World()
+    behind = world.broker(Lagging(world.log))
+    await world.erasures().request(BACKEND, USER)
+    # The vendor has no template any more, but its answer may be of before.
+    world.palms.enrolled[TENANT_KEY, PALM] = ALI
+    reply = await world.transact(broker=behind)
+    assert (reply.answer.decision, reply.answer.reason) == ("deny", "user_erased")
+    assert world.product.calls == []
+    assert world.names(transaction(KEY)) == [
+        "transaction.received",
+        "transaction.identified",
+        "transaction.refused",
+    ]
+
+
+async def test_without_the_fence_the_product_would_be_asked() -> None:
+    """The bug that the test above must catch."""
+    world = World()
+    behind = world.broker(LaggingWithoutFence(world.log))
+    await world.erasures().request(BACKEND, USER)
+    world.palms.enrolled[TENANT_KEY, PALM] = ALI
+    assert (await world.transact(broker=behind)).answer.decision == "allow"
+    assert len(world.product.calls) == 1
+
+
+async def test_an_erasure_between_the_look_and_the_intent_is_met_by_the_intent() -> None:
+    world = World()
+
+    async def erase() -> None:
+        await world.erasures().request(BACKEND, USER)
+
+    world.log.before(x.TransactionAuthorizationRequested, erase)
+    reply = await world.transact()
+    assert (reply.answer.decision, reply.answer.reason) == ("deny", "user_erased")
+    assert world.product.calls == []
+
+
+async def test_a_process_that_is_behind_takes_nothing_over_for_somebody_erased() -> None:
+    """The attempt that died may have asked: the product is owed a void."""
+    world = World()
+    world.log.after(x.TransactionAuthorizationRequested, kill)
+    with pytest.raises(Killed):
+        await world.transact()
+    behind = world.broker(Lagging(world.log))
+    await world.erasures().request(BACKEND, USER)
+    world.clock.advance(60)
+    reply = await world.transact(broker=behind)
+    assert (reply.answer.decision, reply.answer.reason) == ("deny", "user_erased")
+    assert world.product.calls == []
+    refused = world.events(transaction(KEY))[-1]
+    assert isinstance(refused, x.TransactionRefused)
+    assert refused.void_needed
