@@ -12,11 +12,14 @@ from domain.errors import Invalid
 from domain.matching import MatchPolicy
 
 AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
-"""How a tenant's people may sign in (000 §1.5). So far only the codes have a way in; the others are
-named so that a tenant's settings need not change once they have."""
+"""How a tenant's people may sign in (000 §1.5). Accounts at Google and Apple let nobody in
+whose app is not among the tenant's `google_client_ids` and `apple_client_ids`."""
 
 Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
+
+ProviderClientId = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._:-]{1,255}$")]
+"""What a provider calls an app of the tenant's: the audience of its ID tokens."""
 
 _said = msgspec.Meta
 
@@ -74,6 +77,17 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_days: Annotated[
         int, _said(ge=1, le=365, description="a person's session ends at the latest after that")
     ] = 180
+    password_length_min: Annotated[
+        int, _said(ge=8, le=64, description="characters that a new password has at least")
+    ] = 15
+    google_client_ids: Annotated[
+        tuple[ProviderClientId, ...],
+        _said(max_length=20, description="whose ID tokens of Google let people in: your apps"),
+    ] = ()
+    apple_client_ids: Annotated[
+        tuple[ProviderClientId, ...],
+        _said(max_length=20, description="whose ID tokens of Apple let people in: your apps"),
+    ] = ()
     lockout_attempts: Annotated[
         int, _said(ge=3, le=20, description="tries at one address or code from one network")
     ] = 10
@@ -104,6 +118,8 @@ def check(settings: TenantSettings) -> None:
     for name, values in (
         ("auth_methods", settings.auth_methods),
         ("allowed_countries", settings.allowed_countries),
+        ("google_client_ids", settings.google_client_ids),
+        ("apple_client_ids", settings.apple_client_ids),
     ):
         if len(set(values)) != len(values):
             raise Invalid("settings_invalid", f"{name} names something twice")

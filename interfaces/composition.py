@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from application.palms.enrollment_endings import EnrollmentEndings
 from application.palms.templates import Templates
+from application.passwords import Passwords
 from application.ports import Clock, RateLimiter
 from application.tenants.tenants import Tenants
 from application.transactions.circuits import Circuits
@@ -39,6 +40,8 @@ from infrastructure.keys.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
+from infrastructure.passwords.common import CommonPasswords
+from infrastructure.passwords.hashes import BcryptHashes
 from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.product_texts import PostgresProductTexts
 from infrastructure.projections import tables
@@ -165,6 +168,9 @@ class Platform:
         self.templates = Templates(self.streams, outside.palms, self.ids)
         self.enrollment_endings = EnrollmentEndings(self.streams, self.templates, self.ids)
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
+        hashes = BcryptHashes(cost=self.settings.password_cost)
+        self._stack.push_async_callback(hashes.close)
+        self.passwords = Passwords(hashes, CommonPasswords())
         self.services = use_cases(self, outside)
         self._stack.push_async_callback(self.services.certifications.close)
         self.tenants = Tenants(self.streams, self.ids)

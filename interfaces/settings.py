@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     development: bool
     egress_allow: tuple[str, ...]
     digest_interval_s: int
+    password_cost: int
     log_level: LogLevel
     log_origin: str | None
     witnesses: tuple[WitnessSettings, ...]
@@ -133,6 +134,7 @@ def read(env: Environment) -> Settings:
             check=is_egress_entry,
         ),
         digest_interval_s=env.integer("LINK_DIGEST_INTERVAL_S", 900, least=0, most=86_400),
+        password_cost=env.integer("LINK_PASSWORD_COST", 12, least=10, most=16),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_origin=env.optional(
             "LINK_LOG_ORIGIN",

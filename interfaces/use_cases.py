@@ -29,6 +29,7 @@ from application.people.erasures import Erasures
 from application.people.look_ups import LookUps
 from application.people.newcomers import Newcomers
 from application.people.one_time_codes import OneTimeCodes
+from application.people.password_sign_ins import PasswordSignIns
 from application.people.personal_data_accesses import PersonalDataAccesses
 from application.people.sign_in_guard import SignInGuard
 from application.people.sign_ins import SignIns
@@ -124,6 +125,16 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         clock,
         ids,
     )
+    sign_ins = SignIns(
+        guard,
+        otp,
+        {"sms": outside.otp_sender, "email": outside.email_sender},
+        newcomers,
+        sessions,
+        identifiers,
+        numbers,
+        of.keyring,
+    )
     accesses = PersonalDataAccesses(log, ids)
     intake = PalmIntake(log, outside.palms, of.enrollment_endings, clock, ids)
     person_palms = EnrollmentsOfPerson(reads, of.end)
@@ -200,15 +211,19 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             of.keyring,
             clock,
         ),
-        sign_ins=SignIns(
+        sign_ins=sign_ins,
+        password_sign_ins=PasswordSignIns(
+            log,
             guard,
             otp,
-            {"sms": outside.otp_sender, "email": outside.email_sender},
-            newcomers,
+            outside.email_sender,
+            sign_ins,
             sessions,
             identifiers,
-            numbers,
-            of.keyring,
+            of.passwords,
+            vault,
+            clock,
+            ids,
         ),
         user_sessions=sessions,
         users=Users(log, vault, identifiers, ids),

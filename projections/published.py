@@ -108,6 +108,8 @@ from domain.transaction import (
     TransactionVoidRequested,
 )
 from domain.user import (
+    UserAccountLinked,
+    UserAccountUnlinked,
     UserChanged,
     UserConsentGranted,
     UserConsentWithdrawn,
@@ -117,6 +119,8 @@ from domain.user import (
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
+    UserPasswordRemoved,
+    UserPasswordSet,
     UserResumed,
     UserSignedUp,
     UserSuspended,
@@ -260,6 +264,14 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     PairingCodeRedeemed: Published("pairing_code", "pairing_code_redeemed"),
     UserSignedUp: Published("user", "user_signed_up", "user.signed_up"),
     UserChanged: Published("user", "user_changed", "user.changed"),
+    UserPasswordSet: Published("user", "user_password_set", "user.password_set"),
+    UserPasswordRemoved: Published(
+        "user", "user_password_removed", "user.password_removed", "warning"
+    ),
+    UserAccountLinked: Published("user", "user_account_linked", "user.account_linked", "warning"),
+    UserAccountUnlinked: Published(
+        "user", "user_account_unlinked", "user.account_unlinked", "warning"
+    ),
     UserKycChanged: Published("user", "user_kyc_changed", "user.kyc_changed"),
     UserConsentGranted: Published("user", "consent_granted", "consent.granted"),
     UserConsentWithdrawn: Published("user", "consent_withdrawn", "consent.withdrawn"),

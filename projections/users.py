@@ -17,6 +17,8 @@ from domain.palm import Hand
 from domain.user import (
     KycStatus,
     PersonalField,
+    UserAccountLinked,
+    UserAccountUnlinked,
     UserChanged,
     UserConsentGranted,
     UserConsentWithdrawn,
@@ -27,6 +29,8 @@ from domain.user import (
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
+    UserPasswordRemoved,
+    UserPasswordSet,
     UserResumed,
     UserSignedUp,
     UserStatus,
@@ -86,6 +90,14 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     palms: Mapping[PalmRef, Hand]
 
 
+_STATUS_AFTER: Final[Mapping[type[UserEvent], UserStatus]] = {
+    UserSuspended: "suspended",
+    UserResumed: "active",
+    UserErasureStarted: "erasing",
+    UserErased: "erased",
+}
+
+
 def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
     """The person's row after one more fact."""
     event = recorded.event
@@ -127,16 +139,14 @@ def reduce(row: UserRow | None, recorded: Recorded) -> UserRow:
                 row.consents[event.consent_type], granted=False, withdrawn_at=recorded.recorded_at
             )
             return replace(row, consents={**row.consents, event.consent_type: consent})
-        case UserSuspended():
-            return replace(row, status="suspended")
-        case UserResumed():
-            return replace(row, status="active")
-        case UserErasureStarted():
-            return replace(row, status="erasing")
-        case UserErased():
-            return replace(row, status="erased")
+        case UserSuspended() | UserResumed() | UserErasureStarted() | UserErased():
+            return replace(row, status=_STATUS_AFTER[type(event)])
         case UserPalmAdded() | UserPalmRemovalStarted() | UserPalmRemoved():
             return replace(row, palms=_palms_after(row.palms, event))
+        case (
+            UserPasswordSet() | UserPasswordRemoved() | UserAccountLinked() | UserAccountUnlinked()
+        ):
+            return row
         case other:
             raise UnexpectedEvent(other)
 

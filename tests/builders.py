@@ -57,6 +57,7 @@ SERVICE = LinkedServiceId(UUID("0198c000-0000-7000-8000-0000000000c1"))
 PALM = PalmRef(UUID("0198c000-0000-7000-8000-0000000000d1"))
 MOBILE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f01"))
 EMAIL_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f02"))
+GOOGLE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f05"))
 CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -324,6 +325,10 @@ user_changed = Builder(
         claims={"email": EMAIL_CLAIM, "mobile": MOBILE_CLAIM},
     )
 )
+user_password_set = Builder(user.UserPasswordSet(by="set"))
+user_password_removed = Builder(user.UserPasswordRemoved())
+user_account_linked = Builder(user.UserAccountLinked(provider="google", claim=GOOGLE_CLAIM))
+user_account_unlinked = Builder(user.UserAccountUnlinked(provider="google", claim=GOOGLE_CLAIM))
 user_kyc_changed = Builder(user.UserKycChanged(status="verified", level="enhanced"))
 user_consent_granted = Builder(
     user.UserConsentGranted(

@@ -183,10 +183,14 @@ class UserSessions:
         reason: us.EndReason,
         but: UserSessionId | None = None,
     ) -> None:
-        """End every session of the person, `but` one."""
-        for line in await self._lines.of_user(caller.tenant_id, user_id):
-            if line.session_id != but:
-                await self.end(caller, user_id, line.session_id, reason)
+        """End every session of the person, `but` one, however many they are."""
+        while True:
+            open_ones = await self._lines.of_user(caller.tenant_id, user_id)
+            to_end = [line.session_id for line in open_ones if line.session_id != but]
+            if not to_end:
+                return
+            for session_id in to_end:
+                await self.end(caller, user_id, session_id, reason)
 
     async def forget(self, caller: Caller, user_id: UserId) -> None:
         """End every session of a person who is erased, and keep nothing of them."""

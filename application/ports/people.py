@@ -23,7 +23,17 @@ class PersonalData(Protocol):
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None: ...
 
     async def everything(self, tenant_id: TenantId, user_id: UserId) -> Mapping[str, str]:
-        """Every value of the person by its field; empty after the erasure."""
+        """Every value of the person by its field, but for secrets; empty after the erasure."""
+        ...
+
+    async def replace(
+        self, tenant_id: TenantId, user_id: UserId, field: str, before: str, after: str
+    ) -> None:
+        """Keep `after` where the value still is `before`; else change nothing."""
+        ...
+
+    async def remove(self, tenant_id: TenantId, user_id: UserId, field: str) -> None:
+        """Keep no value in this field any more, if there was one."""
         ...
 
     async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:

@@ -16,6 +16,10 @@ SignUpMethod = Literal["otp_sms", "otp_email", "google", "apple", "integrator"]
 ConsentMethod = Literal["device_screen", "app", "web", "paper"]
 KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 SuspensionReason = Literal["unspecified", "fraud_suspected", "requested", "under_review"]
+Provider = Literal["google", "apple"]
+"""Who else knows the person, and vouches for it with ID tokens."""
+PasswordSetBy = Literal["set", "changed", "reset"]
+"""`reset` without knowing the one before, by a code that came to the person's e-mail address."""
 PersonalField = Literal["name", "mobile", "email", "external_id"]
 """What the vault may hold of a person; the last three are each one person's in a tenant."""
 
@@ -44,6 +48,39 @@ class UserChanged(DomainEvent, frozen=True, kw_only=True):
     changed: tuple[PersonalField, ...]
     fields: tuple[PersonalField, ...]
     claims: Mapping[str, ClaimId]
+
+
+class UserPasswordSet(DomainEvent, frozen=True, kw_only=True):
+    """The person signs in with this password from now on; its hash is in the vault."""
+
+    NAME: ClassVar[str] = "user.password_set"
+    by: PasswordSetBy
+
+
+class UserPasswordRemoved(DomainEvent, frozen=True, kw_only=True):
+    """The person has no password any more."""
+
+    NAME: ClassVar[str] = "user.password_removed"
+
+
+class UserAccountLinked(DomainEvent, frozen=True, kw_only=True):
+    """The person signs in with an account at a provider from now on.
+
+    `claim` is the stream that keeps the account this person's alone; its id is made of a keyed
+    digest of what the provider calls the person.
+    """
+
+    NAME: ClassVar[str] = "user.account_linked"
+    provider: Provider
+    claim: ClaimId
+
+
+class UserAccountUnlinked(DomainEvent, frozen=True, kw_only=True):
+    """The person's account at a provider is no way in any more."""
+
+    NAME: ClassVar[str] = "user.account_unlinked"
+    provider: Provider
+    claim: ClaimId
 
 
 class UserKycChanged(DomainEvent, frozen=True, kw_only=True):
@@ -131,6 +168,10 @@ class UserErased(DomainEvent, frozen=True, kw_only=True):
 UserEvent = (
     UserSignedUp
     | UserChanged
+    | UserPasswordSet
+    | UserPasswordRemoved
+    | UserAccountLinked
+    | UserAccountUnlinked
     | UserKycChanged
     | UserConsentGranted
     | UserConsentWithdrawn

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from domain.user.facts import (
     KycStatus,
     PersonalField,
     SuspensionReason,
+    UserAccountLinked,
+    UserAccountUnlinked,
     UserChanged,
     UserConsentGranted,
     UserConsentWithdrawn,
@@ -25,10 +27,15 @@ from domain.user.facts import (
     UserPalmAdded,
     UserPalmRemovalStarted,
     UserPalmRemoved,
+    UserPasswordRemoved,
+    UserPasswordSet,
     UserResumed,
     UserSignedUp,
     UserSuspended,
 )
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 UserStatus = Literal["active", "suspended", "erasing", "erased"]
 ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
@@ -36,6 +43,12 @@ ConsentStatus = Literal["none", "granted", "withdrawn", "outdated"]
 PALM_ENROLLMENT: Final = "palm_enrollment"
 _CONSENT_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KYC_LEVEL: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_STATUS_AFTER: Final[Mapping[type[UserEvent], UserStatus]] = {
+    UserSuspended: "suspended",
+    UserResumed: "active",
+    UserErasureStarted: "erasing",
+    UserErased: "erased",
+}
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +61,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """`palms` are those that work; `leaving` those whose template the vendor still has.
 
     `fields` is what the vault holds of the person. `claims` are the streams that keep an identifier
-    the person's alone; whoever signed up before they were noted has them all the same.
+    or an account the person's alone; whoever signed up before they were noted has them all the
+    same.
     """
 
     id: UserId
@@ -62,6 +76,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     kyc_level: str | None = None
     fields: frozenset[PersonalField] = frozenset()
     claims: Mapping[str, ClaimId] = {}
+    has_password: bool = False
 
     def consent_status(self, consent_type: str, current_version: str) -> ConsentStatus:
         consent = self.consents.get(consent_type)
@@ -191,6 +206,10 @@ def evolve(user: User | None, recorded: Recorded) -> User:
     match recorded.event:
         case UserChanged() as event:
             return replace(user, fields=frozenset(event.fields), claims=event.claims)
+        case (
+            UserPasswordSet() | UserPasswordRemoved() | UserAccountLinked() | UserAccountUnlinked()
+        ) as event:
+            return _with_ways_in(user, event)
         case UserKycChanged() as event:
             return replace(user, kyc_status=event.status, kyc_level=event.level)
         case UserConsentGranted() as event:
@@ -199,18 +218,28 @@ def evolve(user: User | None, recorded: Recorded) -> User:
         case UserConsentWithdrawn() as event:
             consent = replace(user.consents[event.consent_type], granted=False)
             return replace(user, consents={**user.consents, event.consent_type: consent})
-        case UserSuspended():
-            return replace(user, status="suspended")
-        case UserResumed():
-            return replace(user, status="active")
         case UserPalmAdded() | UserPalmRemovalStarted() | UserPalmRemoved() as event:
             return _with_palms(user, event)
-        case UserErasureStarted():
-            return replace(user, status="erasing")
-        case UserErased():
-            return replace(user, status="erased")
+        case UserSuspended() | UserResumed() | UserErasureStarted() | UserErased() as event:
+            return replace(user, status=_STATUS_AFTER[type(event)])
         case other:
             raise UnexpectedEvent(other)
+
+
+def _with_ways_in(
+    user: User,
+    event: UserPasswordSet | UserPasswordRemoved | UserAccountLinked | UserAccountUnlinked,
+) -> User:
+    replace = msgspec.structs.replace
+    match event:
+        case UserPasswordSet():
+            return replace(user, has_password=True)
+        case UserPasswordRemoved():
+            return replace(user, has_password=False)
+        case UserAccountLinked():
+            return replace(user, claims={**user.claims, event.provider: event.claim})
+        case UserAccountUnlinked():
+            return replace(user, claims=_without(user.claims, event.provider))
 
 
 def _with_palms(
@@ -230,8 +259,8 @@ def _with_palms(
             return replace(user, leaving=_without(user.leaving, event.palm_ref))
 
 
-def _without(palms: Mapping[PalmRef, Hand], gone: PalmRef) -> Mapping[PalmRef, Hand]:
-    return {palm_ref: hand for palm_ref, hand in palms.items() if palm_ref != gone}
+def _without(held: Mapping[K, V], gone: K) -> Mapping[K, V]:
+    return {key: value for key, value in held.items() if key != gone}
 
 
 def rebuild(past: Iterable[Recorded]) -> User | None:

@@ -11,7 +11,7 @@ from psycopg.errors import ForeignKeyViolation, ObjectNotInPrerequisiteState
 
 from domain.errors import Conflict
 from domain.ids import TenantId, UserId
-from domain.personal_fields import check
+from domain.personal_fields import SECRETS, check
 from infrastructure.database import Pool, tenant_scope
 from infrastructure.keys.keyring import Keyring, open_under, seal_under
 from infrastructure.keys.tenant_keys import TenantKeys
@@ -33,6 +33,9 @@ _ALL: Final[LiteralString] = """
     SELECT d.field, k.key_version, k.tenant_key_version, k.wrapped_key, d.ciphertext
     FROM personal_data AS d JOIN personal_keys AS k USING (tenant_id, user_id, key_version)
     WHERE d.tenant_id = %s AND d.user_id = %s ORDER BY d.field"""
+
+_REMOVE: Final[LiteralString] = """
+    DELETE FROM personal_data WHERE tenant_id = %s AND user_id = %s AND field = %s"""
 
 _LOCK: Final[LiteralString] = "SELECT lock_person(%s)"
 
@@ -85,15 +88,39 @@ class PostgresPersonalData:
         return open_under(key, ciphertext, belongs_to).decode()
 
     async def everything(self, tenant_id: TenantId, user_id: UserId) -> dict[str, str]:
-        """Every value by its field; empty when there is none or the person has been erased."""
+        """Every value by its field, but for secrets; empty when there is none or the person has
+        been erased."""
         values: dict[str, str] = {}
         async with tenant_scope(self._pool, tenant_id) as connection:
             found = await connection.execute(_ALL, (tenant_id, user_id))
             for field, version, under, wrapped, ciphertext in await found.fetchall():
+                if field in SECRETS:
+                    continue
                 key = await self._keys.open(connection, tenant_id, user_id, version, under, wrapped)
                 belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
                 values[field] = open_under(key, ciphertext, belongs_to).decode()
         return values
+
+    async def replace(
+        self, tenant_id: TenantId, user_id: UserId, field: str, before: str, after: str
+    ) -> None:
+        """Keep `after` where the value still is `before`: whoever stores another one meanwhile
+        comes before this, and then it is not, or waits for it."""
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            found = await connection.execute(_GET + " FOR UPDATE OF d", (tenant_id, user_id, field))
+            row = await found.fetchone()
+            if row is None:
+                return
+            version, under, wrapped, ciphertext = row
+            key = await self._keys.open(connection, tenant_id, user_id, version, under, wrapped)
+            belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
+            if open_under(key, ciphertext, belongs_to).decode() == before:
+                sealed = seal_under(key, after.encode(), belongs_to)
+                await connection.execute(_PUT, (tenant_id, user_id, field, version, sealed))
+
+    async def remove(self, tenant_id: TenantId, user_id: UserId, field: str) -> None:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_REMOVE, (tenant_id, user_id, check(field)))
 
     async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
         """Destroy the person's key and all under it, for good: nothing is stored again."""

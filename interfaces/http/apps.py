@@ -46,7 +46,7 @@ from interfaces.http.integrator import (
     webhook_endpoints,
 )
 from interfaces.http.services import Services
-from interfaces.http.user import codes, sessions
+from interfaces.http.user import codes, passwords, sessions
 
 SMALL_BODY: Final = 65_536
 
@@ -71,6 +71,7 @@ PUBLIC: Final = (
     *user_lookup.HANDLERS,
     *user_sessions.HANDLERS,
     *codes.HANDLERS,
+    *passwords.HANDLERS,
     *sessions.HANDLERS,
     *enrollments.HANDLERS,
     *palms.HANDLERS,

@@ -23,6 +23,7 @@ from application.people.consents import Consents
 from application.people.data_exports import DataExports
 from application.people.erasures import Erasures
 from application.people.look_ups import LookUps
+from application.people.password_sign_ins import PasswordSignIns
 from application.people.personal_data_accesses import PersonalDataAccesses
 from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
@@ -150,6 +151,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     users: Users
     user_sessions: UserSessions
     sign_ins: SignIns
+    password_sign_ins: PasswordSignIns
     consents: Consents
     enrollments: Enrollments
     palm_removals: PalmRemovals

@@ -13,7 +13,7 @@ from domain.errors import Conflict, Invalid, Refusal, Unauthenticated
 from domain.events import Sealed
 from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId, wire
 from domain.oauth_client import OAuthClient, PublicJwk
-from domain.personal_fields import check
+from domain.personal_fields import SECRETS, check
 from domain.transaction import ProductText
 from tests.application.memory_log import Hook
 
@@ -45,8 +45,17 @@ class Vault:
         return {
             field: value
             for (tenant, user, field), value in self.values.items()
-            if (tenant, user) == (tenant_id, user_id)
+            if (tenant, user) == (tenant_id, user_id) and field not in SECRETS
         }
+
+    async def replace(
+        self, tenant_id: TenantId, user_id: UserId, field: str, before: str, after: str
+    ) -> None:
+        if self.values.get((tenant_id, user_id, field)) == before:
+            self.values[tenant_id, user_id, field] = after
+
+    async def remove(self, tenant_id: TenantId, user_id: UserId, field: str) -> None:
+        self.values.pop((tenant_id, user_id, field), None)
 
     async def erase(self, tenant_id: TenantId, user_id: UserId) -> None:
         await self.destroy(tenant_id, user_id)

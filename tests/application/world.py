@@ -27,10 +27,12 @@ from application.palms.palm_removals import PalmRemovals
 from application.palms.recognition import DeviceMatch, Recognition
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.palms.templates import Templates
+from application.passwords import Passwords
 from application.people.consents import Consents
 from application.people.erasures import Erasures
 from application.people.newcomers import Newcomers
 from application.people.one_time_codes import OneTimeCodes
+from application.people.password_sign_ins import PasswordSignIns
 from application.people.sign_in_guard import SignInGuard
 from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
@@ -79,6 +81,7 @@ from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.ids import RandomIds
 from infrastructure.keys.keyring import Keyring
 from infrastructure.keys.signing_keys import SigningKey, SigningKeys
+from infrastructure.passwords.common import CommonPasswords
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
 from infrastructure.tokens.user_tokens import JwtUserTokens
@@ -87,6 +90,7 @@ from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog
+from tests.application.passwords import Hashes
 from tests.application.people import (
     Assertions,
     Challenges,
@@ -285,6 +289,7 @@ class World:
         self.secrets = ClientSecrets()
         self.assertions = Assertions()
         self.client_count = ClientCount()
+        self.hashes = Hashes()
         self.lines = Lines(self.clock, self.turns.turn)
         keys = SigningKeys(SigningKey.generate())
         self.user_tokens = JwtUserTokens(keys, ISSUER, self.clock, self.ids)
@@ -441,6 +446,21 @@ class World:
             self.user_tokens,
             self.guard(),
             self.digests,
+            self.clock,
+            self.ids,
+        )
+
+    def password_sign_ins(self) -> PasswordSignIns:
+        return PasswordSignIns(
+            self.log,
+            self.guard(),
+            self.codes(),
+            self.sender,
+            self.sign_ins(),
+            self.user_sessions(),
+            self.identifiers(),
+            Passwords(self.hashes, CommonPasswords()),
+            self.vault,
             self.clock,
             self.ids,
         )

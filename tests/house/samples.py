@@ -158,6 +158,29 @@ def bodies() -> dict[str, dict[str, Any]]:
             "refresh_token": f"urt_{'0' * 64}_1_{'x' * 43}",
             "installation": "installation-of-an-app-0001",
         },
+        "signInByPassword": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+            "email": "sara.alharbi@example.com",
+            "password": "correct horse battery staple",
+        },
+        "setPassword": {
+            "password": "correct horse battery staple",
+            "current": "another horse, another staple",
+        },
+        "requestPasswordReset": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+            "email": "sara.alharbi@example.com",
+            "locale": "ar",
+        },
+        "resetPassword": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+            "challenge_id": f"chl_{uuid4().hex}",
+            "code": "738291",
+            "password": "correct horse battery staple",
+        },
         "signUpUser": {
             "name": "Sara Al-Harbi",
             "mobile": "+966501230007",

@@ -34,7 +34,14 @@ ANYBODY = OAUTH | {
     "ready",
 }
 
-WAYS_IN = {"requestCode", "verifyCode", "refreshTokens"}
+WAYS_IN = {
+    "refreshTokens",
+    "requestCode",
+    "requestPasswordReset",
+    "resetPassword",
+    "signInByPassword",
+    "verifyCode",
+}
 """Where a person is not known yet; the guard stands in front of each (tests/house/test_sign_in)."""
 
 

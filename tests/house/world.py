@@ -464,7 +464,7 @@ async def opened(
                 **(environ or {}),
             }
         )
-        settings = msgspec.structs.replace(settings, public_port=0, device_port=0)
+        settings = msgspec.structs.replace(settings, public_port=0, device_port=0, password_cost=4)
         process = await stack.enter_async_context(
             platform(settings, dsn, redis_url, limiter=None if redis_url else limiter, clock=clock)
         )

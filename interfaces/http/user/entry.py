@@ -33,6 +33,8 @@ GUARDED: Final[Refusals] = merged(
 )
 """What the guard in front of every way in answers."""
 SERVED: Final[Refusals] = {403: ("user_suspended", "user_erased")}
+LAST: Final[Refusals] = {403: ("reauthentication_required",), 409: ("last_way_in",)}
+"""What taking a way in away may come to."""
 
 
 class UserTokensIssued(msgspec.Struct, frozen=True, kw_only=True):

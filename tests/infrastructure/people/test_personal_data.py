@@ -9,7 +9,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from domain.errors import Conflict
 from domain.ids import ConsentId, TenantId, UserId
-from domain.personal_fields import FIELDS, consent_text
+from domain.personal_fields import FIELDS, PASSWORD_HASH, SECRETS, consent_text
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.keys.key_file import KeyFile
 from infrastructure.keys.keyring import Keyring, KeyringUnusable, seal_under
@@ -221,6 +221,22 @@ async def test_a_value_that_arrives_during_the_erasure_is_not_kept(
     assert await left.fetchall() == []
 
 
+async def test_one_value_goes_and_a_late_one_does_not_come_back(
+    people: PostgresPersonalData,
+) -> None:
+    await people.store(TENANT, SARA, PASSWORD_HASH, "the first")
+    await people.store(TENANT, SARA, "name", "Sara")
+    await people.replace(TENANT, SARA, PASSWORD_HASH, "another", "never")
+    assert await people.read(TENANT, SARA, PASSWORD_HASH) == "the first"
+    await people.replace(TENANT, SARA, PASSWORD_HASH, "the first", "the second")
+    assert await people.read(TENANT, SARA, PASSWORD_HASH) == "the second"
+    assert await people.everything(TENANT, SARA) == {"name": "Sara"}
+    await people.remove(TENANT, SARA, PASSWORD_HASH)
+    await people.replace(TENANT, SARA, PASSWORD_HASH, "the second", "the third")
+    assert await people.read(TENANT, SARA, PASSWORD_HASH) is None
+    assert await people.read(TENANT, SARA, "name") == "Sara"
+
+
 @pytest.mark.parametrize(
     "field", ["", "Mobile", "mobile/x", "shoe_size", "consent_text_1", "kyc_", "a" * 64]
 )
@@ -231,7 +247,7 @@ async def test_only_registered_fields_are_taken(people: PostgresPersonalData, fi
 
 async def test_every_registered_field_is_taken_and_documented(people: PostgresPersonalData) -> None:
     documented = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text()
-    for field in FIELDS:
+    for field in (*FIELDS, *SECRETS):
         await people.store(TENANT, SARA, field, f"a {field}")
         assert f"`{field}`" in documented, field
     held = await people.everything(TENANT, SARA)
