@@ -27,6 +27,7 @@ from domain import (
     user,
     user_session,
     webhook_endpoint,
+    webhook_identity,
 )
 from domain.events import DomainEvent, Payload
 
@@ -52,6 +53,7 @@ _UNIONS: Final = (
     erasure.ErasureEvent,
     transaction.TransactionEvent,
     webhook_endpoint.WebhookEndpointEvent,
+    webhook_identity.WebhookIdentityEvent,
     projection.ProjectionEvent,
 )
 _ALONE: Final = (

@@ -24,6 +24,7 @@ VerificationId = NewType("VerificationId", UUID)
 IdentificationId = NewType("IdentificationId", UUID)
 UserSessionId = NewType("UserSessionId", UUID)
 WebhookEndpointId = NewType("WebhookEndpointId", UUID)
+WebhookIdentityId = NewType("WebhookIdentityId", UUID)
 DeviceCommandId = NewType("DeviceCommandId", UUID)
 ProjectionId = NewType("ProjectionId", UUID)
 AccessTokenId = NewType("AccessTokenId", UUID)
@@ -53,6 +54,11 @@ def parse(prefix: str, text: str) -> UUID | None:
 def transaction_id(device_id: DeviceId, idempotency_key: str) -> TransactionId:
     """A retry meets its own stream: the id is a function of who asks and under which key."""
     return TransactionId(uuid5(device_id, f"transaction:{idempotency_key}"))
+
+
+def webhook_identity_id(tenant_id: TenantId) -> WebhookIdentityId:
+    """The stream of a tenant's client certificate for webhooks: one for each tenant."""
+    return WebhookIdentityId(uuid5(tenant_id, "webhook_identity"))
 
 
 def access_token_id(client_id: OAuthClientId, jti: str) -> AccessTokenId:

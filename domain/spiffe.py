@@ -50,3 +50,8 @@ def read_device_uri(trust_domain: str, uri: str) -> DeviceIdentity | None:
     if not separator or tenant_id is None or device_id is None:
         return None
     return DeviceIdentity(tenant_id=TenantId(tenant_id), device_id=DeviceId(device_id))
+
+
+def webhooks_path(tenant_id: TenantId) -> str:
+    """The path of the name by which a tenant's webhooks show themselves to its endpoints."""
+    return f"tenant/{wire('ten', tenant_id)}/webhooks"

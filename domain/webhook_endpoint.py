@@ -15,8 +15,9 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import TenantId, WebhookEndpointId
 
-Mtls = Literal["platform_ca", "off"]
-"""Whether we show the client certificate that the platform's CA issued to us."""
+Mtls = Literal["platform_ca", "tenant_ca", "off"]
+"""Which client certificate we show: one of the platform's CA, the one that the tenant's own CA
+signed (`domain/webhook_identity.py`), or none."""
 
 DisabledReason = Literal["sustained_failure", "gone"]
 

@@ -51,6 +51,8 @@ from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
+from infrastructure.webhooks.clients import WebhookClients
+from infrastructure.webhooks.keys import PostgresWebhookKeys
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.duties import Duties
@@ -167,6 +169,18 @@ class Platform:
         measure_breakers(self.metrics, self.breakers)
         self.templates = Templates(self.streams, outside.palms, self.ids)
         self.enrollment_endings = EnrollmentEndings(self.streams, self.templates, self.ids)
+        self.webhook_keys = PostgresWebhookKeys(
+            self.app_pool, self.tenant_keys, self.settings.trust_domain
+        )
+        self.webhook_clients = WebhookClients(
+            outside.egress,
+            self.authority,
+            self.streams,
+            self.webhook_keys,
+            self.clock,
+            outside.client_keys,
+        )
+        self._stack.push_async_callback(self.webhook_clients.close)
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         hashes = BcryptHashes(cost=self.settings.password_cost)
         self._stack.push_async_callback(hashes.close)
@@ -255,6 +269,5 @@ class Platform:
             self.clock,
             self.breakers,
             self.authority.ca_bundle_pem(),
-            self.authority.issue_client("webhooks"),
             self._stack.push_async_callback,
         )

@@ -4,7 +4,6 @@ A part of the composition root, like `interfaces/composition.py`, which gives wh
 those who need it.
 """
 
-import ssl
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -12,15 +11,14 @@ import msgspec
 
 from application.ports import Clock, OtpSender
 from application.tenants.health_monitor import AT_ONCE
-from domain.webhook_endpoint import Mtls
 from infrastructure.circuits.breakers import Breakers
-from infrastructure.edge.tls import load_certificate
 from infrastructure.messages.inbox import Inbox
 from infrastructure.messages.no_sender import NoSender
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
 from infrastructure.messages.smtp import SmtpSender, SmtpServer
 from infrastructure.outbound.client import OutboundClient
 from infrastructure.outbound.egress import EgressGuard, SystemResolver
+from infrastructure.outbound.trust import system_trust_and
 from infrastructure.palm_xtelcom import XTelcomPalmVerifier
 from infrastructure.products.health_probes import HttpHealthProbes
 from infrastructure.products.linked_service_gateway import HttpLinkedServiceGateway
@@ -32,16 +30,6 @@ AtEnd = Callable[[Callable[[], Awaitable[None]]], object]
 """Notes what is to be closed when the process ends."""
 
 
-class WebhookClients(msgspec.Struct, frozen=True):
-    """`infrastructure.webhooks.kind.Clients`: with our client certificate, or without one."""
-
-    certified: OutboundClient
-    plain: OutboundClient
-
-    def to(self, mtls: Mtls) -> OutboundClient:
-        return self.certified if mtls == "platform_ca" else self.plain
-
-
 class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     """One of each, for as long as the process runs."""
 
@@ -51,7 +39,6 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     otp_sender: OtpSender
     email_sender: OtpSender
     egress: EgressGuard
-    webhooks: WebhookClients
     health: HttpHealthProbes
     client_keys: OutboundClient
     probes: HttpProductProbes
@@ -62,20 +49,12 @@ def counterparts(
     clock: Clock,
     breakers: Breakers,
     our_cas_pem: str,
-    client_certificate: tuple[str, str],
     at_end: AtEnd,
 ) -> Counterparts:
-    """Nothing is connected yet. `our_cas_pem`: a product may hold a certificate of ours.
-
-    `client_certificate` is ours, chain and key, for webhooks.
-    """
+    """Nothing is connected yet. `our_cas_pem`: a product may hold a certificate of ours."""
     guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
-    to_tenants = OutboundClient(guard, tls=_system_trust_and(our_cas_pem))
+    to_tenants = OutboundClient(guard, tls=system_trust_and(our_cas_pem))
     at_end(to_tenants.close)
-    certified = _system_trust_and(our_cas_pem)
-    load_certificate(certified, *client_certificate)
-    to_endpoints = OutboundClient(guard, tls=certified)
-    at_end(to_endpoints.close)
     return Counterparts(
         products=HttpLinkedServiceGateway(to_tenants, clock, breakers),
         notices=HttpProductNotices(to_tenants),
@@ -83,7 +62,6 @@ def counterparts(
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
         email_sender=_email_sender(settings, clock, at_end),
         egress=guard,
-        webhooks=WebhookClients(to_endpoints, to_tenants),
         health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
         client_keys=to_tenants,
         probes=_product_probes(clock, guard, our_cas_pem, at_end),
@@ -99,7 +77,7 @@ def _product_probes(
     clock: Clock, guard: EgressGuard, our_cas_pem: str, at_end: AtEnd
 ) -> HttpProductProbes:
     """Its own few connections: who certifies a product takes none from transactions."""
-    client = OutboundClient(guard, tls=_system_trust_and(our_cas_pem), connections_max=AT_ONCE)
+    client = OutboundClient(guard, tls=system_trust_and(our_cas_pem), connections_max=AT_ONCE)
     at_end(client.close)
     return HttpProductProbes(client, clock)
 
@@ -108,7 +86,7 @@ def _health_probes(
     settings: Settings, clock: Clock, guard: EgressGuard, our_cas_pem: str, at_end: AtEnd
 ) -> HttpHealthProbes:
     """Few connections, and none of them a transaction's: probes wait for probes only."""
-    client = OutboundClient(guard, tls=_system_trust_and(our_cas_pem), connections_max=AT_ONCE)
+    client = OutboundClient(guard, tls=system_trust_and(our_cas_pem), connections_max=AT_ONCE)
     at_end(client.close)
     vendor = _palm_vendor(settings, clock, at_end, connections_max=1)
     return HttpHealthProbes(client, vendor, clock)
@@ -152,9 +130,3 @@ def _email_sender(settings: Settings, clock: Clock, at_end: AtEnd) -> OtpSender:
         at_end(sender.close)
         return sender
     return inbox(settings, clock) if settings.development else NoSender("email")
-
-
-def _system_trust_and(our_cas_pem: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.load_verify_locations(cadata=our_cas_pem)
-    return context

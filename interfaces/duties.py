@@ -100,7 +100,7 @@ def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
             of.reads,
             of.services.webhook_endpoints,
             of.webhook_secrets,
-            outside.webhooks,
+            of.webhook_clients,
             of.clock,
         ),
     )

@@ -43,6 +43,7 @@ from application.tenants.linked_services import LinkedServices
 from application.tenants.oauth_clients import OAuthClients
 from application.tenants.tenants import Tenants
 from application.tenants.webhook_endpoints import WebhookEndpoints
+from application.tenants.webhook_identities import WebhookIdentities
 from application.transactions.attempt import Attempts
 from application.transactions.authorization import Authorization
 from application.transactions.broker import Broker
@@ -81,6 +82,7 @@ from infrastructure.tokens.client_jwks import ClientJwks
 from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
 from infrastructure.tokens.user_tokens import JwtUserTokens
+from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
@@ -317,6 +319,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             RegisteredEndpoints(reads, of.end),
             clock,
             ids,
+        ),
+        webhook_identities=WebhookIdentities(
+            log, of.webhook_keys, X509ClientCertificates(), clock, ids
         ),
         readiness=of.readiness,
         traffic=of.traffic,

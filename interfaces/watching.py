@@ -1,4 +1,5 @@
-"""What workers look after by the clock: whether products, the palm vendor and devices are there.
+"""What workers look after by the clock: whether products, the palm vendor and devices are there,
+and whose certificates run out.
 
 A part of the composition root; one process of all that could does each of the rounds.
 """
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from application.fleet.fleet_monitor import FleetMonitor
 from application.tenants.health_monitor import HealthMonitor
+from application.tenants.webhook_identities import CertificateWarnings
 from infrastructure.fleet.open_commands import ReadModelOpenCommands
 from infrastructure.fleet.presences import PostgresPresenceBook
 from infrastructure.products.health_book import PostgresHealthBook
 from infrastructure.rounds import Rounds
+from infrastructure.webhooks.expiring import ReadModelExpiringCertificates
 from interfaces.counterparts import Counterparts
 from interfaces.measured import measure_health
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S: Final = 5.0
 """How often it is looked who is to be asked, once a minute each, and who has gone silent."""
+
+WARN_EVERY_S: Final = 300.0
+"""How often it is looked whose client certificate for webhooks runs out."""
 
 
 class Watching:
@@ -35,8 +41,12 @@ class Watching:
             of.clock,
             of.ids,
         )
+        self.certificates = CertificateWarnings(
+            of.log, ReadModelExpiringCertificates(of.projector_pool), of.clock, of.ids
+        )
         self.rounds = (
             Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),
             Rounds(of.dsn, "fleet", LOOK_EVERY_S, self.fleet.round),
+            Rounds(of.dsn, "webhook_certificates", WARN_EVERY_S, self.certificates.round),
         )
         measure_health(of.metrics, book)

@@ -61,6 +61,8 @@ DDL: Final = """
 LEFT_OUT: Final = frozenset(
     {
         "certificate_pem",
+        "chain_pem",
+        "csr_pem",
         "scores",
         "thresholds",
         "candidates",

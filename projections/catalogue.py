@@ -16,6 +16,7 @@ from projections import (
     transactions,
     users,
     webhook_endpoints,
+    webhook_identities,
 )
 from projections.read_model import ReadModel
 
@@ -32,4 +33,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     webhook_endpoints.READ_MODEL,
     erasures.READ_MODEL,
     oauth_clients.READ_MODEL,
+    webhook_identities.READ_MODEL,
 )

@@ -139,6 +139,11 @@ from domain.webhook_endpoint import (
     WebhookEndpointSecretRotated,
     WebhookEndpointTestRequested,
 )
+from domain.webhook_identity import (
+    WebhookCertificateExpiring,
+    WebhookCertificateInstalled,
+    WebhookCsrMade,
+)
 
 Severity = Literal["info", "warning", "high", "critical"]
 SubjectKind = Literal[
@@ -161,6 +166,7 @@ SubjectKind = Literal[
     "projection",
     "audit",
     "webhook_endpoint",
+    "webhook_identity",
     "palm_vendor",
     "device_command",
 ]
@@ -359,6 +365,16 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     WebhookEndpointEnabled: Published("webhook_endpoint", "webhook_endpoint_enabled"),
     WebhookEndpointDeleted: Published(
         "webhook_endpoint", "webhook_endpoint_deleted", None, "warning"
+    ),
+    WebhookCsrMade: Published("webhook_identity", "webhook_csr_made"),
+    WebhookCertificateInstalled: Published(
+        "webhook_identity", "webhook_certificate_installed", None, "warning"
+    ),
+    WebhookCertificateExpiring: Published(
+        "webhook_identity",
+        "webhook_certificate_expiring",
+        "webhook_certificate.expiring",
+        "warning",
     ),
 }
 

@@ -35,6 +35,7 @@ from domain import (
     user,
     user_session,
     webhook_endpoint,
+    webhook_identity,
 )
 from domain.events import DomainEvent
 from domain.ids import (
@@ -666,3 +667,26 @@ webhook_endpoint_disabled = Builder(
 )
 webhook_endpoint_enabled = Builder(webhook_endpoint.WebhookEndpointEnabled())
 webhook_endpoint_deleted = Builder(webhook_endpoint.WebhookEndpointDeleted())
+
+webhook_csr_made = Builder(
+    webhook_identity.WebhookCsrMade(
+        key_id=UUID("0198c000-0000-7000-8000-0000000000f1"),
+        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n",
+        spki_sha256="1a" * 32,
+    )
+)
+webhook_certificate_installed = Builder(
+    webhook_identity.WebhookCertificateInstalled(
+        key_id=UUID("0198c000-0000-7000-8000-0000000000f1"),
+        chain_pem="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        fingerprint_sha256="2b" * 32,
+        not_before=NOW,
+        not_after=NOW + timedelta(days=365),
+        active_from=NOW,
+    )
+)
+webhook_certificate_expiring = Builder(
+    webhook_identity.WebhookCertificateExpiring(
+        fingerprint_sha256="2b" * 32, not_after=NOW + timedelta(days=365), days=30
+    )
+)

@@ -14,8 +14,9 @@ from application.ports.webhooks import WebhookSecrets
 from application.principals import Caller, IntegratorPrincipal
 from domain import tenant as t
 from domain import webhook_endpoint as w
+from domain import webhook_identity as wi
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from domain.ids import TenantId, WebhookEndpointId
+from domain.ids import TenantId, WebhookEndpointId, webhook_identity_id
 
 KIND: Final = "webhook"
 """The name of the kind of delivery."""
@@ -59,7 +60,8 @@ class WebhookEndpoints:
     ) -> tuple[w.WebhookEndpoint, str | None, Done]:
         """The endpoint and its secret, which a repeat of the request does not show again.
 
-        Raises Invalid (`event_types_invalid`, `mtls_required`, `url_forbidden` and kin),
+        Raises Invalid (`event_types_invalid`, `mtls_required`, `webhook_certificate_missing`,
+        `url_forbidden` and kin),
         Forbidden (`insufficient_scope`), Conflict (`too_many_webhook_endpoints`). Requests of the
         same instant may pass that limit together.
         """
@@ -156,7 +158,16 @@ class WebhookEndpoints:
         required = tenant is None or tenant.settings.webhook_mtls_required
         if subscription.mtls == "off" and required:
             raise Invalid("mtls_required", "the tenant's webhooks are sent over mutual TLS")
+        if subscription.mtls == "tenant_ca":
+            await self._check_certificate(caller.tenant_id)
         await self._egress.check(subscription.url)
+
+    async def _check_certificate(self, tenant_id: TenantId) -> None:
+        identity = wi.rebuild(await self._log.load(tenant_id, webhook_identity_id(tenant_id)))
+        if identity is None or identity.presented(self._clock.now()) is None:
+            raise Invalid(
+                "webhook_certificate_missing", "no certificate of the tenant's own CA is good now"
+            )
 
     async def _execute(
         self,

@@ -183,6 +183,8 @@ class PlatformCA:
     def issue_client(self, service: str, *, validity_days: int = 397) -> tuple[str, str]:
         """A certificate by which a service of ours shows itself to others; chain and key, PEM.
 
+        `service` is the path of its SPIFFE ID; the last segment is the common name.
+
         It is the server CA's, which whoever trusts our listeners trusts already, and for clients
         only: neither a device's nor a listener's certificate can stand in for it.
         """
@@ -191,7 +193,7 @@ class PlatformCA:
         certificate = self._sign(
             self._servers,
             key.public_key(),
-            subject=[(NameOID.COMMON_NAME, f"Link Identity {service}")],
+            subject=[(NameOID.COMMON_NAME, f"Link Identity {service.rpartition('/')[2]}")],
             names=[x509.UniformResourceIdentifier(name)],
             usages=[ExtendedKeyUsageOID.CLIENT_AUTH],
             validity_days=validity_days,

@@ -5,6 +5,7 @@ endpoint, everything else fails and is tried again, 3xx included.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid5
@@ -35,6 +36,7 @@ from domain.ids import TenantId, WebhookEndpointId, wire
 from infrastructure.outbound.client import OutboundFailed
 from infrastructure.products.linked_service_gateway import Requests
 from infrastructure.projections.reads import TenantReads
+from infrastructure.webhooks.clients import NoClientCertificate
 from infrastructure.webhooks.message import TEST_TYPE, body, signature, told_events, webhook_type
 from projections import webhook_endpoints as view
 
@@ -50,9 +52,11 @@ POLICY: Final = DeliveryPolicy(
 
 
 class Clients(Protocol):
-    """How a request goes out: with our client certificate, or without one."""
+    """How a request goes out: with which client certificate, or without one."""
 
-    def to(self, mtls: w.Mtls) -> Requests: ...
+    def to(self, tenant_id: TenantId, mtls: w.Mtls) -> AbstractAsyncContextManager[Requests]:
+        """Raises NoClientCertificate when there is none to show."""
+        ...
 
 
 class Webhooks:
@@ -139,20 +143,23 @@ class Webhooks:
         message_id = wire("evt", delivery.event.id)
         timestamp = int(self._clock.now().timestamp())
         try:
-            answer = await self._clients.to(endpoint.subscription.mtls).request(
-                "POST",
-                endpoint.subscription.url,
-                headers={
-                    "Content-Type": "application/json",
-                    "User-Agent": "link-identity-webhooks/1",
-                    "webhook-id": message_id,
-                    "webhook-timestamp": str(timestamp),
-                    "webhook-signature": signature(keys, message_id, timestamp, content),
-                },
-                body=content,
-                deadline_s=self.policy.deadline_s - 1,
-                max_bytes=ANSWER_BYTES_MAX,
-            )
+            async with self._clients.to(delivery.tenant_id, endpoint.subscription.mtls) as client:
+                answer = await client.request(
+                    "POST",
+                    endpoint.subscription.url,
+                    headers={
+                        "Content-Type": "application/json",
+                        "User-Agent": "link-identity-webhooks/1",
+                        "webhook-id": message_id,
+                        "webhook-timestamp": str(timestamp),
+                        "webhook-signature": signature(keys, message_id, timestamp, content),
+                    },
+                    body=content,
+                    deadline_s=self.policy.deadline_s - 1,
+                    max_bytes=ANSWER_BYTES_MAX,
+                )
+        except NoClientCertificate:
+            return RetryLater("no_client_certificate")
         except OutboundFailed as failed:
             return RetryLater(failed.kind, failed.status)
         if 200 <= answer.status <= 299:

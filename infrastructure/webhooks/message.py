@@ -33,6 +33,7 @@ SUBJECT_PREFIXES: Final[Mapping[SubjectKind, str]] = {
     "transaction": "txn",
     "linked_service": "lsvc",
     "webhook_endpoint": "whe",
+    "webhook_identity": "whi",
     "verification": "ver",
     "device_command": "cmd",
 }
@@ -44,6 +45,7 @@ _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "transaction": "transactions.read",
     "linked_service": "linked_services.read",
     "webhook_endpoint": "webhooks.read",
+    "webhook_identity": "webhooks.read",
     "verification": "verifications.read",
     "device_command": "devices.read",
 }

@@ -44,6 +44,7 @@ from interfaces.http.integrator import (
     user_sessions,
     users,
     webhook_endpoints,
+    webhook_identity,
 )
 from interfaces.http.services import Services
 from interfaces.http.user import codes, passwords, sessions
@@ -80,6 +81,7 @@ PUBLIC: Final = (
     *data_subject_requests.HANDLERS,
     *audit.HANDLERS,
     *webhook_endpoints.HANDLERS,
+    *webhook_identity.HANDLERS,
     *transparency.HANDLERS,
     *audit_stream.HANDLERS,
     *match_policies.HANDLERS,

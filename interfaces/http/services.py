@@ -51,6 +51,7 @@ from application.tenants.linked_services import LinkedServices
 from application.tenants.oauth_clients import OAuthClients
 from application.tenants.tenants import Tenants
 from application.tenants.webhook_endpoints import WebhookEndpoints
+from application.tenants.webhook_identities import WebhookIdentities
 from application.transactions.broker import Broker
 from application.transactions.explanation import Explanations
 from application.transactions.full_explanation import FullExplanations
@@ -182,6 +183,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     event_proofs: EventProofs
     deliveries: DeliveryRecords
     webhook_endpoints: WebhookEndpoints
+    webhook_identities: WebhookIdentities
     readiness: Readiness
     traffic: Traffic
     places: TenantPlaces

@@ -87,6 +87,11 @@ def bodies() -> dict[str, dict[str, Any]]:
             "mtls": "platform_ca",
         },
         "changeWebhookEndpoint": {"event_types": ["device.revoked"]},
+        "makeWebhookCsr": {"replace": True},
+        "installWebhookCertificate": {
+            "certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+            "active_from": "2199-03-01T09:00:00Z",
+        },
         "rotateWebhookSecret": {"overlap_s": 3600, "force": True},
         "replayWebhooks": {
             "event_id": f"evt_{uuid4().hex}",

@@ -37,6 +37,7 @@ from projections import (
     transactions,
     users,
     webhook_endpoints,
+    webhook_identities,
 )
 from projections.catalogue import READ_MODELS
 from projections.read_model import Connection, Page
@@ -97,6 +98,8 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     client = await tenant.api.post(
         "/v1/oauth-clients", json={"name": "backend", "scopes": ["devices:read"]}
     )
+    asked_for = await tenant.api.post("/v1/webhook-mtls/csr", json={})
+    assert asked_for.status_code == 201, asked_for.text
     queued = await tenant.api.post(f"/v1/devices/{till.id}/commands", json={"kind": "identify"})
     assert queued.status_code == 201, queued.text
     position = await house.end()
@@ -391,6 +394,7 @@ async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
         "linked_services": await linked_services.by_tenant(connection, tenant_id),
         "oauth_clients": await oauth_clients.by_tenant(connection, tenant_id),
         "webhook_endpoints": await webhook_endpoints.by_tenant(connection, tenant_id),
+        "webhook_identities": await webhook_identities.by_tenant(connection, tenant_id),
         "audit": await audit.by_tenant(connection, tenant_id),
     }
     return {name: len(page.rows) for name, page in many.items()} | {

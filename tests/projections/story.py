@@ -160,6 +160,12 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.webhook_endpoint_disabled(),
         b.webhook_endpoint_enabled(),
     ),
+    "webhook identity": (
+        b.webhook_csr_made(),
+        b.webhook_certificate_installed(),
+        b.webhook_certificate_expiring(),
+        b.webhook_csr_made(),
+    ),
     "gone endpoint": (b.webhook_endpoint_registered(), b.webhook_endpoint_deleted()),
     "projection": (
         b.projection_digested(version=devices.READ_MODEL.version),

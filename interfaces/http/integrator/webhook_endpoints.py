@@ -55,6 +55,7 @@ SUBSCRIPTION: Final[Refusals] = {
         "url_forbidden",
         "event_types_invalid",
         "mtls_required",
+        "webhook_certificate_missing",
     )
 }
 

@@ -28,7 +28,7 @@ EventTypes = Annotated[
 
 
 class NewWebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where, of what, and whether we show our client certificate there."""
+    """Where, of what, and which client certificate we show there."""
 
     url: Url
     event_types: EventTypes

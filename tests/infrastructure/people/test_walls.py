@@ -16,6 +16,7 @@ TENANT_TABLES = {
     "product_texts",
     "tenant_keys",
     "user_sessions",
+    "webhook_keys",
 }
 TABLES = TENANT_TABLES | {"key_encryption_keys", "key_material"}
 
@@ -51,6 +52,7 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
         "product_texts": "SELECT",
         "tenant_keys": "INSERT SELECT",
         "user_sessions": "DELETE INSERT SELECT",
+        "webhook_keys": "DELETE INSERT SELECT",
     }
 
 

@@ -1,0 +1,70 @@
+"""What a tenant brings as our client certificate: what is read, and what is refused."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from domain.errors import Invalid, Malformed
+from infrastructure.webhooks.client_certificates import X509ClientCertificates
+from tests.house.world import key_and_csr
+from tests.infrastructure.webhooks.tenant_ca import TenantCA
+
+NOW = datetime.now(UTC)
+_, CSR = key_and_csr()
+CA = TenantCA()
+READER = X509ClientCertificates()
+
+
+def test_a_certificate_is_read_with_its_chain() -> None:
+    leaf = CA.signed(CSR)
+    read = READER.read(f"\n{leaf}{CA.pem}", NOW)
+    assert read.chain_pem == leaf + CA.pem
+    assert read.not_before < NOW < read.not_after
+    assert len(read.spki_sha256) == len(read.fingerprint_sha256) == 64
+    assert READER.read(leaf, NOW).fingerprint_sha256 == read.fingerprint_sha256
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        "",
+        "hello",
+        CSR,
+        CA.signed(CSR).replace("MII", "MIX"),
+        CA.signed(CSR) + CSR,
+        CA.signed(CSR) * 6,
+        "x" * 40_000,
+        CA.signed(CSR) + "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
+    ],
+    ids=["empty", "text", "csr", "broken", "mixed", "many", "long", "private key"],
+)
+def test_what_is_no_certificate_is_refused(pem: str) -> None:
+    with pytest.raises(Malformed, match="certificate_invalid"):
+        READER.read(pem, NOW)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"usages": ()},
+        {"usages": (ExtendedKeyUsageOID.SERVER_AUTH,)},
+        {"usages": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)},
+        {"ca": True},
+        {"days": 0},
+        {"begins_in_days": 2},
+    ],
+    ids=["no usage", "for servers", "for anything", "a CA", "over", "not yet"],
+)
+def test_what_a_server_would_refuse_is_refused(spoilt: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="certificate_unsuitable"):
+        READER.read(CA.signed(CSR, **spoilt), NOW)
+
+
+def test_a_chain_out_of_order_of_another_issuer_or_weak_is_refused() -> None:
+    leaf = CA.signed(CSR)
+    weak = TenantCA(key_bits=1024)
+    for chain in (CA.pem + leaf, leaf + TenantCA().pem, leaf + leaf, weak.signed(CSR) + weak.pem):
+        with pytest.raises(Invalid, match="certificate_unsuitable"):
+            READER.read(chain, NOW)
