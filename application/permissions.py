@@ -33,6 +33,8 @@ Permission = Literal[
     "dsr.write",
     "oauth_clients.read",
     "oauth_clients.write",
+    "device_ca.read",
+    "device_ca.write",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -61,6 +63,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "dsr:write": frozenset({"dsr.read", "dsr.write"}),
     "oauth_clients:read": frozenset({"oauth_clients.read"}),
     "oauth_clients:write": frozenset({"oauth_clients.read", "oauth_clients.write"}),
+    "device_ca:read": frozenset({"device_ca.read"}),
+    "device_ca:write": frozenset({"device_ca.read", "device_ca.write"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 

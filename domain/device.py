@@ -37,7 +37,7 @@ class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
 
 
 class DevicePaired(DomainEvent, frozen=True, kw_only=True):
-    """The holder of this key is the device from now on."""
+    """The holder of this key is the device from now on; `authority` numbers our device CAs."""
 
     NAME: ClassVar[str] = "device.paired"
     fingerprint: str
@@ -48,6 +48,7 @@ class DevicePaired(DomainEvent, frozen=True, kw_only=True):
     not_after: datetime
     code_number: int
     info: Mapping[str, str] = {}
+    authority: int = 1
 
 
 class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
@@ -65,6 +66,7 @@ class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
     not_after: datetime
     replaces: str
     recovered: bool = False
+    authority: int = 1
 
 
 class DeviceCertificateTakenIntoUse(DomainEvent, frozen=True, kw_only=True):
@@ -113,6 +115,7 @@ class PairedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     certificate_pem: str
     not_after: datetime
     code_number: int
+    authority: int = 1
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,9 +176,12 @@ def register(device: Device | None, registered: DeviceRegistered) -> list[Device
     return [registered]
 
 
-def issue_pairing_code(device: Device, expires_at: datetime) -> list[DeviceEvent]:
-    """A revoked device may be paired again; an active one must be revoked first."""
-    if device.status == "active":
+def issue_pairing_code(
+    device: Device, expires_at: datetime, *, stranded: bool = False
+) -> list[DeviceEvent]:
+    """A revoked device may be paired again; an active one must be revoked first, unless it is
+    `stranded`: its certificate is by a device CA in which nobody believes any more."""
+    if device.status == "active" and not stranded:
         raise Conflict("device_already_paired", "revoke the device before pairing it again")
     return [DevicePairingCodeIssued(code_number=device.code_number + 1, expires_at=expires_at)]
 
@@ -248,6 +254,7 @@ def evolve(device: Device | None, recorded: Recorded) -> Device:
                     certificate_pem=event.certificate_pem,
                     not_after=event.not_after,
                     code_number=event.code_number,
+                    authority=event.authority,
                 ),
                 previous=None,
                 previous_until=None,
@@ -262,6 +269,7 @@ def evolve(device: Device | None, recorded: Recorded) -> Device:
                     certificate_pem=event.certificate_pem,
                     not_after=event.not_after,
                     code_number=device.code_number,
+                    authority=event.authority,
                 ),
                 previous=device.certificate_of(event.replaces),
                 previous_until=None,

@@ -27,7 +27,9 @@ from infrastructure.event_log.history import PostgresLogHistory
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.tail import Tail, caught_up
+from infrastructure.fleet.device_ca_keeper import DeviceCAKeeper, DeviceCAMaker
 from infrastructure.fleet.platform_ca import PlatformCA
+from infrastructure.fleet.revocation_lists import PostgresRevocationLists
 from infrastructure.ids import RandomIds
 from infrastructure.keys.key_store import KeyStore
 from infrastructure.keys.signing_key_keeper import (
@@ -149,6 +151,15 @@ class Platform:
         )
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
+        self.device_ca_maker = DeviceCAMaker(self.app_pool, keys, self.clock)
+        self.device_cas = DeviceCAKeeper(
+            self.app_pool, keys, self.log, self.authority, self.revocations
+        )
+        await self.device_cas.open()
+        self.tail.subscribe(self.device_cas.heard)
+        self.revocation_lists = PostgresRevocationLists(
+            self.app_pool, self.projector_pool, self.authority, self.clock
+        )
         self.signing = SigningKeyKeeper(self.app_pool, keys, self.clock)
         self.token_keys = await self.signing.open(ACCESS_TOKENS)
         self.assertion_keys = await self.signing.open(IDENTITY_ASSERTIONS)
@@ -204,6 +215,7 @@ class Platform:
         self._stack.push_async_callback(self.tail.close)
         await caught_up(self.tail, await self.end.position())
         await self._stack.enter_async_context(self.signing)
+        await self._stack.enter_async_context(self.device_cas)
 
     async def project(self) -> None:
         """Keep read models and transparency log up to date here."""

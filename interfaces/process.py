@@ -179,6 +179,7 @@ async def listen_devices(platform: Platform, apps: Apps) -> Listener:
         device_cas_pem=platform.authority.device_ca_pem(),
         revocations=platform.revocations,
     )
+    platform.device_cas.tell(tls.trust)
     return await serve(
         admitting(platform, cast("ASGIApp", apps.device)),
         host=settings.device_host,
@@ -227,6 +228,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.runner.until_failure()),
             watched.create_task(platform.tail.until_failure()),
             watched.create_task(platform.signing.until_failure()),
+            watched.create_task(platform.device_cas.until_failure()),
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),

@@ -9,6 +9,7 @@ import structlog
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
 from application.fleet.devices import Devices
 from application.fleet.heartbeats import Heartbeats
@@ -57,6 +58,7 @@ from application.transactions.take_over import TakeOvers
 from domain.ids import TenantId
 from infrastructure.canonical_json import JcsCanonicalJSON
 from infrastructure.delivery.records import PostgresDeliveryRecords
+from infrastructure.fleet.certificate_holders import ReadModelCertificateHolders
 from infrastructure.fleet.device_proofs import CertificateProofs
 from infrastructure.fleet.device_signatures import CertificateSignatures
 from infrastructure.fleet.open_commands import ReadModelOpenCommands
@@ -285,12 +287,18 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             ids,
         ),
         device_commands=device_commands,
+        device_cas=DeviceCAs(
+            log,
+            of.device_ca_maker,
+            ReadModelCertificateHolders(of.projector_pool, of.runner, of.end, clock),
+            ids,
+        ),
         renewals=renewals,
         recoveries=Recoveries(
             log,
             renewals,
             of.authority,
-            CertificateProofs(of.authority.device_ca_pem(), settings.trust_domain, settings.issuer),
+            CertificateProofs(of.authority, settings.trust_domain, settings.issuer),
             PostgresNonces(of.app_pool),
             limiter,
             clock,
@@ -306,6 +314,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         dpop_proofs=SignedDpopProofs(shown, clock),
         public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys, of.user_token_keys)),
         authority=of.authority,
+        revocation_lists=of.revocation_lists,
         limiter=limiter,
         read_models=reads,
         transparency_logs=of.transparency.logs,

@@ -1,5 +1,5 @@
 """What workers look after by the clock: whether products, the palm vendor and devices are there,
-and whose certificates run out.
+whose certificates run out, and that the CRLs are new.
 
 A part of the composition root; one process of all that could does each of the rounds.
 """
@@ -48,5 +48,6 @@ class Watching:
             Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),
             Rounds(of.dsn, "fleet", LOOK_EVERY_S, self.fleet.round),
             Rounds(of.dsn, "webhook_certificates", WARN_EVERY_S, self.certificates.round),
+            Rounds(of.dsn, "crl", LOOK_EVERY_S, of.revocation_lists.round),
         )
         measure_health(of.metrics, book)

@@ -6,6 +6,7 @@ from typing import Final
 from projections import (
     accesses,
     audit,
+    device_certificates,
     device_commands,
     devices,
     enrollments,
@@ -23,6 +24,7 @@ from projections.read_model import ReadModel
 READ_MODELS: Final[Sequence[ReadModel]] = (
     revoked_certificates.READ_MODEL,
     devices.READ_MODEL,
+    device_certificates.READ_MODEL,
     device_commands.READ_MODEL,
     linked_services.READ_MODEL,
     users.READ_MODEL,

@@ -26,6 +26,13 @@ from domain.device import (
     DeviceRevoked,
     DeviceUnlocked,
 )
+from domain.device_ca import (
+    DeviceCAAnnounced,
+    DeviceCAIssuingStarted,
+    DeviceCARegenerated,
+    DeviceCARetired,
+    DeviceCARolledBack,
+)
 from domain.device_command import (
     DeviceCommandCompleted,
     DeviceCommandDelivered,
@@ -169,6 +176,7 @@ SubjectKind = Literal[
     "webhook_identity",
     "palm_vendor",
     "device_command",
+    "device_ca",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -258,6 +266,11 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     DeviceCertificateForked: Published(
         "device", "device_certificate_forked", "device.certificate_forked", "critical"
     ),
+    DeviceCAAnnounced: Published("device_ca", "device_ca_announced", None, "high"),
+    DeviceCAIssuingStarted: Published("device_ca", "device_ca_issuing_started", None, "high"),
+    DeviceCARolledBack: Published("device_ca", "device_ca_rolled_back", None, "high"),
+    DeviceCARetired: Published("device_ca", "device_ca_retired", None, "high"),
+    DeviceCARegenerated: Published("device_ca", "platform_ca_regenerated", None, "critical"),
     DeviceCommandQueued: Published("device_command", "device_command_queued"),
     DeviceCommandDelivered: Published("device_command", "device_command_delivered"),
     DeviceCommandCompleted: Published(

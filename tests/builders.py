@@ -20,6 +20,7 @@ from domain import (
     claim,
     comparison,
     device,
+    device_ca,
     device_command,
     enrollment,
     erasure,
@@ -198,6 +199,30 @@ device_clock_skewed = Builder(presence.DeviceClockSkewed(device_id=DEVICE, offse
 device_clock_corrected = Builder(presence.DeviceClockCorrected(device_id=DEVICE, offset_ms=12))
 device_certificate_forked = Builder(
     presence.DeviceCertificateForked(device_id=DEVICE, fingerprint="ab" * 32)
+)
+device_ca_announced = Builder(
+    device_ca.DeviceCAAnnounced(
+        authority=2,
+        certificate_pem="-----BEGIN CERTIFICATE-----\n",
+        fingerprint="ca" * 32,
+        not_after=NOW + timedelta(days=3650),
+    )
+)
+device_ca_issuing_started = Builder(
+    device_ca.DeviceCAIssuingStarted(authority=2, replaces=1, spread_s=3600)
+)
+device_ca_rolled_back = Builder(
+    device_ca.DeviceCARolledBack(authority=2, phase="standby", left_behind=1)
+)
+device_ca_retired = Builder(device_ca.DeviceCARetired(authority=1, left_behind=2))
+device_ca_regenerated = Builder(
+    device_ca.DeviceCARegenerated(
+        authority=3,
+        certificate_pem="-----BEGIN CERTIFICATE-----\n",
+        fingerprint="cb" * 32,
+        not_after=NOW + timedelta(days=3650),
+        distrusted=(1, 2),
+    )
 )
 device_command_queued = Builder(
     device_command.DeviceCommandQueued(

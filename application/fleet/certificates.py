@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from application.ports import CertificateAuthority, IssuedCertificate
+from domain.device_ca import DeviceCA
 from domain.ids import DeviceId, TenantId
 from domain.tenant import TenantSettings
 
@@ -27,6 +28,15 @@ def renew_after(issued: IssuedCertificate, settings: TenantSettings) -> datetime
     return issued.not_before + life * settings.certificate_renew_percent / 100
 
 
+def told_to_renew(
+    issued: IssuedCertificate, settings: TenantSettings, ca: DeviceCA, device_id: DeviceId
+) -> datetime:
+    """From when on a device is told to renew: earlier where another device CA issues by now."""
+    due = renew_after(issued, settings)
+    moved = ca.renewal_from(device_id)
+    return due if issued.authority == ca.issuing or moved is None else min(due, moved)
+
+
 def paired(
     authority: CertificateAuthority,
     tenant_id: TenantId,
@@ -41,5 +51,5 @@ def paired(
         chain_pem=issued.chain_pem,
         ca_bundle_pem=authority.ca_bundle_pem(),
         not_after=issued.not_after,
-        renew_after=renew_after(issued, settings),
+        renew_after=told_to_renew(issued, settings, authority.state, device_id),
     )

@@ -10,6 +10,7 @@ from application.ports import Clock, EventLog, IdSource, Revocations, Streams
 from application.principals import Caller
 from application.tenants.linked_services import by_product_key
 from domain import device as d
+from domain import device_ca as ca
 from domain import pairing_code as p
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from domain.events import StreamAppend
@@ -72,6 +73,7 @@ class Devices:
             caller.command("device.pairing_code", key, self._ids.uuid()), device_id.hex
         )
         expires_at = self._clock.now() + timedelta(seconds=p.LIFETIME_S)
+        distrusted = ca.rebuild(await self._log.load(PLATFORM, ca.DEVICE_CA)).distrusted
 
         async def beside() -> list[StreamAppend]:
             number = (await self.get(caller.tenant_id, device_id)).code_number + 1
@@ -93,7 +95,9 @@ class Devices:
         def decide(device: d.Device | None) -> list[d.DeviceEvent]:
             if device is None:
                 raise NotFound("device_not_found")
-            return d.issue_pairing_code(device, expires_at)
+            held = device.certificate
+            stranded = held is not None and held.authority in distrusted
+            return d.issue_pairing_code(device, expires_at, stranded=stranded)
 
         done = await execute(
             self._log,

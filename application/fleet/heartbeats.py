@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from application.admission import admitted
-from application.fleet.certificates import renew_after
+from application.fleet.certificates import told_to_renew
 from application.fleet.device_commands import DeviceCommands, Result
 from application.fleet.renewals import Renewals
 from application.ports import CertificateAuthority, Clock, RateLimiter, Streams
@@ -101,7 +101,9 @@ class Heartbeats:
             next_heartbeat_s=interval_s,
             locked=state.locked,
             certificate_not_after=issued.not_after,
-            renew_after=renew_after(issued, tenant.settings),
+            renew_after=told_to_renew(
+                issued, tenant.settings, self._authority.state, device.device_id
+            ),
             commands=commands,
             unknown_results=unknown,
         )

@@ -129,6 +129,7 @@ class Pairings:
             certificate_serial=issued.serial,
             certificate_pem=issued.certificate_pem,
             not_after=issued.not_after,
+            authority=issued.authority,
             code_number=code.code_number,
             info=dict(info),
         )

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from application.execute import retrying, stream_of
-from application.fleet.certificates import Pairing, renew_after
+from application.fleet.certificates import Pairing, told_to_renew
 from application.fleet.renewals import Renewals
 from application.ports import CertificateAuthority, CertificateRequest, Clock, EventLog, RateLimiter
 from application.ports.recovery import DeviceProof, DeviceProofs, Nonces, ProofKind
@@ -27,7 +27,14 @@ TRIES_PER_ADDRESS: Final = 30
 SKEW_MAX: Final = timedelta(minutes=2)
 
 Standing = Literal[
-    "valid", "superseded", "expired_recoverable", "expired", "revoked", "locked", "clock_skew"
+    "valid",
+    "superseded",
+    "expired_recoverable",
+    "expired",
+    "revoked",
+    "ca_retired",
+    "locked",
+    "clock_skew",
 ]
 Action = Literal["none", "renew", "recover", "re_pair", "contact_admin"]
 
@@ -78,11 +85,11 @@ class Recoveries:
         return CertificateStatus(status=status, action=action, server_time=now)
 
     async def recover(self, proof: str, correlation_id: UUID) -> Pairing:
-        """A certificate for a new key, for a device whose own has run out; the same request gets
-        the same one again.
+        """A certificate for a new key, for a device whose own has run out or is by a device CA that
+        was retired; the same request gets the same one again.
 
         Raises Unauthenticated (`proof_invalid`), Forbidden (`device_revoked`,
-        `recovery_window_passed`), Conflict (`certificate_not_expired`,
+        `recovery_window_passed`, `device_ca_distrusted`), Conflict (`certificate_not_expired`,
         `certificate_superseded`, `key_already_used`), Malformed as a renewal does, CommitFailed.
         """
         said = await self._fresh(proof, "device-cert-recovery+jwt")
@@ -101,7 +108,10 @@ class Recoveries:
         now = self._clock.now()
         if shown is None or device.is_superseded(shown, now):
             raise Conflict("certificate_superseded", "the device has a newer certificate")
-        if now < shown.not_after:
+        ca = self._authority.state
+        if shown.authority in ca.distrusted:
+            raise Forbidden("device_ca_distrusted", "pair the device again")
+        if now < shown.not_after and shown.authority not in ca.retired:
             raise Conflict("certificate_not_expired", "renew it with itself")
         if now - shown.not_after > timedelta(days=tenant.settings.certificate_lapsed_days):
             raise Forbidden("recovery_window_passed", "pair the device again")
@@ -133,14 +143,20 @@ class Recoveries:
         shown = device.certificate_of(said.fingerprint)
         if shown is None or device.is_superseded(shown, now):
             return "superseded", "re_pair"
+        ca = self._authority.state
+        if shown.authority in ca.distrusted:
+            return "ca_retired", "re_pair"
         if now >= shown.not_after:
             window = timedelta(days=tenant.settings.certificate_lapsed_days)
             if now - shown.not_after <= window:
                 return "expired_recoverable", "recover"
             return "expired", "re_pair"
+        if shown.authority in ca.retired:
+            return "ca_retired", "recover"
         if abs(said.made_at - now) > SKEW_MAX:
             return "clock_skew", "none"
         if device.locked:
             return "locked", "contact_admin"
-        due = renew_after(self._authority.reread(shown.certificate_pem), tenant.settings)
+        issued = self._authority.reread(shown.certificate_pem)
+        due = told_to_renew(issued, tenant.settings, ca, device.id)
         return "valid", "renew" if now >= due else "none"

@@ -105,6 +105,10 @@ class Renewals:
                     raise StaleStream([device.id])
                 raise Malformed("key_reuse_forbidden", "make a new key for every certificate")
             raise Conflict("key_already_used", "make a new key for every certificate")
+        recovered = (
+            shown.not_after <= self._clock.now()
+            or shown.authority not in self._authority.state.trusted
+        )
         issued = self._authority.issue(
             csr_pem, device.tenant_id, device.id, validity_days=tenant.settings.certificate_days
         )
@@ -115,8 +119,9 @@ class Renewals:
             certificate_serial=issued.serial,
             certificate_pem=issued.certificate_pem,
             not_after=issued.not_after,
+            authority=issued.authority,
             replaces=replaces,
-            recovered=shown.not_after <= self._clock.now(),
+            recovered=recovered,
         )
         appended = await self._log.append(
             origin,
@@ -140,10 +145,16 @@ class Renewals:
         return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
 
     async def _check_time(self, device: DevicePrincipal, state: d.Device, tenant: t.Tenant) -> None:
-        """By the certificate that it shows: who lost a new key still holds the one before."""
+        """By the certificate that it shows: who lost a new key still holds the one before.
+
+        One by a device CA that does not issue any more may be renewed at any time.
+        """
         shown = state.certificate_of(device.fingerprint)
         assert shown is not None, "it holds what it shows"
-        from_when = renew_after(self._authority.reread(shown.certificate_pem), tenant.settings)
+        issued = self._authority.reread(shown.certificate_pem)
+        if issued.authority != self._authority.state.issuing:
+            return
+        from_when = renew_after(issued, tenant.settings)
         if self._clock.now() < from_when and not await self._commands.told(device, "rotate_cert"):
             raise Conflict("renewal_too_early", extra={"renew_after": from_when.isoformat()})
 

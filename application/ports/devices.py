@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from domain.device_ca import DeviceCA
 from domain.ids import DeviceId, TenantId
 
 
@@ -18,12 +19,15 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """`authority` numbers the device CA that signed it; `chain_pem` is that CA."""
+
     certificate_pem: str
     chain_pem: str
     fingerprint_sha256: str
     serial: str
     not_before: datetime
     not_after: datetime
+    authority: int = 1
 
 
 class DeviceSignatures(Protocol):
@@ -49,6 +53,19 @@ class CertificateAuthority(Protocol):
 
     def ca_bundle_pem(self) -> str:
         """The CA that a device must trust for our server certificate."""
+        ...
+
+    @property
+    def state(self) -> DeviceCA:
+        """Which device CAs issue and are trusted, as far as this process has heard."""
+        ...
+
+    def device_ca_pem(self) -> str:
+        """The trusted device CAs, PEM, the one that issues first."""
+        ...
+
+    def device_ca(self, number: int) -> str:
+        """One device CA, PEM. Raises KeyError for one that nobody here ever heard of."""
         ...
 
 

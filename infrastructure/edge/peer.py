@@ -12,10 +12,12 @@ class PeerCertificateRefused(Exception):
 
 
 class PeerCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """`fingerprint` is SHA-256 over DER, 32 bytes; `san_uris` is every URI SAN, as it stands."""
+    """`fingerprint` is SHA-256 over DER, 32 bytes; `san_uris` is every URI SAN, as it stands;
+    `authority` is the key identifier of who signed it, empty where it names none."""
 
     fingerprint: bytes
     san_uris: tuple[str, ...]
+    authority: bytes = b""
 
 
 def read_peer_certificate(der: bytes) -> PeerCertificate:
@@ -41,4 +43,16 @@ def read_peer_certificate(der: bytes) -> PeerCertificate:
         san_uris: tuple[str, ...] = ()
     else:
         san_uris = tuple(names.get_values_for_type(x509.UniformResourceIdentifier))
-    return PeerCertificate(fingerprint=hashlib.sha256(der).digest(), san_uris=san_uris)
+    return PeerCertificate(
+        fingerprint=hashlib.sha256(der).digest(),
+        san_uris=san_uris,
+        authority=_authority(extensions),
+    )
+
+
+def _authority(extensions: x509.Extensions) -> bytes:
+    try:
+        named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return b""
+    return named.key_identifier or b""

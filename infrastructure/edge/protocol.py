@@ -237,7 +237,7 @@ class DeviceProtocol(HttpProtocol):
             "san_uris": self._peer.san_uris,
             "tls_version": handshake.version(),
         }
-        self._revocations.opened(self._peer.fingerprint, self.transport)
+        self._revocations.opened(self._peer.fingerprint, self.transport, self._peer.authority)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._peer is not None:
@@ -254,7 +254,8 @@ class DeviceProtocol(HttpProtocol):
         Between its arrival and this call a request waits for its task, or behind others that
         were sent ahead of it on the same connection; a revocation may fall into that time.
         """
-        if self._peer is None or self._revocations.denies(self._peer.fingerprint):
+        peer = self._peer
+        if peer is None or self._revocations.denies(peer.fingerprint, peer.authority):
             self.transport.abort()
             while (await receive())["type"] != "http.disconnect":
                 continue

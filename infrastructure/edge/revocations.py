@@ -8,7 +8,7 @@ resumed or a connection stays open (reference edge.md §2).
 Everything here belongs to one event loop and is called on its thread.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Protocol
 
 FINGERPRINT_BYTES = 32
@@ -35,13 +35,27 @@ class RevokedCertificates:
     def __init__(self) -> None:
         self._denied: set[bytes] = set()
         self._open: dict[bytes, set[Connection]] = {}
+        self._authorities: frozenset[bytes] | None = None
+        self._signers: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._denied)
 
-    def denies(self, fingerprint: bytes) -> bool:
-        """Whether this certificate is refused; one set look-up, however many there are."""
+    def denies(self, fingerprint: bytes, authority: bytes = b"") -> bool:
+        """Whether this certificate is refused; two set look-ups, however many there are.
+
+        `authority` is the key identifier of who signed it.
+        """
+        if self._authorities is not None and authority not in self._authorities:
+            return True
         return fingerprint in self._denied
+
+    def only(self, authorities: Set[bytes]) -> None:
+        """From now on refuse what others than these signed, and abort what that has open."""
+        self._authorities = frozenset(authorities)
+        for fingerprint in tuple(self._open):
+            if self.denies(fingerprint, self._signers.get(fingerprint, b"")):
+                self._abort(fingerprint)
 
     def revoked(self, fingerprints: Sequence[str]) -> None:
         """Refuse these from now on, and abort what they have open before returning.
@@ -61,13 +75,14 @@ class RevokedCertificates:
         """
         self._denied |= {fingerprint_bytes(text) for text in fingerprints}
         for fingerprint in tuple(self._open):
-            if self.denies(fingerprint):
+            if fingerprint in self._denied:
                 self._abort(fingerprint)
 
-    def opened(self, fingerprint: bytes, connection: Connection) -> None:
+    def opened(self, fingerprint: bytes, connection: Connection, authority: bytes = b"") -> None:
         """A handshake came through. Aborted at once if it was revoked in the meantime."""
         self._open.setdefault(fingerprint, set()).add(connection)
-        if self.denies(fingerprint):
+        self._signers[fingerprint] = authority
+        if self.denies(fingerprint, authority):
             connection.abort()
 
     def closed(self, fingerprint: bytes, connection: Connection) -> None:
@@ -77,6 +92,7 @@ class RevokedCertificates:
         connections.discard(connection)
         if not connections:
             del self._open[fingerprint]
+            self._signers.pop(fingerprint, None)
 
     def connections(self, fingerprint: bytes) -> int:
         """How many connections this certificate has open here."""

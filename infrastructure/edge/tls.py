@@ -58,7 +58,7 @@ class DeviceHandshake(ssl.SSLObject):
             peer = read_peer_certificate(der)
         except PeerCertificateRefused as error:
             raise ssl.SSLCertVerificationError(1, str(error)) from error
-        if self.revocations.denies(peer.fingerprint):
+        if self.revocations.denies(peer.fingerprint, peer.authority):
             raise ssl.SSLCertVerificationError(1, "device certificate revoked")
         return peer
 
@@ -98,7 +98,7 @@ class DeviceTls:
     def trust(self, device_cas_pem: str) -> None:
         """From the next handshake on, exactly these CAs are trusted (one or more PEM blocks).
 
-        Open connections stay; revoke their certificates to end them.
+        Open connections stay; `RevokedCertificates.only` ends those of other CAs.
         """
         self._trusting = self._context(device_cas_pem)
 

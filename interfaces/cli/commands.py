@@ -10,6 +10,7 @@ from infrastructure.clock import SystemClock
 from infrastructure.edge.listeners import new_event_loop
 from infrastructure.messages.inbox import Inbox
 from interfaces.cli.deliveries import deliveries
+from interfaces.cli.device_ca import device_ca
 from interfaces.cli.event_log import log
 from interfaces.cli.exit_codes import exit_code
 from interfaces.cli.keys import keys
@@ -84,7 +85,7 @@ def read_inbox(mobile: str, as_json: bool) -> None:
     facts(msgspec.to_builtins(message), as_json=as_json)
 
 
-for group in (tenants, clients, keys, signing_keys, log, projections, deliveries):
+for group in (tenants, clients, keys, device_ca, signing_keys, log, projections, deliveries):
     commands.add_command(group)
 
 

@@ -12,7 +12,7 @@ from infrastructure.embedded.account import ServerUnusable
 from infrastructure.event_log.mapper import UnknownEvent
 from infrastructure.event_log.positions import LogGap
 from infrastructure.event_log.session import ConnectionLost
-from infrastructure.fleet.platform_ca import PlatformCAUnusable
+from infrastructure.fleet.authority import PlatformCAUnusable
 from infrastructure.keys.key_rotation import RotationRefused
 from infrastructure.keys.keyring import KeyringUnusable
 from infrastructure.keys.signing_keys import SigningKeyUnusable

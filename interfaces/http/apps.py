@@ -10,7 +10,7 @@ from litestar.di import Provide
 from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Scope
 
-from interfaces.http import authentication, problems, request_id, wellknown
+from interfaces.http import authentication, pki, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
 from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
@@ -23,6 +23,7 @@ from interfaces.http.integrator import (
     certification,
     comparisons,
     data_subject_requests,
+    device_cas,
     device_commands,
     devices,
     enrollments,
@@ -53,6 +54,7 @@ SMALL_BODY: Final = 65_536
 
 PUBLIC: Final = (
     *wellknown.HANDLERS,
+    *pki.HANDLERS,
     *token.HANDLERS,
     *oauth_endpoints.HANDLERS,
     *oauth_clients.HANDLERS,
@@ -62,6 +64,7 @@ PUBLIC: Final = (
     *breakers.HANDLERS,
     *devices.HANDLERS,
     *device_commands.HANDLERS,
+    *device_cas.HANDLERS,
     *tenant.HANDLERS,
     *tenant_settings.HANDLERS,
     *transactions.HANDLERS,

@@ -9,6 +9,7 @@ import msgspec
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
 from application.fleet.devices import Devices
 from application.fleet.heartbeats import Heartbeats
@@ -43,6 +44,7 @@ from application.ports import (
 from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
+from application.ports.pki import RevocationLists
 from application.ports.transparency import TransparencyLogs
 from application.tenants.certifications import Certifications
 from application.tenants.clients import Clients
@@ -139,6 +141,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     oauth_clients: OAuthClients
     devices: Devices
     device_commands: DeviceCommands
+    device_cas: DeviceCAs
     renewals: Renewals
     recoveries: Recoveries
     heartbeats: Heartbeats
@@ -177,6 +180,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dpop_proofs: DpopProofs
     public_keys: PublicKeys
     authority: CertificateAuthority
+    revocation_lists: RevocationLists
     limiter: RateLimiter
     read_models: ReadModels
     transparency_logs: TransparencyLogs

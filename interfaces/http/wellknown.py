@@ -1,4 +1,4 @@
-"""What anybody may read: public keys, the CA to trust, and whether the process lives."""
+"""What anybody may read: public keys, and whether the process lives."""
 
 from typing import Any
 
@@ -37,18 +37,6 @@ async def jwks(services: Given) -> Response[dict[str, Any]]:
     )
 
 
-@get(
-    "/v1/pki/ca-bundle",
-    operation_id="getCABundle",
-    public=True,
-    tags=["Keys"],
-    summary="The CA that signs our own listeners' certificates (PEM)",
-    media_type="application/x-pem-file",
-)
-async def ca_bundle(services: Given) -> str:
-    return services.authority.ca_bundle_pem()
-
-
 @get("/live", operation_id="live", public=True, tags=["Operations"], summary="The process runs")
 async def live() -> Live:
     return Live(status="ok")
@@ -74,4 +62,4 @@ async def ready(services: Given) -> Response[Ready]:
     return Response(body, status_code=503 if waiting_for else 200)
 
 
-HANDLERS = (jwks, ca_bundle, live, ready)
+HANDLERS = (jwks, live, ready)

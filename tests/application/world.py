@@ -66,6 +66,7 @@ from domain import enrollment as e
 from domain import linked_service as ls
 from domain import tenant as t
 from domain import transaction as x
+from domain.device_ca import DeviceCA
 from domain.errors import Invalid, Malformed
 from domain.events import DomainEvent, Origin, StreamAppend
 from domain.ids import (
@@ -146,6 +147,7 @@ class Authority:
     def __init__(self, clock: HandClock) -> None:
         self._clock = clock
         self.issued: dict[str, IssuedCertificate] = {}
+        self.state = DeviceCA()
 
     def examine(self, csr_pem: str) -> CertificateRequest:
         match csr_pem.split():
@@ -173,6 +175,7 @@ class Authority:
             serial=serial,
             not_before=self._clock.now(),
             not_after=self._clock.now() + timedelta(days=validity_days),
+            authority=self.state.issuing,
         )
         return self.issued[pem]
 
@@ -181,6 +184,12 @@ class Authority:
 
     def ca_bundle_pem(self) -> str:
         return "bundle"
+
+    def device_ca_pem(self) -> str:
+        return "chain"
+
+    def device_ca(self, number: int) -> str:
+        return f"chain {number}"
 
 
 class Revocations:

@@ -239,6 +239,8 @@ def bodies() -> dict[str, dict[str, Any]]:
         "getCertificateStatus": {"proof": "e30.e30.c2lnbmF0dXJl"},
         "recoverCertificate": {"proof": "e30.e30.c2lnbmF0dXJl"},
         "renewCertificate": {"csr": key_and_csr()[1]},
+        "rotateDeviceCA": {"phase": "issue", "spread_s": 600, "force": False},
+        "regenerateDeviceCA": {"confirm": "every device must be paired again"},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
         "sendHeartbeat": {
             "seq": 7,

@@ -24,6 +24,10 @@ OAUTH = {"issueToken", "introspectToken", "revokeToken"}
 ANYBODY = OAUTH | {
     "getAuthorizationServer",
     "getCABundle",
+    "getDeviceCAs",
+    "getDeviceCRL",
+    "getDeviceCRLs",
+    "getAuthorities",
     "getJWKS",
     "getLogKeys",
     "live",

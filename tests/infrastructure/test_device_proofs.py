@@ -65,7 +65,7 @@ def proof(
 
 
 def read(text: str) -> DeviceProof:
-    proofs = CertificateProofs(OURS.device_ca_pem(), "link.example", AUDIENCE)
+    proofs = CertificateProofs(OURS, "link.example", AUDIENCE)
     return proofs.read(text, "device-cert-status+jwt")
 
 

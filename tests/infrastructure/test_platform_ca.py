@@ -21,8 +21,9 @@ from application.ports import CertificateAuthority
 from domain.errors import Malformed
 from domain.ids import DeviceId, TenantId
 from domain.spiffe import DeviceIdentity, read_device_uri
+from infrastructure.fleet.authority import CA_VALIDITY, PlatformCAUnusable
 from infrastructure.fleet.csr import CSR_CHARACTERS_MAX
-from infrastructure.fleet.platform_ca import CA_VALIDITY, PlatformCA, PlatformCAUnusable
+from infrastructure.fleet.platform_ca import PlatformCA
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 TENANT = TenantId(UUID("0198c7a0-9e6c-7b1f-8d3e-2a4b5c6d7e8f"))

@@ -62,6 +62,13 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.device_clock_corrected(),
         b.device_certificate_forked(),
     ),
+    "device CA": (
+        b.device_ca_announced(),
+        b.device_ca_issuing_started(),
+        b.device_ca_retired(),
+        b.device_ca_regenerated(),
+    ),
+    "withdrawn device CA": (b.device_ca_announced(), b.device_ca_rolled_back()),
     "device's command": (
         b.device_command_queued(),
         b.device_command_delivered(),

@@ -97,7 +97,7 @@ async def status(data: JSONBody[ProofBody], services: Given) -> Response[Certifi
                 "key_reuse_forbidden",
             ),
             401: ("proof_invalid",),
-            403: ("device_revoked", "recovery_window_passed"),
+            403: ("device_revoked", "recovery_window_passed", "device_ca_distrusted"),
             409: ("certificate_not_expired", "certificate_superseded", "key_already_used"),
         },
     ),

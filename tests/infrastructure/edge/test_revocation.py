@@ -186,8 +186,8 @@ class ForgetfulRegistry(RevokedCertificates):
     def revoked(self, fingerprints: object) -> None:
         del fingerprints
 
-    def denies(self, fingerprint: bytes) -> bool:
-        del fingerprint
+    def denies(self, fingerprint: bytes, authority: bytes = b"") -> bool:
+        del fingerprint, authority
         return False
 
 

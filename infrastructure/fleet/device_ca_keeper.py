@@ -1,0 +1,156 @@
+"""Keeps this process's device CAs as the log says: whom the listener trusts, and who issues.
+
+Certificates stand in the events, so trust follows the log at once and without the database; the
+keys are fetched, sealed, from where they are kept.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, LiteralString, Self
+
+import psycopg
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from psycopg_pool import PoolTimeout
+
+from application.ports import Clock, EventLog
+from domain.device_ca import DEVICE_CA, DeviceCA, MadeAuthority, evolve, rebuild
+from domain.events import Recorded
+from domain.ids import PLATFORM
+from infrastructure.database import Pool
+from infrastructure.edge.revocations import RevokedCertificates
+from infrastructure.endings import end
+from infrastructure.fleet.authority import key_identifier
+from infrastructure.fleet.platform_ca import PlatformCA, new_device_ca
+from infrastructure.keys.key_store import LOCK, KeyStore
+
+PURPOSE: Final = "device_ca"
+AGAIN_S: Final = 5.0
+
+_LAST: Final[LiteralString] = "SELECT max(version) FROM key_material WHERE purpose = %s"
+
+_log = structlog.get_logger(__name__)
+
+
+class DeviceCAKeeper:
+    """Follows while it is entered: `async with`. `heard` is for the log's tail."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        store: KeyStore,
+        log: EventLog,
+        authority: PlatformCA,
+        revocations: RevokedCertificates,
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._log = log
+        self._authority = authority
+        self._revocations = revocations
+        self._trusting: list[Callable[[str], None]] = []
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Take over what the log says today. Raises psycopg.Error, KeyringUnusable.
+
+        Where a key is lost, the devices go on; certificates are issued again by a CA that is made
+        anew.
+        """
+        self._follow(rebuild(await self._log.load(PLATFORM, DEVICE_CA)))
+        try:
+            await self._fetch()
+        except LookupError as error:
+            _log.error("device_ca_keys_not_read", error=type(error).__name__)
+
+    def tell(self, trust: Callable[[str], None]) -> None:
+        """Have a listener told of the CAs (PEM) to trust, now and whenever they change."""
+        self._trusting.append(trust)
+        trust(self._authority.device_ca_pem())
+
+    def heard(self, events: Sequence[Recorded]) -> None:
+        """Trust what is announced, and drop what is not trusted any more, before returning."""
+        for recorded in events:
+            state = self._authority.state
+            if recorded.stream_id == DEVICE_CA and recorded.version == state.version + 1:
+                self._follow(evolve(state, recorded))
+
+    async def until_failure(self) -> None:
+        """Return only by raising what ended the following: a bug, for the process to die of."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="device CAs")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            await end([task])
+
+    def _follow(self, state: DeviceCA) -> None:
+        self._authority.follow(state)
+        trusted = self._authority.device_ca_pem()
+        certificates = x509.load_pem_x509_certificates(trusted.encode())
+        self._revocations.only({key_identifier(each) for each in certificates})
+        for trust in self._trusting:
+            trust(trusted)
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._fetch()
+            except (psycopg.Error, PoolTimeout, LookupError) as error:
+                _log.error("device_ca_keys_not_read", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
+                self._changed.set()
+
+    async def _fetch(self) -> None:
+        for number in self._authority.missing():
+            async with self._pool.connection() as connection:
+                pem = await self._store.read(connection, PURPOSE, number)
+            self._authority.hold(number, pem)
+
+
+class DeviceCAMaker:
+    """`application.ports.pki.AuthorityMaker` over sealed key material."""
+
+    def __init__(self, pool: Pool, store: KeyStore, clock: Clock) -> None:
+        self._pool = pool
+        self._store = store
+        self._clock = clock
+
+    async def make(self, above: int) -> MadeAuthority:
+        """A new device CA under the next number; a number is never given twice, not even where
+        the keys of the earlier ones are lost."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(LOCK, (PURPOSE,))
+            found = await (await connection.execute(_LAST, (PURPOSE,))).fetchone()
+            number = max(above, 0 if found is None else found[0] or 0) + 1
+            pem = new_device_ca(number, self._clock.now())
+            await self._store.add(connection, PURPOSE, number, pem)
+        return made_of(number, pem)
+
+
+def made_of(number: int, pem: bytes) -> MadeAuthority:
+    """What the log is told of a device CA: everything but its key."""
+    (certificate,) = x509.load_pem_x509_certificates(pem)
+    return MadeAuthority(
+        authority=number,
+        certificate_pem=certificate.public_bytes(Encoding.PEM).decode(),
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_after=certificate.not_valid_after_utc,
+    )

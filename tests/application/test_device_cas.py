@@ -1,0 +1,139 @@
+"""The device CA changes under a till: it renews early, is told when, and is never stranded."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import pytest
+
+from application.fleet.device_cas import REGENERATE, DeviceCAs
+from application.ports.pki import CertificateHolder
+from application.principals import operator
+from domain import device_ca as ca
+from domain.errors import Conflict, Forbidden, Invalid
+from domain.ids import PLATFORM
+from tests.application.test_recovery import Desk
+from tests.application.test_renewals import fingerprint_of
+from tests.application.world import BACKEND, TILL
+from tests.builders import DEVICE
+from tests.spec import CORRELATION
+
+OPERATOR = operator(PLATFORM, CORRELATION)
+
+
+class Rotation:
+    """A desk with a fleet behind it, and whoever changes its CA; `on` counts devices by CA."""
+
+    def __init__(self) -> None:
+        self.desk = Desk()
+        self.fleet = self.desk.fleet
+        self.world = self.fleet.world
+        self.on: dict[int, int] = {1: 1}
+        self.made = 1
+
+    async def make(self, above: int) -> ca.MadeAuthority:
+        """`AuthorityMaker`."""
+        self.made = max(self.made, above) + 1
+        return ca.MadeAuthority(
+            authority=self.made,
+            certificate_pem=f"chain {self.made}",
+            fingerprint="ca" * 32,
+            not_after=self.world.clock.now() + timedelta(days=3650),
+        )
+
+    async def counts(self) -> Mapping[int, int]:
+        """`CertificateHolders`."""
+        return self.on
+
+    async def of_others(self, authority: int, limit: int) -> Sequence[CertificateHolder]:
+        del authority, limit
+        return []
+
+    @property
+    def cas(self) -> DeviceCAs:
+        return DeviceCAs(self.world.log, self, self, self.world.ids)
+
+    async def followed(self) -> ca.DeviceCA:
+        """The process hears of it."""
+        self.world.authority.state = ca.rebuild(await self.world.log.load(PLATFORM, ca.DEVICE_CA))
+        return self.world.authority.state
+
+    async def issuing(self, *, spread_s: int = 0) -> None:
+        await self.cas.announce(OPERATOR)
+        await self.cas.issue(OPERATOR, spread_s=spread_s)
+        await self.followed()
+
+
+async def test_a_device_on_the_old_ca_renews_at_any_time_and_is_told_when() -> None:
+    rotation = Rotation()
+    fleet = rotation.fleet
+    with pytest.raises(Conflict, match="renewal_too_early"):
+        await fleet.renewals().renew(TILL, "key K1")
+    await rotation.issuing(spread_s=7200)
+    told = (await fleet.beat()).renew_after
+    assert told == rotation.world.authority.state.renewal_from(DEVICE)
+    renewed = await fleet.renewals().renew(TILL, "key K1")
+    assert rotation.world.authority.issued[renewed.certificate_pem].authority == 2
+    assert renewed.renew_after > told + timedelta(days=30)
+
+
+async def test_the_old_ca_stays_while_somebody_is_on_it() -> None:
+    rotation = Rotation()
+    await rotation.issuing()
+    with pytest.raises(Conflict, match="devices_left_behind"):
+        await rotation.cas.finalize(OPERATOR)
+    rotation.on = {2: 1}
+    await rotation.cas.finalize(OPERATOR)
+    assert (await rotation.followed()).trusted == (2,)
+    standing = await rotation.cas.standing()
+    assert (standing.on_issuing, standing.devices) == (1, {2: 1})
+
+
+async def test_a_device_that_was_left_behind_comes_back_by_its_key() -> None:
+    rotation = Rotation()
+    await rotation.issuing()
+    await rotation.cas.finalize(OPERATOR, force=True)
+    await rotation.followed()
+    assert await rotation.desk.standing() == ("ca_retired", "recover")
+    recovered = await rotation.desk.recover()
+    assert rotation.world.authority.issued[recovered.certificate_pem].authority == 2
+    rotation.desk.fingerprint = fingerprint_of(recovered)
+    assert await rotation.desk.standing() == ("valid", "none")
+
+
+async def test_after_a_regeneration_there_is_no_way_but_to_pair_anew() -> None:
+    rotation = Rotation()
+    with pytest.raises(Invalid, match="confirmation_wrong"):
+        await rotation.cas.regenerate(OPERATOR, "yes")
+    with pytest.raises(Conflict, match="device_already_paired"):
+        await rotation.world.devices().issue_pairing_code(BACKEND, DEVICE, None)
+    await rotation.cas.regenerate(OPERATOR, REGENERATE)
+    await rotation.followed()
+    assert await rotation.desk.standing() == ("ca_retired", "re_pair")
+    with pytest.raises(Forbidden, match="device_ca_distrusted"):
+        await rotation.desk.recover()
+    await rotation.world.devices().issue_pairing_code(BACKEND, DEVICE, None)
+    assert await rotation.desk.standing() == ("revoked", "re_pair")
+
+
+async def test_a_step_back_makes_the_old_ca_issue_again() -> None:
+    rotation = Rotation()
+    await rotation.issuing()
+    rotation.on = {1: 1, 2: 3}
+    await rotation.cas.roll_back(OPERATOR)
+    state = await rotation.followed()
+    assert (state.phase, state.trusted) == ("announced", (1, 2))
+    with pytest.raises(Conflict, match="devices_left_behind"):
+        await rotation.cas.roll_back(OPERATOR)
+    rotation.on = {1: 4}
+    await rotation.cas.roll_back(OPERATOR)
+    assert (await rotation.followed()).trusted == (1,)
+    await rotation.cas.announce(OPERATOR)
+    assert (await rotation.followed()).other == 3
+
+
+async def test_no_key_is_made_for_a_rotation_that_is_refused() -> None:
+    rotation = Rotation()
+    await rotation.issuing()
+    with pytest.raises(Conflict, match="rotation_under_way"):
+        await rotation.cas.announce(OPERATOR)
+    assert rotation.made == 2
