@@ -26,6 +26,8 @@ Permission = Literal[
     "audit.read",
     "tenant.read",
     "tenant.write",
+    "tenants.read",
+    "tenants.write",
     "match_policies.evaluate",
     "webhooks.read",
     "webhooks.write",
@@ -56,6 +58,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "audit:read": frozenset({"audit.read"}),
     "tenant:read": frozenset({"tenant.read"}),
     "tenant:write": frozenset({"tenant.read", "tenant.write"}),
+    "tenants:read": frozenset({"tenants.read"}),
+    "tenants:write": frozenset({"tenants.read", "tenants.write"}),
     "match_policies:evaluate": frozenset({"match_policies.evaluate"}),
     "webhooks:read": frozenset({"webhooks.read"}),
     "webhooks:write": frozenset({"webhooks.read", "webhooks.write"}),
@@ -84,8 +88,11 @@ DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
 """Device type → what such a device may call (003 §3.2)."""
 
 WHILE_LOCKED: Final[frozenset[DeviceOperation]] = frozenset({"journal", "heartbeat", "renew"})
-"""What a locked device may still do: say what became of its answers, hear that it is free, and stay
-a device of ours until then."""
+"""What a locked device, and one whose tenant is suspended, may still do: say what became of its
+answers, hear that it is free, and stay a device of ours until then."""
+
+PLATFORM_SCOPES: Final = frozenset({"tenants:read", "tenants:write"})
+"""Worth something to clients of the platform itself only: for others, no other tenant is there."""
 
 
 def grantable(caller: Caller) -> Set[str]:
@@ -115,9 +122,12 @@ def check_may(caller: Caller, permission: Permission) -> None:
         raise Forbidden("insufficient_scope", f"this needs {permission}")
 
 
-def require_device(device: Device, operation: DeviceOperation) -> None:
-    """Raises Forbidden (`device_type_not_allowed`, `device_locked`)."""
+def require_device(device: Device, operation: DeviceOperation, *, served: bool) -> None:
+    """`served` says whether its tenant is. Raises Forbidden (`device_type_not_allowed`,
+    `tenant_suspended`, `device_locked`)."""
     if operation not in DEVICE_OPERATIONS[device.registered.type]:
         raise Forbidden("device_type_not_allowed")
+    if not served and operation not in WHILE_LOCKED:
+        raise Forbidden("tenant_suspended", "whoever runs the platform has suspended this tenant")
     if device.locked and operation not in WHILE_LOCKED:
         raise Forbidden("device_locked", "whoever runs the device has locked it")

@@ -97,6 +97,7 @@ def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
         AbandonedEnrollments(of.streams, of.enrollment_endings, of.clock),
         Webhooks(
             of.log,
+            of.streams,
             of.reads,
             of.services.webhook_endpoints,
             of.webhook_secrets,

@@ -37,9 +37,11 @@ from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
 from application.people.user_sessions import UserSessions
 from application.people.users import Users
+from application.tenants.approvals import Approvals
 from application.tenants.certifications import Certifications
 from application.tenants.clients import Clients
 from application.tenants.issued_tokens import IssuedTokens
+from application.tenants.lifecycle import TenantLifecycle
 from application.tenants.linked_services import LinkedServices
 from application.tenants.oauth_clients import OAuthClients
 from application.tenants.tenants import Tenants
@@ -74,6 +76,7 @@ from infrastructure.people.user_sessions import PostgresSessionLines
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.products.health_book import PostgresHealthRecords
 from infrastructure.products.product_probes import ForgingSigner
+from infrastructure.projections.every_tenant import EveryTenant
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
@@ -266,6 +269,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         full_explanations=FullExplanations(log, explanations, deliveries, settings.issuer),
         evaluations=Evaluations(log, of.past),
         tenants=Tenants(log, ids),
+        tenant_lifecycle=TenantLifecycle(log, Approvals(log, clock, ids), ids),
+        every_tenant=EveryTenant(of.projector_pool),
         enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
         comparisons=Comparisons(log, of.streams, recognition, clock, ids),
         palm_removals=palm_removals,

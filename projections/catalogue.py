@@ -14,6 +14,7 @@ from projections import (
     linked_services,
     oauth_clients,
     revoked_certificates,
+    tenants,
     transactions,
     users,
     webhook_endpoints,
@@ -36,4 +37,5 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     erasures.READ_MODEL,
     oauth_clients.READ_MODEL,
     webhook_identities.READ_MODEL,
+    tenants.READ_MODEL,
 )

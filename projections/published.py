@@ -92,7 +92,15 @@ from domain.presence import (
     DeviceWentOffline,
 )
 from domain.projection import ProjectionDigested, ProjectionDiverged
-from domain.tenant import TenantCreated, TenantSettingsChanged
+from domain.tenant import (
+    TenantCreated,
+    TenantDataDestroyed,
+    TenantDeleted,
+    TenantDeletionStarted,
+    TenantResumed,
+    TenantSettingsChanged,
+    TenantSuspended,
+)
 from domain.transaction import (
     TransactionAcknowledged,
     TransactionAdviceFailed,
@@ -198,6 +206,12 @@ _STOOD_IN: Final = msgspec.structs.replace(_DECIDED, severity="warning")
 PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     TenantCreated: Published("tenant", "tenant_created"),
     TenantSettingsChanged: Published("tenant", "tenant_settings_changed", None, "warning"),
+    # Who is suspended is told nothing by webhook until it is resumed.
+    TenantSuspended: Published("tenant", "tenant_suspended", None, "high"),
+    TenantResumed: Published("tenant", "tenant_resumed", None, "warning"),
+    TenantDeletionStarted: Published("tenant", "tenant_deletion_started", None, "critical"),
+    TenantDataDestroyed: Published("tenant", "tenant_data_destroyed", None, "critical"),
+    TenantDeleted: Published("tenant", "tenant_deleted", None, "critical"),
     ApprovalAsked: Published("approval", "approval_asked", None, "warning"),
     ApprovalGiven: Published("approval", "approval_given", None, "warning"),
     ApprovalRefused: Published("approval", "approval_refused", None, "warning"),

@@ -86,6 +86,11 @@ class Builder(Generic[E]):
 
 
 tenant_created = Builder(tenant.TenantCreated(name="Link Holdings", tenant_key="k7q2zm9xp4"))
+tenant_suspended = Builder(tenant.TenantSuspended(reason="unpaid"))
+tenant_resumed = Builder(tenant.TenantResumed())
+tenant_deletion_started = Builder(tenant.TenantDeletionStarted())
+tenant_data_destroyed = Builder(tenant.TenantDataDestroyed())
+tenant_deleted = Builder(tenant.TenantDeleted())
 tenant_settings_changed = Builder(
     tenant.TenantSettingsChanged(
         settings=tenant.TenantSettings(

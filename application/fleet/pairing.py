@@ -60,7 +60,8 @@ class Pairings:
 
         A lost answer does no harm: the same code with the same CSR gets the same certificate
         while the code lives. Raises NotFound (`pairing_code_invalid`) whatever was wrong with
-        the code, TooMany when an address or the whole platform fails too often.
+        the code, Forbidden (`tenant_suspended`), TooMany when an address or the whole platform
+        fails too often.
         """
         await self._within_budget(address)
         code = p.normalise(typed_code)
@@ -104,6 +105,7 @@ class Pairings:
         device = await self._devices.get(code.tenant_id, code.device_id)
         tenant = t.rebuild(await self._log.load(code.tenant_id, code.tenant_id))
         assert tenant is not None, "a device belongs to a tenant"
+        t.serve(tenant)
         if step == "repeat":
             return self._repeat(device, request, tenant)
         key_claim = claim_id(PLATFORM, k.DEVICE_KEY, request.spki_sha256)

@@ -131,7 +131,7 @@ class Recoveries:
     async def _whose(self, said: DeviceProof) -> tuple[d.Device, t.Tenant]:
         device = _device(await self._log.load(said.tenant_id, said.device_id))
         tenant = t.rebuild(await self._log.load(said.tenant_id, said.tenant_id))
-        if device is None or tenant is None:
+        if device is None or tenant is None or tenant.status in ("deleting", "deleted"):
             raise Unauthenticated("proof_invalid")
         return device, tenant
 

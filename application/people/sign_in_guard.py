@@ -50,7 +50,7 @@ class SignInGuard:
         """The tenant, for one more try by this method at `target`, an address or a token.
 
         Raises TooMany (`rate_limited`), NotFound (`tenant_not_found`) and Forbidden
-        (`auth_method_disabled`).
+        (`tenant_suspended`, `auth_method_disabled`).
         """
         await self._count("sign_in.address", entry.address, PER_ADDRESS)
         here = f"{entry.tenant_id}:{entry.installation}"
@@ -58,6 +58,7 @@ class SignInGuard:
         tenant = await self._streams.state(entry.tenant_id, entry.tenant_id, t.rebuild)
         if tenant is None:
             raise NotFound("tenant_not_found")
+        t.serve(tenant)
         settings = tenant.settings
         if method is not None and method not in settings.auth_methods:
             raise Forbidden("auth_method_disabled", "this tenant does not let people in so")

@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from application.admission import check_served
 from application.execute import execute
 from application.people.sign_in_guard import SignInGuard
 from application.ports import Clock, Digests, EventLog, IdSource, Streams
@@ -107,7 +108,8 @@ class UserSessions:
         """Tokens for a refresh token (reference identity.md §5.3).
 
         Raises Unauthenticated (`refresh_token_invalid`), whatever is wrong; a token that was spent
-        before ends its session. Raises Forbidden (`user_suspended`, `user_erased`).
+        before ends its session. Raises Forbidden (`tenant_suspended`, `user_suspended`,
+        `user_erased`).
         """
         await self._guard.admit_token(address)
         try:
@@ -144,8 +146,10 @@ class UserSessions:
 
     async def authenticate(self, token: str, correlation_id: UUID) -> UserPrincipal:
         """Who shows this access token. Raises Unauthenticated (`token_invalid`, `token_expired`),
-        for an ended session and a person who is not served too."""
+        for an ended session and a person who is not served too, and Forbidden
+        (`tenant_suspended`)."""
         said = self._tokens.verify(token)
+        await check_served(self._streams, said.tenant_id)
         line = await self._lines.find(said.tenant_id, said.session_id)
         user = await self._streams.state(said.tenant_id, said.user_id, u.rebuild)
         if line is None or user is None or not line.alive(self._clock.now()):
@@ -236,6 +240,7 @@ class UserSessions:
         tenant = await self._streams.state(tenant_id, tenant_id, t.rebuild)
         if tenant is None:
             raise Unauthenticated("refresh_token_invalid")
+        t.serve(tenant)
         return tenant.settings
 
     def _handed_out(self, tenant_id: TenantId, line: us.Line, settings: t.TenantSettings) -> Tokens:

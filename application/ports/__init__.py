@@ -29,6 +29,7 @@ from application.ports.deliveries import (
     RetryLater,
     Settlement,
     TenantMustWait,
+    Waits,
 )
 from application.ports.devices import (
     CertificateAuthority,
@@ -166,4 +167,5 @@ __all__ = [
     "Undecided",
     "UndecidedTransactions",
     "VendorFault",
+    "Waits",
 ]

@@ -137,7 +137,15 @@ class Dead(msgspec.Struct, frozen=True):
     status: int | None = None
 
 
-Attempted = Delivered | RetryLater | Dead
+class Waits(msgspec.Struct, frozen=True):
+    """It was not tried, and that counts as no try: its tenant is not served now. The destination
+    is left alone for `after_s`."""
+
+    after_s: float = 5.0
+    status: None = None
+
+
+Attempted = Delivered | RetryLater | Dead | Waits
 Settlement = Delivered | Dead
 
 

@@ -6,12 +6,13 @@ from typing import Final
 
 import msgspec
 
+from application.admission import check_served
 from application.execute import stream_of
 from application.ports import ClientAssertions, ClientDirectory, Digests, Secrets, Streams
 from application.principals import Caller
 from application.tenants.oauth_clients import SECRET_PURPOSE, OAuthClients
 from domain import oauth_client as c
-from domain.errors import Invalid, Unauthenticated
+from domain.errors import Forbidden, Invalid, Unauthenticated
 from domain.ids import OAuthClientId, TenantId, parse
 
 client_stream: Final = stream_of(c.OAuthClientRegistered, c.rebuild)
@@ -77,7 +78,8 @@ class Clients:
         """The client behind what was shown; `audiences` are the names that we go by here.
 
         Raises Unauthenticated (`invalid_client`) alike for an unknown client, a wrong proof, a
-        proof of another kind than is registered, and a client that is not active.
+        proof of another kind than is registered, a client that is not active, and one whose
+        tenant is suspended.
         """
         if isinstance(shown, SecretShown):
             client = await self._active(shown.client_id)
@@ -99,6 +101,10 @@ class Clients:
         client = await self._streams.state(tenant_id, client_id, client_stream)
         if client is None or client.status != "active":
             raise Unauthenticated("invalid_client")
+        try:
+            await check_served(self._streams, tenant_id)
+        except Forbidden as suspended:
+            raise Unauthenticated("invalid_client") from suspended
         return client
 
     async def _holds(self, client: c.OAuthClient, secret: str) -> bool:

@@ -3,12 +3,13 @@
 
 from uuid import UUID
 
+from application.admission import check_served
 from application.execute import execute
 from application.ports import AccessToken, AccessTokens, EventLog, IdSource, Streams
 from application.principals import Caller, client_actor
 from application.tenants.clients import client_stream
 from domain import access_token as a
-from domain.errors import Unauthenticated
+from domain.errors import Forbidden, Unauthenticated
 from domain.ids import access_token_id
 from domain.oauth_client import OAuthClient
 
@@ -26,7 +27,7 @@ class IssuedTokens:
         """What the token says and the client that it was issued to.
 
         Raises Unauthenticated: `token_expired`, or `token_invalid` for one that is not ours, was
-        given back, or whose client is not active.
+        given back, or whose client is not active; and Forbidden (`tenant_suspended`).
         """
         verified = self._tokens.verify(token)
         client = await self._streams.state(verified.tenant_id, verified.client_id, client_stream)
@@ -35,6 +36,7 @@ class IssuedTokens:
         of_token = access_token_id(verified.client_id, verified.jti)
         if await self._streams.state(verified.tenant_id, of_token, a.rebuild) is not None:
             raise Unauthenticated("token_invalid")
+        await check_served(self._streams, verified.tenant_id)
         return verified, client
 
     async def introspect(self, asking: OAuthClient, token: str) -> AccessToken | None:
@@ -44,7 +46,7 @@ class IssuedTokens:
         """
         try:
             found, _ = await self.good(token)
-        except Unauthenticated:
+        except (Unauthenticated, Forbidden):
             return None
         return found if found.tenant_id == asking.tenant_id else None
 
@@ -52,7 +54,7 @@ class IssuedTokens:
         """The token opens nothing from now on, if it is good and the asking client's own."""
         try:
             found, client = await self.good(token)
-        except Unauthenticated:
+        except (Unauthenticated, Forbidden):
             return
         if client.id != asking.id:
             return

@@ -143,7 +143,7 @@ class Broker:
         tenant = await self._streams.state(device.tenant_id, device.tenant_id, t.rebuild)
         if state is None or tenant is None:
             raise Unauthenticated("device_unknown")
-        require_device(state, "transact")
+        require_device(state, "transact", served=tenant.status == "active")
         if state.registered.bound_product is None:
             raise Forbidden("device_not_bound", "the device is bound to no product")
         context = self._canonical.canonical(request.context)

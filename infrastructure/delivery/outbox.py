@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from application.ports import Attempted, Dead, Delivered, Delivery, EventRef, RetryLater
+from application.ports import Attempted, Dead, Delivered, Delivery, EventRef, RetryLater, Waits
 from infrastructure.database import Pool
 
 LOOKED_AT_MAX: Final = 500
@@ -87,6 +87,27 @@ _FINISH: Final[LiteralString] = """
     SET finished_at = now(), outcome = %(outcome)s, reason = %(reason)s, status = %(status)s
     WHERE delivery_id = %(id)s AND attempt = %(attempt)s AND EXISTS (SELECT FROM fenced)
 """
+# As if nobody had taken it: the try is not counted, nor is the time that it had to wait.
+_PUT_BACK: Final[LiteralString] = """
+    WITH fenced AS (
+        UPDATE deliveries
+        SET lease_until = NULL, tries = tries - 1, trying_since = now(),
+            due_at = now() + make_interval(secs => %(wait_s)s)
+        WHERE id = %(id)s AND attempts = %(attempt)s AND state = 'pending'
+          AND lease_until IS NOT NULL
+        RETURNING id
+    ), untold AS (
+        DELETE FROM delivery_attempts
+        WHERE delivery_id = %(id)s AND attempt = %(attempt)s AND EXISTS (SELECT FROM fenced)
+    )
+    SELECT id FROM fenced
+"""
+_LEAVE_ALONE: Final[LiteralString] = """
+    INSERT INTO delivery_destinations AS d (kind, destination, tenant_id, hold_until)
+    VALUES (%(kind)s, %(destination)s, %(tenant_id)s, now() + make_interval(secs => %(wait_s)s))
+    ON CONFLICT (kind, destination) DO UPDATE
+    SET hold_until = greatest(d.hold_until, excluded.hold_until)
+"""
 _SUCCEEDS: Final[LiteralString] = """
     UPDATE delivery_destinations SET failing_since = NULL
     WHERE kind = %(kind)s AND destination = %(destination)s AND failing_since IS NOT NULL
@@ -159,7 +180,7 @@ class Outbox:
     async def finish(self, delivery: Delivery, attempted: Attempted, wait_s: float = 0.0) -> bool:
         """Say how the try went. False when it was no longer ours to say: then nothing changed.
 
-        After RetryLater it is due again in `wait_s`.
+        After RetryLater and Waits it is due again in `wait_s`.
         """
         given: dict[str, Any] = {
             "id": delivery.id,
@@ -174,6 +195,8 @@ class Outbox:
             "begins_run": False,
         }
         match attempted:
+            case Waits():
+                return await self._put_back(given)
             case Delivered():
                 given |= {"state": "delivered", "outcome": "delivered"}
             case RetryLater():
@@ -188,6 +211,13 @@ class Outbox:
                 return False
             succeeded = isinstance(attempted, Delivered)
             await connection.execute(_SUCCEEDS if succeeded else _FAILS, given)
+            return True
+
+    async def _put_back(self, given: Mapping[str, Any]) -> bool:
+        async with self._pool.connection() as connection, connection.transaction():
+            if (await connection.execute(_PUT_BACK, given)).rowcount != 1:
+                return False
+            await connection.execute(_LEAVE_ALONE, given)
             return True
 
     async def prune(self, older_than_s: float) -> int:

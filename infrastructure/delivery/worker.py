@@ -27,6 +27,7 @@ from application.ports import (
     DeliveryKind,
     DeliveryPolicy,
     RetryLater,
+    Waits,
 )
 from infrastructure.delivery.outbox import Leased, Outbox
 from infrastructure.endings import end
@@ -123,6 +124,9 @@ class DeliveryWorker:
     async def _deliver(self, leased: Leased) -> None:
         delivery = leased.delivery
         attempted = await self._attempt(delivery)
+        if isinstance(attempted, Waits):
+            await self._record(delivery, attempted, attempted.after_s)
+            return
         wait_s = self._wait_s(leased.tries, attempted)
         if isinstance(attempted, RetryLater):
             too_old = leased.trying_for_s + wait_s > self._policy.max_age_s

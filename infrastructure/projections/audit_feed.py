@@ -18,6 +18,7 @@ from domain import tenant as t
 from domain.audit import AuditRead
 from domain.events import Recorded
 from domain.ids import TenantId
+from domain.tenant import TenantSuspended
 from infrastructure.event_log.mapper import UnknownEvent
 from projections import audit
 from projections.published import published
@@ -57,7 +58,8 @@ class Ear:
 
     @property
     def closed(self) -> bool:
-        """Whether whoever listens should end: the process is going to."""
+        """Whether whoever listens should end: the process is going to, or the tenant is no longer
+        served."""
         return self._closed
 
     async def beyond(self, position: int, within_s: float) -> None:
@@ -106,8 +108,13 @@ class AuditFeed:
             if published(recorded.event).action is not None
             and not isinstance(recorded.event, AuditRead)
         }
+        suspended = {
+            recorded.tenant_id for recorded in events if isinstance(recorded.event, TenantSuspended)
+        }
         for ear in self._ears:
             ear.hear(newest.get(ear.tenant_id, 0))
+            if ear.tenant_id in suspended:
+                ear.close()
 
     def close(self) -> None:
         """Let every reader end, and whoever comes now end at once."""

@@ -23,12 +23,15 @@ from application.ports import (
     Owed,
     RetryLater,
     Settlement,
+    Streams,
     TenantMustWait,
+    Waits,
 )
 from application.ports.deliveries import DAY_S
 from application.ports.webhooks import WebhookSecrets
 from application.principals import Caller
 from application.tenants.webhook_endpoints import KIND, WebhookEndpoints
+from domain import tenant as t
 from domain import webhook_endpoint as w
 from domain.errors import NotFound, Unavailable
 from domain.events import DomainEvent, Recorded
@@ -68,6 +71,7 @@ class Webhooks:
     def __init__(
         self,
         log: EventLog,
+        streams: Streams,
         reads: TenantReads,
         endpoints: WebhookEndpoints,
         secrets: WebhookSecrets,
@@ -75,6 +79,7 @@ class Webhooks:
         clock: Clock,
     ) -> None:
         self._log = log
+        self._streams = streams
         self._reads = reads
         self._endpoints = endpoints
         self._secrets = secrets
@@ -113,6 +118,11 @@ class Webhooks:
         ]
 
     async def attempt(self, delivery: Delivery) -> Attempted:
+        tenant = await self._streams.state(delivery.tenant_id, delivery.tenant_id, t.rebuild)
+        if tenant is None or tenant.status in ("deleting", "deleted"):
+            return Dead("tenant_deleted")
+        if tenant.status == "suspended":
+            return Waits()
         try:
             endpoint = await self._endpoints.get(delivery.tenant_id, delivery.destination)
         except NotFound:

@@ -1,12 +1,14 @@
 """`link-identity tenants` and `clients`: who is served, and whose backends may call."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import rich_click as click
 
-from application.permissions import SCOPES
+from application.execute import Done
+from application.permissions import PLATFORM_SCOPES, SCOPES
 from domain.ids import PLATFORM, TenantId, wire
+from domain.tenant import SuspensionReason, Tenant
 from interfaces.cli.output import facts, json_option
 from interfaces.cli.session import WrongArgument, caller, tenant_of, with_platform
 from interfaces.composition import Platform
@@ -56,6 +58,47 @@ def tenant_settings(tenant: str, changes: tuple[str, ...], as_json: bool) -> Non
     facts(with_platform(command), as_json=as_json)
 
 
+@tenants.command("suspend")
+@click.argument("tenant")
+@click.option(
+    "--reason",
+    type=click.Choice(get_args(SuspensionReason)),
+    default="unspecified",
+    show_default=True,
+)
+@json_option
+def suspend_tenant(tenant: str, reason: SuspensionReason, as_json: bool) -> None:
+    """Serve nobody of TENANT from now on: no device, no backend, no person, no webhook."""
+
+    async def command(platform: Platform) -> dict[str, Any]:
+        lifecycle = platform.services.tenant_lifecycle
+        return _shown(*await lifecycle.suspend(caller(PLATFORM), tenant_of(tenant), None, reason))
+
+    facts(with_platform(command), as_json=as_json)
+
+
+@tenants.command("resume")
+@click.argument("tenant")
+@json_option
+def resume_tenant(tenant: str, as_json: bool) -> None:
+    """Serve TENANT again."""
+
+    async def command(platform: Platform) -> dict[str, Any]:
+        lifecycle = platform.services.tenant_lifecycle
+        return _shown(*await lifecycle.resume(caller(PLATFORM), tenant_of(tenant), None))
+
+    facts(with_platform(command), as_json=as_json)
+
+
+def _shown(tenant: Tenant, done: Done) -> dict[str, Any]:
+    return {
+        "tenant_id": wire("ten", tenant.id),
+        "name": tenant.name,
+        "status": tenant.status,
+        "position": done.position,
+    }
+
+
 @click.group()
 def clients() -> None:
     """Register the backends of integrators."""
@@ -75,21 +118,21 @@ def clients() -> None:
 def create_client(tenant: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Register a backend called NAME for TENANT. The secret is shown once, here.
 
-    TENANT ten_00000000000000000000000000000000 is the platform itself, whose backends see its own
-    audit and the tree over all tenants' checkpoints.
+    TENANT ten_00000000000000000000000000000000 is the platform itself, whose backends manage
+    the tenants and see the platform's own audit and the tree over all tenants' checkpoints.
     """
 
     async def command(platform: Platform) -> dict[str, Any]:
         tenant_id = tenant_of(tenant)
+        granted = frozenset(scopes or SCOPES)
         if tenant_id != PLATFORM:
             await platform.tenants.get(tenant_id)
-        registered = await platform.services.clients.register(
-            caller(tenant_id), name, frozenset(scopes or SCOPES)
-        )
+            granted -= PLATFORM_SCOPES
+        registered = await platform.services.clients.register(caller(tenant_id), name, granted)
         return {
             "client_id": wire("cli", registered.client_id),
             "client_secret": registered.secret,
-            "scope": " ".join(sorted(scopes or SCOPES)),
+            "scope": " ".join(sorted(granted)),
         }
 
     facts(with_platform(command), as_json=as_json)

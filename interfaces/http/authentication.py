@@ -148,7 +148,7 @@ async def _integrator(
     A token that is bound to a key comes with the scheme DPoP and a proof by that key (RFC 9449
     §7.1); it is no bearer's, and a bearer's token gains nothing by a proof. Raises
     Unauthenticated (`token_missing`, `token_invalid`, `token_expired`, `invalid_dpop_proof`) and
-    Forbidden (`insufficient_scope`). A client's tokens stop with the client.
+    Forbidden (`insufficient_scope`, `tenant_suspended`). A client's tokens stop with the client.
     """
     scheme, token = _token(request, ("bearer", "dpop"))
     verified, client = await issued_tokens.good(token)
@@ -180,7 +180,7 @@ async def _device(
 
     Certificate, device and tenant must agree. Raises Unauthenticated
     (`client_certificate_required`, `device_unknown`) and Forbidden (`device_revoked`,
-    `device_type_not_allowed`, `device_locked`).
+    `device_type_not_allowed`, `tenant_suspended`, `device_locked`).
     """
     extensions = cast("dict[str, Any]", request.scope.get("extensions") or {})
     tls = cast("dict[str, Any] | None", extensions.get("tls"))
@@ -200,7 +200,9 @@ async def _device(
     # The handshake looks at its end once; a connection that is kept busy may live for months.
     if not state.holds(fingerprint, clock.now()):
         raise Unauthenticated("device_unknown")
-    require_device(state, operation)
+    if tenant.status in ("deleting", "deleted"):
+        raise Unauthenticated("device_unknown")
+    require_device(state, operation, served=tenant.status == "active")
     return DevicePrincipal(
         tenant_id=identity.tenant_id,
         actor=device_actor(identity.device_id),

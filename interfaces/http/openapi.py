@@ -52,6 +52,7 @@ ID_PREFIXES: Final = {
     "endpoint_id": "whe",
     "client_id": "cli",
     "session_id": "uss",
+    "tenant_id": "ten",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

@@ -27,16 +27,17 @@ UNAVAILABLE: Final[Refusals] = {
 
 INTEGRATOR: Final[Refusals] = {
     401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
-    403: ("insufficient_scope",),
+    403: ("insufficient_scope", "tenant_suspended"),
     429: ("tenant_at_capacity",),
 }
 USER: Final[Refusals] = {
     401: ("token_missing", "token_invalid", "token_expired"),
+    403: ("tenant_suspended",),
     429: ("tenant_at_capacity",),
 }
 DEVICE: Final[Refusals] = {
     401: ("client_certificate_required", "device_unknown"),
-    403: ("device_revoked", "device_type_not_allowed", "device_locked"),
+    403: ("device_revoked", "device_type_not_allowed", "tenant_suspended", "device_locked"),
     429: ("tenant_at_capacity",),
 }
 

@@ -49,6 +49,7 @@ from application.ports.transparency import TransparencyLogs
 from application.tenants.certifications import Certifications
 from application.tenants.clients import Clients
 from application.tenants.issued_tokens import IssuedTokens
+from application.tenants.lifecycle import TenantLifecycle
 from application.tenants.linked_services import LinkedServices
 from application.tenants.oauth_clients import OAuthClients
 from application.tenants.tenants import Tenants
@@ -61,9 +62,11 @@ from application.transactions.journal import Journal
 from application.transactions.simulation import Simulations
 from application.transactions.stand_in import StandIns
 from domain.ids import TenantId
+from domain.tenant import TenantStatus
 from interfaces.http.admission import TenantPlaces, Traffic
 from projections.audit import AuditRow
-from projections.read_model import Connection
+from projections.read_model import Connection, Page
+from projections.tenants import TenantRow
 
 
 class ReadModels(Protocol):
@@ -75,6 +78,16 @@ class ReadModels(Protocol):
 
     async def wait(self, tenant_id: TenantId, name: str, position: int) -> bool:
         """Whether the tenant's rows show everything up to the position; waits a little for it."""
+        ...
+
+
+class EveryTenant(Protocol):
+    """All tenants, for whoever runs the platform."""
+
+    async def page(
+        self, status: TenantStatus | None, after: int | None, limit: int
+    ) -> Page[TenantRow]:
+        """In the order of their creation."""
         ...
 
 
@@ -93,7 +106,8 @@ class AuditEar(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether whoever listens should end: the process is going to."""
+        """Whether whoever listens should end: the process is going to, or the tenant is no longer
+        served."""
         ...
 
     async def beyond(self, position: int, within_s: float) -> None:
@@ -175,6 +189,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     certifications: Certifications
     evaluations: Evaluations
     tenants: Tenants
+    tenant_lifecycle: TenantLifecycle
+    every_tenant: EveryTenant
     access_tokens: AccessTokens
     issued_tokens: IssuedTokens
     dpop_proofs: DpopProofs

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID, uuid5
 
-from application.ports import Attempted, Delivery, DeliveryKind, EventRef, Owed, RetryLater
+from application.ports import (
+    Attempted,
+    Delivery,
+    DeliveryKind,
+    EventRef,
+    Owed,
+    RetryLater,
+    Waits,
+)
 from domain.events import Recorded
 
 
@@ -37,7 +45,7 @@ class Deliveries:
             except Exception as error:
                 came = RetryLater(type(error).__name__)
             found.append(came)
-            if not isinstance(came, RetryLater):
+            if not isinstance(came, RetryLater | Waits):
                 await self._kind.settled(delivery, came)
                 self._over.add(delivery.id)
         return found

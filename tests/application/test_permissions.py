@@ -42,6 +42,9 @@ OPENS: dict[str, set[Permission]] = {
     "enrollments:read": {"enrollments.read"},
     "audit:read": {"audit.read"},
     "tenant:read": {"tenant.read"},
+    "tenant:write": {"tenant.read", "tenant.write"},
+    "tenants:read": {"tenants.read"},
+    "tenants:write": {"tenants.read", "tenants.write"},
     "match_policies:evaluate": {"match_policies.evaluate"},
     "webhooks:read": {"webhooks.read"},
     "webhooks:write": {"webhooks.read", "webhooks.write"},
@@ -105,10 +108,10 @@ def test_a_device_does_what_its_type_may(
 ) -> None:
     device = a_device(device_type)
     if operation in MAY[device_type]:
-        require_device(device, operation)
+        require_device(device, operation, served=True)
         return
     with pytest.raises(Forbidden) as raised:
-        require_device(device, operation)
+        require_device(device, operation, served=True)
     assert raised.value.code == "device_type_not_allowed"
 
 
@@ -118,10 +121,22 @@ def test_a_locked_device_says_how_it_is_and_what_it_showed_and_does_nothing_else
 ) -> None:
     device = a_device("pos", device_locked())
     if operation in ("journal", "heartbeat", "renew"):
-        require_device(device, operation)
+        require_device(device, operation, served=True)
         return
     with pytest.raises(Forbidden, match="device_locked"):
-        require_device(device, operation)
+        require_device(device, operation, served=True)
+
+
+@pytest.mark.parametrize("operation", sorted(MAY["pos"]))
+def test_a_device_of_a_suspended_tenant_does_what_a_locked_one_may(
+    operation: DeviceOperation,
+) -> None:
+    device = a_device("pos")
+    if operation in ("journal", "heartbeat", "renew"):
+        require_device(device, operation, served=False)
+        return
+    with pytest.raises(Forbidden, match="tenant_suspended"):
+        require_device(device, operation, served=False)
 
 
 def a_device(device_type: DeviceType, *since: DomainEvent) -> Device:

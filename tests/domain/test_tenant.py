@@ -3,12 +3,32 @@
 import msgspec
 import pytest
 
-from domain.errors import Invalid
+from domain.errors import Conflict, Forbidden, Invalid
 from domain.events import DomainEvent
 from domain.folding import UnexpectedEvent
 from domain.matching import MatchPolicy
-from domain.tenant import TenantSettings, change_settings, create, rebuild
-from tests.builders import claim_taken, tenant_created, tenant_settings_changed
+from domain.tenant import (
+    TenantSettings,
+    change_settings,
+    create,
+    finish_deletion,
+    note_data_destroyed,
+    rebuild,
+    resume,
+    serve,
+    start_deletion,
+    suspend,
+)
+from tests.builders import (
+    claim_taken,
+    tenant_created,
+    tenant_data_destroyed,
+    tenant_deleted,
+    tenant_deletion_started,
+    tenant_resumed,
+    tenant_settings_changed,
+    tenant_suspended,
+)
 from tests.spec import STREAM, given, recorded
 
 DEFAULTS = TenantSettings()
@@ -111,3 +131,55 @@ def test_a_tenant_remembers_what_happened_to_it() -> None:
 def test_a_stream_that_does_not_begin_with_a_tenant_is_no_tenant(stray: DomainEvent) -> None:
     with pytest.raises(UnexpectedEvent):
         rebuild(recorded(stray))
+
+
+SUSPENDED = (tenant_created(), tenant_suspended())
+LEAVING = (*SUSPENDED, tenant_deletion_started())
+
+
+def test_a_tenant_is_suspended_once_and_resumed_once() -> None:
+    given(rebuild, tenant_created()).when(suspend, "unpaid").then(tenant_suspended())
+    given(rebuild, *SUSPENDED).when(suspend, "abuse").then_nothing()
+    given(rebuild, *SUSPENDED).when(resume).then(tenant_resumed())
+    given(rebuild, tenant_created()).when(resume).then_nothing()
+
+
+@pytest.mark.parametrize(
+    ("since", "served"),
+    [
+        ((), True),
+        ((tenant_suspended(),), False),
+        ((tenant_suspended(), tenant_resumed()), True),
+        ((tenant_suspended(), tenant_deletion_started()), False),
+    ],
+)
+def test_only_an_active_tenant_is_served(since: tuple[DomainEvent, ...], served: bool) -> None:
+    tenant = rebuild(recorded(tenant_created(), *since))
+    assert tenant is not None
+    if served:
+        serve(tenant)
+        return
+    with pytest.raises(Forbidden, match="tenant_suspended"):
+        serve(tenant)
+
+
+def test_only_a_suspended_tenant_is_deleted_and_step_by_step() -> None:
+    given(rebuild, tenant_created()).when(start_deletion).then_refused(
+        Conflict, "tenant_not_suspended"
+    )
+    given(rebuild, *SUSPENDED).when(start_deletion).then(tenant_deletion_started())
+    given(rebuild, *SUSPENDED).when(note_data_destroyed).then_nothing()
+    given(rebuild, *LEAVING).when(start_deletion).then_nothing()
+    given(rebuild, *LEAVING).when(finish_deletion).then_nothing()
+    given(rebuild, *LEAVING).when(note_data_destroyed).then(tenant_data_destroyed())
+    gone = (*LEAVING, tenant_data_destroyed())
+    given(rebuild, *gone).when(note_data_destroyed).then_nothing()
+    given(rebuild, *gone).when(finish_deletion).then(tenant_deleted())
+    given(rebuild, *gone, tenant_deleted()).when(finish_deletion).then_nothing()
+
+
+@pytest.mark.parametrize("past", [LEAVING, (*LEAVING, tenant_data_destroyed(), tenant_deleted())])
+def test_nothing_brings_a_deleted_tenant_back(past: tuple[DomainEvent, ...]) -> None:
+    given(rebuild, *past).when(resume).then_refused(Conflict, "tenant_deleted")
+    given(rebuild, *past).when(suspend, "abuse").then_refused(Conflict, "tenant_deleted")
+    given(rebuild, *past).when(change_settings, DEFAULTS).then_refused(Conflict, "tenant_deleted")

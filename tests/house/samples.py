@@ -42,6 +42,7 @@ class Stage(msgspec.Struct, frozen=True):
             "endpoint_id": f"whe_{uuid4().hex}",
             "client_id": f"cli_{uuid4().hex}",
             "session_id": f"uss_{uuid4().hex}",
+            "tenant_id": f"ten_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -131,6 +132,9 @@ def bodies() -> dict[str, dict[str, Any]]:
             "context": {"amount": "1.00", "currency": "SAR"},
         },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "createTenant": {"name": "Another shop", "sandbox": True},
+        "suspendTenant": {"reason": "under_review"},
+        "changeSettingsOfTenant": {"kyc_required": True, "allowed_countries": ["SA"]},
         "changeTenantSettings": {
             "kyc_required": True,
             "auth_methods": ["otp_sms", "otp_email"],

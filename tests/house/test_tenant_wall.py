@@ -25,6 +25,7 @@ from domain.ids import (
     TransactionId,
     UserId,
     parse,
+    wire,
 )
 from interfaces.http.openapi import ID_PREFIXES
 from projections import (
@@ -58,6 +59,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "retireOAuthClientSecret": {"secret": 1},
     "queueCommand": {"kind": "identify"},
     "changeUser": {"name": "Sara"},
+    "suspendTenant": {},
+    "changeSettingsOfTenant": {},
     "changeKyc": {"status": "verified"},
 }
 """Bodies for routes with an id in their path; an empty object will do for the others."""
@@ -109,6 +112,7 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     person = await house.signed_in(tenant)
     (session,) = (await person.get("/v1/auth/sessions")).json()["items"]
     ids = {
+        "tenant_id": wire("ten", tenant.tenant_id),
         "session_id": str(session["id"]),
         "device_id": till.id,
         "service_id": tenant.service_id,

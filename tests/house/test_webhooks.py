@@ -20,7 +20,9 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.testing import capture_logs
 
+from application.principals import operator
 from application.tenants.webhook_endpoints import ENDPOINTS_MAX
+from domain.ids import PLATFORM, parse
 from infrastructure.edge.tls import public_context
 from infrastructure.webhooks.message import signature
 from infrastructure.webhooks.secrets import written
@@ -502,3 +504,34 @@ async def test_the_page_for_strangers_verifies_what_we_sign() -> None:
     assert not scope["verified"](written(bytes(31) + b"x"), headers, body)
     old = headers | {"webhook-timestamp": str(at - 3600)}
     assert not scope["verified"](written(key), old, body)
+
+
+async def test_what_happens_while_a_tenant_is_suspended_is_told_after_it_is_resumed(
+    house: House,
+) -> None:
+    """Planted: without the look at the tenant in `Webhooks.attempt` the message arrives before
+    anything holds the endpoint, and the first wait runs out of patience."""
+    async with receiver(house) as server:
+        tenant = await house.tenant()
+        to = await endpoint(tenant, address(server))
+        made = await tenant.api.post("/v1/devices", json={"type": "kiosk", "name": "K"})
+        platform, lifecycle = operator(PLATFORM, uuid4()), house.platform.services.tenant_lifecycle
+        await lifecycle.suspend(platform, tenant.tenant_id, None, "unpaid")
+        device_id, endpoint_id = parse("dev", made.json()["id"]), parse("whe", to["id"])
+        assert device_id is not None
+        await house.platform.services.devices.revoke(
+            operator(tenant.tenant_id, uuid4()), device_id, "unspecified", None
+        )
+        held = "SELECT count(*) FROM delivery_destinations WHERE destination = %s"
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                async with house.platform.projector_pool.connection() as connection:
+                    found = await (await connection.execute(held, (endpoint_id,))).fetchone()
+                if found is not None and found[0]:
+                    break
+                await asyncio.sleep(0.05)
+        assert server.requests == []
+        await lifecycle.resume(platform, tenant.tenant_id, None)
+        ((headers, body),) = await arrivals(server, 1)
+        Webhook(to["secret"]).verify(body, headers)
+        assert json.loads(body)["type"] == "device.revoked"

@@ -18,7 +18,16 @@ SCANNER: Final[DeviceRegistered] = b.device_registered(
 )
 
 STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
-    "tenant": (b.tenant_created(), b.tenant_settings_changed()),
+    "tenant": (
+        b.tenant_created(),
+        b.tenant_settings_changed(),
+        b.tenant_suspended(),
+        b.tenant_resumed(),
+        b.tenant_suspended(),
+        b.tenant_deletion_started(),
+        b.tenant_data_destroyed(),
+        b.tenant_deleted(),
+    ),
     "approval": (b.approval_asked(), b.approval_given(), b.approval_carried_out()),
     "refused approval": (b.approval_asked(), b.approval_refused()),
     "client": (

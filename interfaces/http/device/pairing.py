@@ -82,6 +82,7 @@ def shown(services: Services, pairing: Pairing) -> Paired:
                 "key_policy_violation",
                 "code_binding_mismatch",
             ),
+            403: ("tenant_suspended",),
             404: ("pairing_code_invalid",),
             409: ("key_already_used", "device_not_pairable"),
             429: ("rate_limited", "pairing_paused"),

@@ -1,14 +1,12 @@
 """`/v1/tenant`: the caller's own tenant and the settings that decisions are taken under."""
 
-from typing import Literal
-
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 
 from application.principals import IntegratorPrincipal
 from domain.ids import wire
-from domain.tenant import TenantSettings
+from domain.tenant import Tenant, TenantSettings, TenantStatus
 from interfaces.http.as_of import AS_OF, AsOf
 from interfaces.http.integrator.tenant_settings import tenant_at
 from interfaces.http.refusals import merged
@@ -23,9 +21,21 @@ class TenantShown(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    status: Literal["active"]
+    sandbox: bool
+    status: TenantStatus
     settings: TenantSettings
     version: int
+
+
+def tenant_shown(tenant: Tenant) -> TenantShown:
+    return TenantShown(
+        id=wire("ten", tenant.id),
+        name=tenant.name,
+        sandbox=tenant.sandbox,
+        status=tenant.status,
+        settings=tenant.settings,
+        version=tenant.version,
+    )
 
 
 @get(
@@ -40,14 +50,7 @@ async def show(
     integrator: Integrator, services: Given, as_of: AsOf = None
 ) -> Response[TenantShown]:
     tenant, headers = await tenant_at(services, integrator.tenant_id, as_of)
-    shown = TenantShown(
-        id=wire("ten", tenant.id),
-        name=tenant.name,
-        status=tenant.status,
-        settings=tenant.settings,
-        version=tenant.version,
-    )
-    return Response(shown, headers=headers)
+    return Response(tenant_shown(tenant), headers=headers)
 
 
 HANDLERS = (show,)

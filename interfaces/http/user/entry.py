@@ -29,10 +29,14 @@ Locale = Annotated[str, msgspec.Meta(pattern="^[a-z]{2}(-[A-Z]{2})?$")]
 GUARDED: Final[Refusals] = merged(
     BODY,
     WRITE,
-    {403: ("auth_method_disabled",), 404: ("tenant_not_found",), 429: ("rate_limited",)},
+    {
+        403: ("auth_method_disabled", "tenant_suspended"),
+        404: ("tenant_not_found",),
+        429: ("rate_limited",),
+    },
 )
 """What the guard in front of every way in answers."""
-SERVED: Final[Refusals] = {403: ("user_suspended", "user_erased")}
+SERVED: Final[Refusals] = {403: ("tenant_suspended", "user_suspended", "user_erased")}
 LAST: Final[Refusals] = {403: ("reauthentication_required",), 409: ("last_way_in",)}
 """What taking a way in away may come to."""
 

@@ -6,7 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from application.ports import Attempted, Dead, Delivered, Delivery, DeliveryPolicy, RetryLater
+from application.ports import (
+    Attempted,
+    Dead,
+    Delivered,
+    Delivery,
+    DeliveryPolicy,
+    RetryLater,
+    Waits,
+)
 from domain.device import DeviceRegistered, DeviceRevoked
 from infrastructure.delivery.engine import DeliveryEngine
 from infrastructure.delivery.outbox import Leased, Outbox
@@ -48,6 +56,20 @@ async def test_it_is_tried_until_it_is_acknowledged_and_every_try_is_kept(stage:
     assert tell.settlements == [(tell.arrived[0].id, Delivered(204))]
     (where,) = await rows(stage, "SELECT * FROM delivery_destinations")
     assert where["failing_since"] is None
+
+
+async def test_what_must_wait_for_its_tenant_is_not_counted_as_tried(stage: Stage) -> None:
+    """The back-off begins with the first try that was one; else what waited for a week would be
+    given up at its first failure. Planted: without `tries - 1` the last assertion finds 4."""
+    tell = Tell(Script(Waits(0.05), Waits(0.05), Waits(0.05), Dead("gone")))
+    async with delivering(stage, tell):
+        await register(stage, 0, 1)
+        await until_over(stage, 1)
+    assert [told.failing_since for told in tell.arrived] == [None] * 4
+    kept = await rows(stage, "SELECT * FROM delivery_attempts")
+    assert [(row["attempt"], row["outcome"]) for row in kept] == [(4, "dead")]
+    (row,) = await rows(stage, "SELECT * FROM deliveries")
+    assert row["tries"] == 1
 
 
 @pytest.mark.parametrize(
