@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import transaction as x
@@ -81,6 +81,7 @@ def decided(
     return transaction(decision=unknown)
 
 
+@settings(max_examples=100)  # The next test counts on that many.
 @given(policies, palms, vectors)
 def test_under_the_policy_in_force_nothing_flips(
     policy: MatchPolicy, found: list[tuple[int, Scores]], thresholds: Scores
