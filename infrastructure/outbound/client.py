@@ -87,19 +87,19 @@ class OutboundClient:
         request = serialise(method, target.request_target, target.authority, headers, body)
         if deadline_s <= 0:
             raise OutboundFailed("timeout", False, "no time was left to ask")
-        connection: HttpConnection | None = None
+        ends_at = asyncio.get_running_loop().time() + deadline_s
         try:
-            async with asyncio.timeout(deadline_s), self._places:
-                connection = await self._connection(target)
-                answer = await connection.ask(request, max_bytes)
+            await self._take_place(ends_at)
+            try:
+                connection = await self._connection(target, ends_at)
+                try:
+                    return await connection.ask(request, max_bytes, ends_at)
+                finally:
+                    self._put_back(target, connection)
+            finally:
+                self._places.release()
         except TimeoutError as error:
-            reached = connection is not None and connection.sent
-            status = connection.status if connection is not None else None
-            raise OutboundFailed("timeout", reached, "the deadline passed", status) from error
-        finally:
-            if connection is not None:
-                self._put_back(target, connection)
-        return answer
+            raise OutboundFailed("timeout", False, "the deadline passed") from error
 
     async def close(self) -> None:
         """End every connection; requests under way fail as `connect`."""
@@ -110,11 +110,31 @@ class OutboundClient:
             connection.abort()
         await asyncio.gather(*(connection.lost for connection in connections))
 
-    async def _connection(self, target: Target) -> HttpConnection:
+    async def _take_place(self, ends_at: float) -> None:
+        """Raises TimeoutError."""
+        if self._places.locked():
+            async with asyncio.timeout_at(ends_at):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()  # does not wait, and needs no deadline
+
+    async def _connection(self, target: Target, ends_at: float) -> HttpConnection:
+        """One at hand, or else a new one. Raises TimeoutError, OutboundFailed."""
         origin = (target.scheme, target.host, target.port)
-        pinned = await self._pin(origin, target)
+        now = asyncio.get_running_loop().time()
+        kept = self._pins.get(origin)
+        if kept is not None and kept[0] > now:
+            connection = self._at_hand(origin, kept[1], now)
+            if connection is not None:
+                return connection
+        async with asyncio.timeout_at(ends_at):
+            pinned = await self._pin(origin, target)
+            return self._at_hand(origin, pinned, now) or await self._connect(pinned)
+
+    def _at_hand(self, origin: Origin, pinned: Pinned, now: float) -> HttpConnection | None:
+        """An idle connection that is fit for another question; those that are not are ended."""
         waiting = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - self._idle_s
+        oldest = now - self._idle_s
         while waiting:
             connection = waiting.pop()
             del self._idle_order[connection]
@@ -125,7 +145,7 @@ class OutboundClient:
                 return connection
             connection.abort()
         self._idle.pop(origin, None)
-        return await self._connect(pinned)
+        return None
 
     async def _pin(self, origin: Origin, target: Target) -> Pinned:
         kept = self._pins.get(origin)

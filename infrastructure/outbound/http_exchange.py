@@ -8,6 +8,7 @@ import asyncio
 import re
 import select
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, Literal, cast
 
 import httptools
@@ -59,7 +60,7 @@ def serialise(
         raise ValueError(f"{method!r} is not a method that we send")
     lines = [f"{method} {request_target} HTTP/1.1\r\nHost: {authority}\r\n"]
     for name, value in headers.items():
-        if _NAME.fullmatch(name) is None or name.lower() in _OURS:
+        if not _may_be_set(name):
             raise ValueError(f"{name!r} is not a header that a caller may set")
         if _VALUE.fullmatch(value) is None:
             raise ValueError(f"the value of {name} has characters that a header cannot carry")
@@ -68,6 +69,11 @@ def serialise(
         lines.append(f"Content-Length: {len(body)}\r\n")
     lines.append("Accept-Encoding: identity\r\n\r\n")
     return "".join(lines).encode("ascii") + body
+
+
+@lru_cache(maxsize=256)
+def _may_be_set(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name.lower() not in _OURS
 
 
 class HttpConnection(asyncio.Protocol):
@@ -111,8 +117,12 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def ask(self, request: bytes, max_bytes: int) -> Answer:
-        """Send one request and wait for its answer. Raises OutboundFailed; sets `reusable`."""
+    async def ask(self, request: bytes, max_bytes: int, ends_at: float) -> Answer:
+        """Send one request and wait for its answer until `ends_at`, by the loop's clock.
+
+        Raises OutboundFailed; sets `reusable`. The deadline is one timer of the loop, at a third
+        of what a context of `asyncio.timeout` costs.
+        """
         assert self._transport is not None
         assert self._waiter is None
         self._parser = httptools.HttpResponseParser(self)
@@ -128,10 +138,16 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = False
         self._waiter = self._loop.create_future()
         self._transport.write(request)
+        deadline = self._loop.call_at(ends_at, self._expire)
         try:
             return await self._waiter
         finally:
+            deadline.cancel()
             self._waiter = None
+
+    def _expire(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._fail("timeout", "the deadline passed")
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():
