@@ -26,6 +26,9 @@ LEAST_S: Final = 0.05
 ACR: Final = {"server": "palm.1n.server4", "device": "palm.1n.local2"}
 
 
+_json: Final = msgspec.json.Encoder()
+
+
 class _Body(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     tenant_id: str
@@ -70,16 +73,21 @@ class Authorization:
         control = question.service.control
         if control.rehearses(question.device_id, now):
             raise AuthorizeFailed("circuit_open", reached=False, detail="drill", drill=True)
-        user_id = wire("usr", question.identified.user_id)
-        tenant_id = wire("ten", question.tenant_id)
-        device_id = wire("dev", question.device_id)
-        transaction_id = wire("txn", question.transaction_id)
-        body = msgspec.json.encode(
+        claims = recorded_claims(
+            self._issuer,
+            question.tenant_id,
+            question.device_id,
+            question.transaction_id,
+            question.identified,
+            intent,
+            simulated=question.simulated,
+        )
+        body = _json.encode(
             _Body(
-                user_id=user_id,
-                tenant_id=tenant_id,
-                device_id=device_id,
-                transaction_id=transaction_id,
+                user_id=claims["sub"],
+                tenant_id=claims["tenant_id"],
+                device_id=claims["device_id"],
+                transaction_id=claims["txn"],
                 action=intent.action,
                 context=msgspec.Raw(question.context),
                 idempotency_key=intent.product_idempotency_key,
@@ -89,15 +97,7 @@ class Authorization:
         issued_at = int(now.timestamp())
         bearer = self._signer.sign(
             {
-                **recorded_claims(
-                    self._issuer,
-                    question.tenant_id,
-                    question.device_id,
-                    question.transaction_id,
-                    question.identified,
-                    intent,
-                    simulated=question.simulated,
-                ),
+                **claims,
                 "context_hash": question.context_hash,
                 "body_sha256": digest(body),
                 "iat": issued_at,

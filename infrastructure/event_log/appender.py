@@ -48,7 +48,16 @@ _OVERLOADED_RETRY_S: Final = 1
 class Submission:
     """What commits as a whole: its events, who waits for it, and the streams it touches."""
 
-    __slots__ = ("answer", "events", "fences", "origin", "queued_at", "sealed", "streams")
+    __slots__ = (
+        "answer",
+        "events",
+        "fences",
+        "guarded",
+        "origin",
+        "queued_at",
+        "sealed",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -65,8 +74,21 @@ class Submission:
         self.fences = fences
         self.answer = answer
         self.queued_at = queued_at
-        # What begins a fence in the same batch goes before or after it, and never with it.
-        self.streams = {event[1] for event in events}.union(fences)
+        # As integers, which hash without Python code; UUIDs do not.
+        self.streams = {event[1].int for event in events}
+        self.guarded = {fence.int for fence in fences}
+
+    def goes_with(self, streams: set[int], guarded: set[int]) -> bool:
+        """Whether it may share a batch with what appends to `streams` and is kept out by `guarded`.
+
+        What builds on another waits for it, and what begins a fence goes before or after it. Any
+        number may stand behind one fence.
+        """
+        return (
+            streams.isdisjoint(self.streams)
+            and streams.isdisjoint(self.guarded)
+            and guarded.isdisjoint(self.streams)
+        )
 
     def succeed(self, appended: Appended) -> None:
         if not self.answer.done():
@@ -79,36 +101,21 @@ class Submission:
 
 def columns(submissions: Sequence[tuple[Origin, Sequence[EventRow]]]) -> tuple[WireArray, ...]:
     """The arguments of `append_events`: one array per column, one element per event."""
-    numbers: list[int] = []
-    tenants: list[UUID] = []
-    streams: list[UUID] = []
-    versions: list[int] = []
-    commands: list[UUID] = []
-    correlations: list[UUID] = []
-    names: list[str] = []
-    actors: list[str] = []
-    payloads: list[bytes] = []
-    for number, (origin, events) in enumerate(submissions):
-        for tenant, stream, version, name, payload in events:
-            numbers.append(number)
-            tenants.append(tenant)
-            streams.append(stream)
-            versions.append(version)
-            commands.append(origin.command_id)
-            correlations.append(origin.correlation_id)
-            names.append(name)
-            actors.append(origin.actor)
-            payloads.append(payload)
+    rows = [
+        (number, origin, event)
+        for number, (origin, events) in enumerate(submissions)
+        for event in events
+    ]
     return (
-        Int4Array.of(numbers),
-        UuidArray.of(tenants),
-        UuidArray.of(streams),
-        Int8Array.of(versions),
-        UuidArray.of(commands),
-        UuidArray.of(correlations),
-        TextArray.of(names),
-        TextArray.of(actors),
-        ByteaArray.of(payloads),
+        Int4Array.of([number for number, _, _ in rows]),
+        UuidArray.of([event[0] for _, _, event in rows]),
+        UuidArray.of([event[1] for _, _, event in rows]),
+        Int8Array.of([event[2] for _, _, event in rows]),
+        UuidArray.of([origin.command_id for _, origin, _ in rows]),
+        UuidArray.of([origin.correlation_id for _, origin, _ in rows]),
+        TextArray.of([event[3] for _, _, event in rows]),
+        TextArray.of([origin.actor for _, origin, _ in rows]),
+        ByteaArray.of([event[4] for _, _, event in rows]),
     )
 
 
@@ -220,7 +227,8 @@ class GroupAppender:
         """The oldest submissions, at most one per stream: what builds on another waits for it."""
         batch: list[Submission] = []
         deferred: list[Submission] = []
-        touched: set[UUID] = set()
+        streams: set[int] = set()
+        guarded: set[int] = set()
         events = scanned = 0
         too_old = asyncio.get_running_loop().time() - self._deadline_s
         while self._waiting and scanned < 2 * self._batch_events_max:
@@ -234,12 +242,13 @@ class GroupAppender:
             elif submission.queued_at < too_old:
                 self._waiting_events -= len(submission.events)
                 submission.fail(_overloaded())
-            elif touched.isdisjoint(submission.streams):
+            elif submission.goes_with(streams, guarded):
                 batch.append(submission)
                 events += len(submission.events)
             else:
                 deferred.append(submission)
-            touched |= submission.streams
+            streams |= submission.streams
+            guarded |= submission.guarded
         self._waiting.extendleft(reversed(deferred))
         self._waiting_events -= events
         return batch

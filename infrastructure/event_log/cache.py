@@ -7,7 +7,7 @@ through the cache. A command that decides on a kept state is still fenced by its
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from application.ports import Appended
@@ -85,7 +85,8 @@ class StreamCache:
             states = self._kept.get(key)
             if states is not None and rebuild in states:
                 self._kept.move_to_end(key)
-                return cast(S, states[rebuild])
+                kept: S = states[rebuild]
+                return kept
         load = Load()
         self._loads.setdefault(key, []).append(load)
         try:
@@ -113,7 +114,9 @@ class StreamCache:
 
     def forget(self, tenant_id: TenantId, stream_id: UUID) -> None:
         """The next `state` loads: the caller knows better, for instance after its own append."""
-        key = (tenant_id.int, stream_id.int)
+        self._forget((tenant_id.int, stream_id.int))
+
+    def _forget(self, key: _Key) -> None:
         if self._kept.pop(key, None) is not None:
             self._events_kept -= self._events.pop(key)
         for load in self._loads.get(key, ()):
@@ -125,8 +128,9 @@ class StreamCache:
     def _moved_on(self, events: Sequence[Recorded]) -> None:
         if not self._kept and not self._loads:
             return
-        for event in events:
-            self.forget(event.tenant_id, event.stream_id)
+        moved = {(event.tenant_id.int, event.stream_id.int) for event in events}
+        for key in moved & self._kept.keys() | moved & self._loads.keys():
+            self._forget(key)
 
     def _keep(self, key: _Key, rebuild: Callable[..., Any], state: object, events: int) -> None:
         self._kept.setdefault(key, {})[rebuild] = state

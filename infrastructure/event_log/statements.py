@@ -39,7 +39,10 @@ class Statements:
         """All rows; `%b` stands for each parameter, as with psycopg. Raises psycopg.Error."""
         try:
             name = self._names.get(query) or await self._prepare(query)
-            values = [_wire(parameter) for parameter in parameters]
+            values = [
+                _INT8.pack(parameter) if isinstance(parameter, int) else parameter.data
+                for parameter in parameters
+            ]
             formats = [_BINARY] * len(values)
             self._pgconn.send_query_prepared(name, values, formats, _BINARY)
             result = await self._answer()
@@ -102,7 +105,3 @@ def _numbered(query: LiteralString) -> str:
     """PostgreSQL's own form of the parameters: `$1`, `$2` and so on."""
     first, *others = query.split("%b")
     return first + "".join(f"${number}{part}" for number, part in enumerate(others, start=1))
-
-
-def _wire(parameter: Parameter) -> bytes:
-    return _INT8.pack(parameter) if isinstance(parameter, int) else parameter.data

@@ -63,7 +63,8 @@ class UuidArray(WireArray):
         if not values:
             return cls(header(UUID_OID, 0))
         # The length stands before each element, so it separates them too.
-        elements = _LENGTH_16.join([value.bytes for value in values])
+        # (`UUID.bytes` does the same as here, in Python.)
+        elements = _LENGTH_16.join([value.int.to_bytes(16, "big") for value in values])
         return cls(header(UUID_OID, len(values)) + _LENGTH_16 + elements)
 
 
@@ -72,7 +73,10 @@ class TextArray(WireArray):
 
     @classmethod
     def of(cls, values: Sequence[str]) -> "TextArray":
-        framed = {value: _framed(value.encode()) for value in set(values)}
+        framed: dict[str, bytes] = {}
+        for value in set(values):
+            text = value.encode()
+            framed[value] = len(text).to_bytes(4, "big") + text
         return cls(header(TEXT_OID, len(values)) + b"".join([framed[value] for value in values]))
 
 
@@ -81,11 +85,8 @@ class ByteaArray(WireArray):
 
     @classmethod
     def of(cls, values: Sequence[bytes]) -> "ByteaArray":
-        return cls(header(BYTEA_OID, len(values)) + b"".join([_framed(value) for value in values]))
-
-
-def _framed(element: bytes) -> bytes:
-    return len(element).to_bytes(4, "big") + element
+        framed = [len(value).to_bytes(4, "big") + value for value in values]
+        return cls(header(BYTEA_OID, len(values)) + b"".join(framed))
 
 
 class _WireDumper(Dumper):

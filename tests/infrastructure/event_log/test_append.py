@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -393,3 +394,31 @@ async def test_who_waits_behind_a_line_that_is_gone_is_told_with_the_others(data
                 await behind
     finally:
         await loader.close()
+
+
+async def test_any_number_behind_one_fence_share_a_commit(database: str) -> None:
+    """Everybody who pays with one palm at sixteen tills stands behind the same fence. Planted: a
+    batch that took fences for streams had one of them in each."""
+    sizes: list[int] = []
+    log = await PostgresEventLog.open(
+        database, MAPPER, on_commit=lambda events, _: sizes.append(events)
+    )
+    fence = uuid4()
+    behind = [
+        msgspec.structs.replace(notes(uuid4(), 0, "intent"), unless_begun=fence) for _ in range(8)
+    ]
+    try:
+        await asyncio.gather(*(log.append(origin(), [part]) for part in behind))
+        begun = asyncio.gather(
+            log.append(origin(), [notes(fence, 0, "begun")]),
+            *(
+                log.append(origin(), [msgspec.structs.replace(part, stream_id=uuid4())])
+                for part in behind
+            ),
+            return_exceptions=True,
+        )
+        _, *kept_out = await begun
+    finally:
+        await log.close()
+    assert sizes[0] == len(behind)
+    assert all(isinstance(each, StaleStream) for each in kept_out)
