@@ -60,7 +60,8 @@ class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     to `retry_after_max_s`, for the whole destination. A delivery that would be tried again more
     than `max_age_s` after it was owed (or replayed) is dead. `deadline_s` bounds one try.
     Of one kind, a process tries at most `in_flight_max` deliveries at once, and at most
-    `per_destination_max` of them at one destination.
+    `per_destination_max` of them at one destination. With `wakes`, the first one that arrives
+    after an outage has everything that waits for this destination tried at once.
     """
 
     deadline_s: float = 15.0
@@ -70,6 +71,7 @@ class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float = 3 * DAY_S
     in_flight_max: int = 64
     per_destination_max: int = 8
+    wakes: bool = False
 
 
 class Owed(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,9 @@ class Advice:
     @property
     def policy(self) -> DeliveryPolicy:
         """Nobody waits for it; it must arrive in the end."""
-        return DeliveryPolicy(deadline_s=10.0, delays_s=(1.0, 5.0, 30.0, 120.0, 600.0, 3600.0))
+        return DeliveryPolicy(
+            deadline_s=10.0, delays_s=(1.0, 5.0, 30.0, 120.0, 600.0, 3600.0), wakes=True
+        )
 
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
         owed: list[Owed] = []

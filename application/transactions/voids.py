@@ -77,8 +77,12 @@ class Voids:
 
     @property
     def policy(self) -> DeliveryPolicy:
-        """Often enough that whatever is in doubt is settled a minute after a product is back."""
-        return DeliveryPolicy(deadline_s=10.0, delays_s=(1.0, 5.0, 15.0, 40.0))
+        """Whatever is in doubt is settled a minute after a product is back, however long it was
+        away and whatever it asked for meanwhile: the longest wait is 48 s, and the first void that
+        arrives has all others tried at once."""
+        return DeliveryPolicy(
+            deadline_s=10.0, delays_s=(1.0, 5.0, 15.0, 40.0), retry_after_max_s=45.0, wakes=True
+        )
 
     async def owed(self, events: Sequence[Recorded]) -> Sequence[Owed]:
         owed: list[Owed] = []

@@ -15,6 +15,9 @@ from application.ports import Attempted, Dead, Delivered, Delivery, EventRef, Re
 from infrastructure.database import Pool
 
 LOOKED_AT_MAX: Final = 500
+OUTAGE_S: Final = 10.0
+"""A destination that failed for so long and takes something again has come back. One delivery that
+it refuses among others that it takes makes no outage of this length."""
 
 # Deliveries behind an older one of their lane, and those of a destination that wants to be left
 # alone, are passed over. The conditions stand twice: what the first look found may have been
@@ -112,6 +115,19 @@ _SUCCEEDS: Final[LiteralString] = """
     UPDATE delivery_destinations SET failing_since = NULL
     WHERE kind = %(kind)s AND destination = %(destination)s AND failing_since IS NOT NULL
 """
+# Both rows are taken in this order by whoever finishes; what is leased is not touched.
+_WAKES: Final[LiteralString] = """
+    WITH back AS (
+        UPDATE delivery_destinations SET failing_since = NULL, hold_until = NULL
+        WHERE kind = %(kind)s AND destination = %(destination)s
+          AND failing_since < now() - make_interval(secs => %(outage_s)s)
+        RETURNING destination
+    )
+    UPDATE deliveries SET due_at = now()
+    WHERE tenant_id = %(tenant_id)s AND kind = %(kind)s AND destination = %(destination)s
+      AND state = 'pending' AND lease_until IS NULL AND due_at > now()
+      AND EXISTS (SELECT FROM back)
+"""
 _FAILS: Final[LiteralString] = """
     INSERT INTO delivery_destinations AS d (kind, destination, tenant_id, failing_since, hold_until)
     VALUES (%(kind)s, %(destination)s, %(tenant_id)s, now(),
@@ -177,10 +193,12 @@ class Outbox:
         async with self._pool.connection() as connection:
             return (await connection.execute(_RENEW, given)).rowcount == 1
 
-    async def finish(self, delivery: Delivery, attempted: Attempted, wait_s: float = 0.0) -> bool:
+    async def finish(
+        self, delivery: Delivery, attempted: Attempted, wait_s: float = 0.0, *, wakes: bool = False
+    ) -> bool:
         """Say how the try went. False when it was no longer ours to say: then nothing changed.
 
-        After RetryLater and Waits it is due again in `wait_s`.
+        After RetryLater and Waits it is due again in `wait_s`. For `wakes` see `DeliveryPolicy`.
         """
         given: dict[str, Any] = {
             "id": delivery.id,
@@ -193,6 +211,7 @@ class Outbox:
             "wait_s": wait_s,
             "hold_s": None,
             "begins_run": False,
+            "outage_s": OUTAGE_S,
         }
         match attempted:
             case Waits():
@@ -210,6 +229,8 @@ class Outbox:
             if (await connection.execute(_FINISH, given)).rowcount != 1:
                 return False
             succeeded = isinstance(attempted, Delivered)
+            if succeeded and wakes:
+                await connection.execute(_WAKES, given)
             await connection.execute(_SUCCEEDS if succeeded else _FAILS, given)
             return True
 

@@ -166,7 +166,8 @@ class DeliveryWorker:
         give_up_at = asyncio.get_running_loop().time() + self._lease_s
         while True:
             try:
-                if not await self._outbox.finish(delivery, attempted, wait_s):
+                wakes = self._policy.wakes
+                if not await self._outbox.finish(delivery, attempted, wait_s, wakes=wakes):
                     self._fenced_off(delivery)
             except _DATABASE_AWAY:
                 if asyncio.get_running_loop().time() > give_up_at:

@@ -231,3 +231,6 @@ def test_it_is_tried_often_enough_to_be_settled_a_minute_after_a_product_is_back
     policy = Office(World()).kind.policy
     longest = policy.delays_s[-1] * (1 + policy.jitter) + policy.deadline_s
     assert timedelta(seconds=longest) <= timedelta(minutes=1)
+    # Also when it asked for an hour in its outage and was back after five minutes.
+    assert policy.retry_after_max_s + policy.deadline_s <= 60
+    assert policy.wakes

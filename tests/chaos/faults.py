@@ -19,6 +19,9 @@ FROZEN_S: Final = 6.0
 """Longer than a lease (the deadline and two seconds), so that somebody takes over meanwhile."""
 
 REDIS_FROZEN_S: Final = 3.0
+SETTLED_S: Final = 60.0
+"""After a product is back, nothing that was in doubt may be so for longer."""
+
 TOLD_MIN: Final = 25
 """How many devices hear something while a party misbehaves."""
 
@@ -152,7 +155,8 @@ _FAULTS: Final[Mapping[Fault, Callable[[Scenario], Findings]]] = {
 
 class Misbehaved(msgspec.Struct, frozen=True, kw_only=True):
     """What devices heard while a party misbehaved: `told` answers, of which `in_time` came within
-    the deadline and 100 ms; the slowest took `slowest_ms`."""
+    the deadline and 100 ms; the slowest took `slowest_ms`. What was in doubt when the party was
+    fair again was settled `settled_s` after that."""
 
     party: Party
     mode: Mode
@@ -160,6 +164,7 @@ class Misbehaved(msgspec.Struct, frozen=True, kw_only=True):
     told: int
     in_time: int
     slowest_ms: float
+    settled_s: float
 
 
 def misbehave(scenario: Scenario, party: Party, mode: Mode) -> tuple[Misbehaved, Findings]:
@@ -175,6 +180,7 @@ def misbehave(scenario: Scenario, party: Party, mode: Mode) -> tuple[Misbehaved,
 
     scenario.until(enough, f"devices hear nothing while {party} {mode}")
     met = scenario.behave(party, "fair")
+    settled_s = scenario.settle()
     opened = [
         each
         for each in heard
@@ -191,8 +197,10 @@ def misbehave(scenario: Scenario, party: Party, mode: Mode) -> tuple[Misbehaved,
         told=len(heard),
         in_time=sum(ms <= DEADLINE_MS + 100 for ms in slow),
         slowest_ms=max(slow),
+        settled_s=settled_s,
     )
-    return figures, msgspec.structs.replace(found, opened_in_vain=len(opened))
+    late = int(settled_s > SETTLED_S)
+    return figures, msgspec.structs.replace(found, opened_in_vain=len(opened), settled_late=late)
 
 
 def misbehaviours() -> Sequence[tuple[Party, Mode]]:

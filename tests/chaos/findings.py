@@ -20,6 +20,7 @@ PROMISED = (
     "orphans_left",
     "journals_left",
     "opened_in_vain",
+    "settled_late",
     "false_conflicts",
     "unexpected_statuses",
     "stale_read_models",
@@ -55,6 +56,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     orphans_left: int
     journals_left: int
     opened_in_vain: int
+    settled_late: int
     false_conflicts: int
     unexpected_statuses: int
     stale_read_models: int

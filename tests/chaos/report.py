@@ -95,6 +95,11 @@ class Report:
                 f"while a counterpart misbehaved devices heard {told} answers, {in_time} of them"
                 f" within the deadline and 100 ms, the slowest after {slowest:.0f} ms"
             )
+            longest = max(each.settled_s for each in self.misbehaved)
+            lines.append(
+                f"what was in doubt when the counterpart was back was settled {longest:.0f} s"
+                f" later at the latest (n = {len(self.misbehaved)} recoveries)"
+            )
         return (*lines, *found.evidence)
 
 

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import msgspec
 import numpy as np
+import psycopg
 
 from tests.chaos import counterparts, line, load, verifier
 from tests.chaos.children import Child
@@ -33,6 +34,18 @@ LONGEST_PAUSE_S: Final = 0.3
 BETWEEN_MIN: Final = 20
 BETWEEN_MAX: Final = 300
 """How many acknowledgements pass between two faults: any number from the first to the second."""
+
+
+_IN_DOUBT: Final = """
+    SELECT count(*) FILTER (WHERE state = 'pending' AND recorded_at < to_timestamp(%(until)s)),
+           (SELECT position FROM delivery_positions WHERE kind = 'void') >=
+               (SELECT coalesce(max(position), 0) FROM events
+                WHERE recorded_at < to_timestamp(%(until)s)
+                  AND name IN ('transaction.failed_closed', 'transaction.refused',
+                               'transaction.void_requested'))
+    FROM deliveries WHERE kind = 'void'
+"""
+"""Voids that are owed for what was decided until then, and whether all of those are known."""
 
 
 class Scenario:
@@ -177,6 +190,23 @@ class Scenario:
         """How many requests met what the party did until now; from now on it does this."""
         assert self._line is not None, "this scenario has no line"
         return int(self._line.ask(party=party, mode=mode)["met"])
+
+    def settle(self) -> float:
+        """Until whatever is in doubt at this moment is settled, and how many seconds that took.
+
+        In doubt is a transaction that a product was asked about and whose answer it may not have
+        heard: that owes a void, or will, since what is being asked now may yet run out of time.
+        """
+        began = time.time()
+        asked_until = began + DEADLINE_MS / 1000
+        with psycopg.connect(self.stage.dsn(self.name), autocommit=True) as connection:
+
+            def settled() -> bool:
+                row = connection.execute(_IN_DOUBT, {"until": asked_until}).fetchone()
+                return time.time() > asked_until and row == (0, True)
+
+            self.until(settled, "something stays in doubt")
+        return time.time() - began
 
     def check(self) -> Findings:
         return self._ask_verifier(last=False)

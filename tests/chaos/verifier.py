@@ -192,6 +192,7 @@ class Verifier:
             orphans_left=0,
             journals_left=0,
             opened_in_vain=0,
+            settled_late=0,
             false_conflicts=len(self._false_conflicts),
             unexpected_statuses=len(self._unexpected),
             stale_read_models=0,
