@@ -86,7 +86,7 @@ fmt: $(DEV) ## Format the code and mend what can be mended by rule
 .PHONY: bench
 bench: $(DEV) node ## Measure us against baselines; WHAT=append for one figure, JSON=1 for scripts
 	@$(PY) -m benchmarks $(WHAT) $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(call on,JSON,--json)
+		$(if $(SECONDS),--seconds $(SECONDS)) $(call on,JSON,--json)
 
 .PHONY: chaos
 chaos: $(DEV) ## Break it under load and check what is promised; KILLS=300, JSON=1, OTHERS=none, PLANTED=none

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.append import append
 from benchmarks.broker import broker, broker_slow
+from benchmarks.broker_open import broker_open
 from benchmarks.checkpoint import checkpoint
 from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
@@ -23,6 +24,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "append": append,
     "broker": broker,
     "broker-slow": broker_slow,
+    "broker-open": broker_open,
     "checkpoint": checkpoint,
     "edge": edge,
     "projections": projections,
@@ -37,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[[], *BENCHMARKS], metavar="WHAT")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--seconds", type=float, default=Options().seconds)
+    parser.add_argument("--seconds", type=float, default=None)
     parser.add_argument("--rounds", type=int, default=Options().rounds)
     parser.add_argument(
         "--in-flight", type=int, default=Options().in_flight, help="at once in broker-slow"
@@ -49,7 +51,8 @@ def main() -> None:
     given = parser.parse_args()
     configure_logging("warning")
     options = Options(
-        seconds=given.seconds,
+        seconds=given.seconds or Options().seconds,
+        open_seconds=given.seconds or Options().open_seconds,
         rounds=given.rounds,
         in_flight=given.in_flight,
         leaves=given.leaves,

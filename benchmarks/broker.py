@@ -87,7 +87,7 @@ def _baseline(place: Ground, peers_port: int) -> Generator[Side]:
         yield Side(
             port=port,
             files=authority.device(),
-            head=_head("x-device-id: dev_1\r\n"),
+            head=device_head("x-device-id: dev_1\r\n"),
             watch={"app": service.pid},
         )
 
@@ -96,31 +96,36 @@ def _side(serving: Serving) -> Side:
     watch = {"app": serving.app}
     if serving.worker is not None:
         watch["worker"] = serving.worker
-    return Side(port=serving.device_port, files=serving.files, head=_head(""), watch=watch)
+    return Side(port=serving.device_port, files=serving.files, head=device_head(), watch=watch)
 
 
-def _head(more: str) -> str:
+def device_head(more: str = "") -> str:
     return (
         "POST /v1/device/transactions HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: application/json\r\n{more}"
     )
 
 
-def _order(
-    side: Side, connections: int, seconds: float, warm_up_s: float, families: Mapping[str, int]
-) -> Order:
+def device_body() -> bytes:
+    """A transaction, with `KEY` where its idempotency key stands."""
     body = {
         "idempotency_key": KEY.decode(),
         "scan": SCAN,
         "context": {"amount": "5.00", "currency": "SAR", "order": uuid4().hex},
     }
+    return msgspec.json.encode(body).replace(msgspec.json.encode(KEY.decode())[1:-1], KEY)
+
+
+def _order(
+    side: Side, connections: int, seconds: float, warm_up_s: float, families: Mapping[str, int]
+) -> Order:
     return Order(
         port=side.port,
         ca_file=str(side.files.ca),
         certificate_file=str(side.files.certificate),
         key_file=str(side.files.key),
         head=side.head,
-        body=msgspec.json.encode(body).replace(msgspec.json.encode(KEY.decode())[1:-1], KEY),
+        body=device_body(),
         expected=b'"decision":"allow"',
         connections=connections,
         seconds=seconds,

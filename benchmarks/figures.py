@@ -35,9 +35,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` is how long each side of each round is measured, `in_flight` how many requests
     there are at once in `broker-slow`, `leaves` how long the log of `verify` is, `events` that of
-    `projections` and `growth` (without it, as long as fits the seconds)."""
+    `projections` and `growth` (without it, as long as fits the seconds). `open_seconds` is how long
+    `broker-open` keeps its rate."""
 
     seconds: float = 5.0
+    open_seconds: float = 60.0
     rounds: int = 3
     in_flight: int = 400
     leaves: int = 1_000_000

@@ -64,6 +64,30 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """CPU time per answer, by the names that the order gave, and of this process under `load`."""
 
 
+class Requests:
+    """The same request again and again, each time under a key of its own."""
+
+    def __init__(self, head: str, body: bytes) -> None:
+        length = len(body.replace(KEY, b"0" * 32))
+        whole = b"%bContent-Length: %d\r\n\r\n%b" % (head.encode(), length, body)
+        self._pieces = whole.split(KEY)
+        self._run = uuid4().hex[:16].encode()
+        self._number = 0
+
+    def request(self) -> bytes:
+        self._number += 1
+        return (b"%b%016x" % (self._run, self._number)).join(self._pieces)
+
+
+def answered(received: bytes) -> tuple[bytes, bytes] | None:
+    """Head and body of an answer once it is whole."""
+    head, separator, body = received.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    if not separator or length is None or len(body) < int(length[1]):
+        return None
+    return head, body
+
+
 class Load:
     """Counts for all connections."""
 
@@ -77,19 +101,10 @@ class Load:
         self.open: set[Connection] = set()
         self.connecting = 0
         self.idle = asyncio.Event()
-        head, body = order.head.encode(), order.body
-        length = len(body.replace(KEY, b"0" * 32))
-        self._pieces = (b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body)).split(KEY)
-        self._run = uuid4().hex[:16].encode()
-        self._number = 0
+        self.request = Requests(order.head, order.body).request
         self._tls = ssl.create_default_context(cafile=order.ca_file)
         self._tls.load_cert_chain(order.certificate_file, order.key_file)
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def request(self) -> bytes:
-        """The next request, under a key of its own."""
-        self._number += 1
-        return (b"%b%016x" % (self._run, self._number)).join(self._pieces)
 
     def connect(self) -> None:
         self.connecting += 1
@@ -149,10 +164,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, separator, body = self._received.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        if not separator or length is None or len(body) < int(length[1]):
+        whole = answered(self._received)
+        if whole is None:
             return
+        head, body = whole
         assert self._transport is not None
         self._waiting = False
         if head[9:12] == b"200" and self._load.order.expected in body:
@@ -211,8 +226,8 @@ async def run(order: Order) -> Outcome:
         answers=answers,
         errors=load.errors,
         first_error=load.first_error,
-        p50_ms=_percentile_ms(latencies, 0.50),
-        p99_ms=_percentile_ms(latencies, 0.99),
+        p50_ms=percentile_ms(latencies, 0.50),
+        p99_ms=percentile_ms(latencies, 0.99),
         cpu_us={
             name: round((after[name] - before[name]) / answers * 1e6, 1) if answers else 0.0
             for name in before
@@ -228,7 +243,8 @@ def _cpu(order: Order) -> dict[str, float]:
     return found
 
 
-def _percentile_ms(latencies: list[float], share: float) -> float:
+def percentile_ms(latencies: list[float], share: float) -> float:
+    """Of latencies in seconds that are in order; 0 of none."""
     if not latencies:
         return 0.0
     return round(latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000, 2)

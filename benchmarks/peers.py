@@ -1,13 +1,15 @@
 """A palm vendor and a product that answer at once, or late: a stub, so that they are not measured.
 
-    python -m benchmarks.peers [--palm-delay-ms 850]
+    python -m benchmarks.peers [--palm-delay-ms 850] [--product-delay-ms 50]
 
-Speaks `/KZ/add` and `/KZ/query` of the vendor's protocol and `/authorize` of a product. The last
-palm that was added to a group is what every query of that group finds. Prints its port.
+Speaks `/KZ/add` and `/KZ/query` of the vendor's protocol and `/authorize` and `/void` of a product;
+at `/dead` nobody ever answers. The last palm that was added to a group is what every query of that
+group finds. Prints its port.
 """
 
 import argparse
 import asyncio
+import math
 import re
 from typing import Final, cast
 from uuid import uuid4
@@ -42,14 +44,19 @@ _add = msgspec.json.Decoder(_Add)
 class Peers:
     """What both of them know."""
 
-    def __init__(self, palm_delay_s: float) -> None:
+    def __init__(self, palm_delay_s: float, product_delay_s: float) -> None:
         self.palm_delay_s = palm_delay_s
+        self.product_delay_s = product_delay_s
         self._found: dict[str, bytes] = {}
 
     def answer(self, path: bytes, body: bytes) -> tuple[bytes, float]:
-        """The body of an answer, and how long it takes to come to it."""
+        """The body of an answer, and how long it takes to come to it; of none, for ever."""
         if path == b"/authorize":
-            return _ALLOW, 0.0
+            return _ALLOW, self.product_delay_s
+        if path == b"/void":
+            return b'{"status": "voided"}', 0.0
+        if path == b"/dead":
+            return b"", math.inf
         if path == b"/KZ/query":
             group = _query.decode(body).group
             return self._found.get(group) or self._palm(f"{group}.{'0' * 32}"), self.palm_delay_s
@@ -89,6 +96,8 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         answer, delay_s = self._peers.answer(head.split(b" ", 2)[1], body)
+        if delay_s == math.inf:
+            return
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._reply, answer)
         else:
@@ -96,14 +105,16 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, body: bytes) -> None:
         assert self._transport is not None
+        if self._transport.is_closing():
+            return  # whoever asked has given up waiting
         self._transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
 
 
-async def serve(palm_delay_s: float) -> None:
-    peers = Peers(palm_delay_s)
+async def serve(palm_delay_s: float, product_delay_s: float) -> None:
+    peers = Peers(palm_delay_s, product_delay_s)
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(peers), "127.0.0.1", 0
     )
@@ -118,9 +129,10 @@ def main() -> None:
     """Serve until terminated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--palm-delay-ms", type=int, default=0)
+    parser.add_argument("--product-delay-ms", type=int, default=0)
     given = parser.parse_args()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve(given.palm_delay_ms / 1000))
+        runner.run(serve(given.palm_delay_ms / 1000, given.product_delay_ms / 1000))
 
 
 if __name__ == "__main__":

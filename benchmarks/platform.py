@@ -29,19 +29,26 @@ SCAN: Final = {
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the device listener is, and who does the work. `worker` is None in one process."""
+    """Where the device listener is, and who does the work. `worker` is None in one process.
+
+    `dead` are the files of a device of another tenant, whose product never answers.
+    """
 
     device_port: int
     files: Files
     app: int
     worker: int | None
+    dead: Files | None = None
 
 
 @contextmanager
-def platform(ground: Ground, peers_port: int) -> Generator[Serving]:
+def platform(
+    ground: Ground, peers_port: int, *, dead_neighbour: bool = False
+) -> Generator[Serving]:
     """`serve api edge` with `serve worker` beside it; all in one process where there is no Redis.
 
     Set up as a customer would: the CLI for tenant and client, the public API for the rest.
+    `dead_neighbour` is for another tenant, with a product that never answers.
     """
     folder = ground.folder / "platform"
     folder.mkdir()
@@ -71,20 +78,32 @@ def platform(ground: Ground, peers_port: int) -> Generator[Serving]:
             worker = stack.enter_context(
                 program("interfaces", "serve", "worker", "--json", environment=environment)
             )
-        files = _enrolled(folder, environment, public_port, device_port, peers)
+        ports = (public_port, device_port)
+        product = {"product_key": "wallet", "base_url": peers}
+        files = _enrolled(folder, "device", environment, ports, {**product, "void_path": "/void"})
+        dead = None
+        if dead_neighbour:
+            never = {**product, "authorize_path": "/dead"}
+            dead = _enrolled(folder, "neighbour", environment, ports, never)
         yield Serving(
             device_port=device_port,
             files=files,
+            dead=dead,
             app=app.pid,
             worker=None if worker is None else worker.pid,
         )
 
 
 def _enrolled(
-    folder: Path, environment: Mapping[str, str], public_port: int, device_port: int, peers: str
+    folder: Path,
+    name: str,
+    environment: Mapping[str, str],
+    ports: tuple[int, int],
+    product: Mapping[str, str],
 ) -> Files:
     """A tenant, its product, one device, one person with a palm: the device's files."""
-    tenant = _cli(environment, "tenants", "create", "Bench")["tenant_id"]
+    public_port, device_port = ports
+    tenant = _cli(environment, "tenants", "create", name)["tenant_id"]
     client = _cli(environment, "clients", "create", tenant, "backend")
     ca = folder / "pki" / "server-ca.pem"
     trust = ssl.create_default_context(cafile=str(ca))
@@ -99,7 +118,7 @@ def _enrolled(
             )
         )
         api.headers["authorization"] = f"Bearer {token['access_token']}"
-        _json(api.post("/v1/linked-services", json={"product_key": "wallet", "base_url": peers}))
+        _json(api.post("/v1/linked-services", json=dict(product)))
         bound = {"bound_product": "wallet", "bound_action": "pay"}
         made = _json(api.post("/v1/devices", json={"type": "pos", "name": "Till", **bound}))
 
@@ -108,7 +127,7 @@ def _enrolled(
             paired = _json(api.post("/v1/device/pair", json={"code": code, "csr": csr}))
             return f"{paired['certificate']}{paired['chain']}"
 
-        files = certificates.device(folder, "device", ca, certify)
+        files = certificates.device(folder, name, ca, certify)
     shown = ssl.create_default_context(cafile=str(ca))
     shown.load_cert_chain(files.certificate, files.key)
     with httpx.Client(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -93,6 +94,16 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process, all its threads, from /proc; 0 where there is none."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def resident_mb(pid: int) -> float:
+    """What a process has in memory, from /proc; 0 where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", text, re.MULTILINE)
+    return 0.0 if found is None else round(int(found[1]) / 1024, 1)
 
 
 def children(pid: int) -> list[int]:
