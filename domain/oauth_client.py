@@ -14,16 +14,25 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import OAuthClientId, TenantId
 
-AuthMethod = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
-"""RFC 7591 §2. A secret is taken from the header and from the form, whichever of the two was named:
-RFC 6749 §2.3.1 wants the header read for every client that has one."""
+AuthMethod = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+]
+"""RFC 7591 §2, RFC 8705 §2. A secret is taken from the header and from the form, whichever of the
+two was named: RFC 6749 §2.3.1 wants the header read for every client that has one."""
 
 SECRET_METHODS: Final = frozenset({"client_secret_basic", "client_secret_post"})
+
+TLS_METHODS: Final = frozenset({"tls_client_auth", "self_signed_tls_client_auth"})
 
 SECRETS_MAX: Final = 2
 """A rotation needs the old and the new one to work side by side, and nothing needs three."""
 
 KEYS_MAX: Final = 8
+CERTIFICATES_MAX: Final = 4
 
 _Coordinate = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$")]
 
@@ -42,9 +51,20 @@ class PublicJwk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     e: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,8}$")] | None = None
 
 
+class TlsSubject(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the certificate of a client must name (RFC 8705 §2.1.2): a name of one kind."""
+
+    kind: Literal["subject_dn", "san_dns", "san_uri", "san_ip"]
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
 class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What is registered of a client (RFC 7591 §2). `dpop_bound`: it gets no bearer tokens
-    (RFC 9449 §5.2)."""
+    (RFC 9449 §5.2).
+
+    `tls_certificates` (PEM) are for `tls_client_auth` the CAs that sign the client's certificates,
+    of which one must name its `tls_subject`; for `self_signed_tls_client_auth` its own ones.
+    """
 
     name: str
     scopes: tuple[str, ...]
@@ -52,6 +72,8 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
     jwks: tuple[PublicJwk, ...] = ()
     jwks_uri: str | None = None
     dpop_bound: bool = False
+    tls_certificates: tuple[str, ...] = ()
+    tls_subject: TlsSubject | None = None
 
     @property
     def has_secrets(self) -> bool:
@@ -71,6 +93,8 @@ class OAuthClientRegistered(DomainEvent, frozen=True, kw_only=True):
     jwks: tuple[PublicJwk, ...] = ()
     jwks_uri: str | None = None
     dpop_bound: bool = False
+    tls_certificates: tuple[str, ...] = ()
+    tls_subject: TlsSubject | None = None
 
 
 class OAuthClientChanged(DomainEvent, frozen=True, kw_only=True):
@@ -218,6 +242,7 @@ def check(metadata: ClientMetadata, known_scopes: Set[str]) -> ClientMetadata:
 
 
 def _check_keys(metadata: ClientMetadata) -> None:
+    _check_certificates(metadata)
     jwks, by_uri = metadata.jwks, metadata.jwks_uri is not None
     if metadata.auth_method != "private_key_jwt":
         if jwks or by_uri:
@@ -229,6 +254,17 @@ def _check_keys(metadata: ClientMetadata) -> None:
         raise Invalid("client_keys_invalid", f"at most {KEYS_MAX} keys")
     if len(jwks) > 1 and len({key.kid for key in jwks} - {None}) != len(jwks):
         raise Invalid("client_keys_invalid", "of several keys each needs a kid of its own")
+
+
+def _check_certificates(metadata: ClientMetadata) -> None:
+    if metadata.auth_method not in TLS_METHODS:
+        if metadata.tls_certificates or metadata.tls_subject is not None:
+            raise Invalid("client_keys_invalid", "certificates are for tls_client_auth and its kin")
+        return
+    if not 1 <= len(metadata.tls_certificates) <= CERTIFICATES_MAX:
+        raise Invalid("client_keys_invalid", f"1 to {CERTIFICATES_MAX} certificates")
+    if (metadata.auth_method == "tls_client_auth") != (metadata.tls_subject is not None):
+        raise Invalid("client_keys_invalid", "tls_client_auth, and it alone, names one subject")
 
 
 def evolve(client: OAuthClient | None, recorded: Recorded) -> OAuthClient:

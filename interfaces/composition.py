@@ -53,6 +53,7 @@ from infrastructure.projections.health import ProjectionHealth
 from infrastructure.projections.reads import LogEnd, TenantReads
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.rate_limits import InProcessRateLimiter, RedisRateLimiter
+from infrastructure.tokens.client_trust import ClientTrust
 from infrastructure.webhooks.clients import WebhookClients
 from infrastructure.webhooks.keys import PostgresWebhookKeys
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
@@ -75,7 +76,7 @@ from interfaces.readiness import TailReadiness
 from interfaces.settings import Settings
 from interfaces.transparency import transparency
 from interfaces.use_cases import use_cases
-from projections import revoked_certificates
+from projections import oauth_clients, revoked_certificates
 from projections.catalogue import READ_MODELS
 
 
@@ -103,6 +104,7 @@ class Platform:
         self.keeper, self._sealed_before = open_keeper(settings.keys, make=True)
         self.mapper = EventMapper(EVENTS, UPCASTERS)
         self.revocations = RevokedCertificates()
+        self.client_trust = ClientTrust()
         self.metrics = Metrics()
         self.traffic = MeasuredTraffic(self.metrics)
         self.places = TenantPlaces(settings.requests_max)
@@ -129,10 +131,12 @@ class Platform:
         )
         self._stack.push_async_callback(self.log.close)
         revoked_up_to = await self._restore_revocations()
-        self.tail = Tail(self.dsn, self.mapper, after=revoked_up_to)
+        known_up_to = await self._restore_client_trust()
+        self.tail = Tail(self.dsn, self.mapper, after=min(revoked_up_to, known_up_to))
         self.end = LogEnd(self.tail, self.projector_pool)
         self.streams = StreamCache(self.log, self.tail)
         self.tail.subscribe(self._note_revocations)
+        self.tail.subscribe(self.client_trust.heard)
         self.runner = ProjectionRunner(self.dsn, self.log, self.projector_pool)
         self.past = PostgresLogHistory(self.app_pool, self.mapper)
         self.audit_feed = AuditFeed(self.log, self.past)
@@ -237,6 +241,12 @@ class Platform:
         async with self.projector_pool.connection() as connection:
             position, fingerprints = await revoked_certificates.whole_set(connection)
         self.revocations.restore(fingerprints)
+        return position
+
+    async def _restore_client_trust(self) -> int:
+        async with self.projector_pool.connection() as connection:
+            position, pems = await oauth_clients.tls_certificates(connection)
+        self.client_trust.restore(pems)
         return position
 
     def _note_revocations(self, events: Sequence[Recorded]) -> None:

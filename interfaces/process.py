@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 
 from infrastructure.durability import assert_durable
+from infrastructure.edge.client_certificates import ClientTls, client_protocol
 from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.tls import DeviceTls, public_context
@@ -24,6 +25,7 @@ from interfaces.http.admission import Admission
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal
 from interfaces.measured import measure_listeners
+from interfaces.mtls_settings import MtlsSettings
 from interfaces.presence import Presence
 from interfaces.servers import RedisRequired, Servers
 from interfaces.settings import Settings
@@ -94,6 +96,8 @@ async def run(
             listeners.append(("internal", internal_listener))
             if "api" in roles:
                 listeners.append(("public", await listen_public(platform, apps)))
+                if settings.mtls is not None:
+                    listeners.append(("mtls", await listen_mtls(platform, apps, settings.mtls)))
             if "edge" in roles:
                 listeners.append(("device", await listen_devices(platform, apps)))
             measure_listeners(platform.metrics, listeners)
@@ -166,6 +170,21 @@ async def listen_public(platform: Platform, apps: Apps) -> Listener:
         host=settings.public_host,
         port=settings.public_port,
         ssl_context=public_context(certificate_chain_pem=chain, private_key_pem=key),
+    )
+
+
+async def listen_mtls(platform: Platform, apps: Apps, mtls: MtlsSettings) -> Listener:
+    """What the public listener serves, for clients that show a certificate (RFC 8705)."""
+    settings = platform.settings
+    chain, key = platform.authority.issue_server(_hosts(settings.public_host, mtls.url))
+    tls = ClientTls(certificate_chain_pem=chain, private_key_pem=key)
+    platform.client_trust.tell(tls.trust)
+    return await serve(
+        admitting(platform, cast("ASGIApp", apps.public)),
+        host=settings.public_host,
+        port=mtls.port,
+        ssl_context=tls.listening,
+        http_protocol=client_protocol,
     )
 
 

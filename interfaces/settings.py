@@ -14,6 +14,7 @@ import msgspec
 
 from interfaces.environment import Environment
 from interfaces.key_settings import KeySettings, read_keys
+from interfaces.mtls_settings import MtlsSettings, read_mtls
 from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
 from interfaces.otp_channel import OtpChannel, SmsSettings, SmtpSettings, read_otp_channel
 from interfaces.witness_settings import WitnessSettings, read_witnesses
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device_host: str
     device_port: int
     device_url: str
+    mtls: MtlsSettings | None
     internal_host: str
     internal_port: int
     requests_max: int
@@ -107,6 +109,7 @@ def read(env: Environment) -> Settings:
         redis_url=_server_url(env, "LINK_REDIS_URL", ("redis", "rediss", "unix")),
         issuer=issuer,
         device_url=_device_url(env, issuer, device_port),
+        mtls=read_mtls(env, issuer),
         trust_domain=env.text(
             "LINK_TRUST_DOMAIN",
             "link.localhost",

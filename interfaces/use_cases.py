@@ -83,6 +83,7 @@ from infrastructure.projections.reads import BoundDevices, RegisteredClients, Re
 from infrastructure.shown_once import ShownOnce
 from infrastructure.tokens.access_tokens import AccessTokens
 from infrastructure.tokens.client_assertions import SignedClientAssertions
+from infrastructure.tokens.client_certificates import RegisteredCertificates
 from infrastructure.tokens.client_jwks import ClientJwks
 from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
@@ -172,13 +173,22 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
     secrets = PostgresClientSecrets(of.app_pool)
     shown = ShownOnce(of.app_pool)
+    certificates = RegisteredCertificates()
     assertions = SignedClientAssertions(ClientJwks(outside.client_keys, clock), shown, clock)
     tokens = AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids)
     oauth_clients = OAuthClients(
-        log, secrets, of.keyring, assertions, outside.egress, RegisteredClients(reads, of.end), ids
+        log,
+        secrets,
+        of.keyring,
+        assertions,
+        certificates,
+        outside.egress,
+        RegisteredClients(reads, of.end),
+        ids,
     )
     return Services(
         issuer=settings.issuer,
+        mtls_url=None if settings.mtls is None else settings.mtls.url,
         trust_domain=settings.trust_domain,
         device_api=settings.device_url,
         streams=of.streams,
@@ -189,6 +199,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             secrets,
             of.keyring,
             assertions,
+            certificates,
         ),
         oauth_clients=oauth_clients,
         devices=devices,

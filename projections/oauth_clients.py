@@ -125,6 +125,28 @@ _COUNT: Final[LiteralString] = """
 """
 
 
+_TLS_CERTIFICATES: Final[LiteralString] = """
+    SELECT coalesce((SELECT least(position, (SELECT min(h.position) - 1
+                                             FROM public.projection_halts h
+                                             WHERE h.name = 'oauth_clients'))
+                     FROM public.projection_positions WHERE name = 'oauth_clients'), 0),
+           coalesce(jsonb_agg(DISTINCT pem) FILTER (WHERE pem IS NOT NULL), '[]')
+    FROM read_models.oauth_clients
+    LEFT JOIN LATERAL jsonb_array_elements_text(metadata -> 'tls_certificates') pem ON true
+    WHERE status <> 'deleted'
+"""
+
+
+async def tls_certificates(connection: Connection) -> tuple[int, list[str]]:
+    """(position, the certificates that clients of all tenants registered up to it, PEM).
+
+    Needs the projector's role.
+    """
+    found = await (await connection.execute(_TLS_CERTIFICATES)).fetchone()
+    assert found is not None, "an aggregate without GROUP BY answers with one row"
+    return found[0], found[1]
+
+
 async def by_tenant(
     connection: Connection, tenant_id: TenantId, *, after: int | None = None, limit: int = 50
 ) -> Page[OAuthClientRow]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.ids import OAuthClientId, TenantId
-from domain.oauth_client import OAuthClient, PublicJwk
+from domain.oauth_client import ClientMetadata, OAuthClient, PublicJwk
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     jti: str
     bound_to: str | None = None
     """The thumbprint of the key that must prove possession with every use (RFC 9449 §6.1)."""
+    certificate: str | None = None
+    """The thumbprint of the certificate whose connections may use it (RFC 8705 §3.1)."""
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +42,23 @@ class AccessTokens(Protocol):
         scopes: Iterable[str],
         lifetime_s: int = ...,
         bound_to: str | None = None,
+        certificate: str | None = None,
     ) -> IssuedToken: ...
 
     def verify(self, token: str) -> AccessToken:
         """Raises Unauthenticated: `token_expired`, or `token_invalid` whatever is wrong."""
+        ...
+
+
+class ClientCertificates(Protocol):
+    """Certificates by which clients prove who they are (RFC 8705 §2)."""
+
+    def check(self, pems: Sequence[str]) -> None:
+        """Raises Invalid (`client_keys_invalid`) unless each is one certificate, in PEM."""
+        ...
+
+    def belongs(self, der: bytes, metadata: ClientMetadata) -> bool:
+        """Whether a certificate that was shown in a handshake is this client's."""
         ...
 
 

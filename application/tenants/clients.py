@@ -1,5 +1,5 @@
-"""Who an OAuth client is, proved by a secret or an assertion, and what it may have a token for
-(003 §3.7; RFC 6749 §2.3 and §4.4, RFC 7523)."""
+"""Who an OAuth client is, proved by a secret, an assertion or a certificate, and what it may have a
+token for (003 §3.7; RFC 6749 §2.3 and §4.4, RFC 7523, RFC 8705)."""
 
 from collections.abc import Set
 from typing import Final
@@ -8,7 +8,14 @@ import msgspec
 
 from application.admission import check_served
 from application.execute import stream_of
-from application.ports import ClientAssertions, ClientDirectory, Digests, Secrets, Streams
+from application.ports import (
+    ClientAssertions,
+    ClientCertificates,
+    ClientDirectory,
+    Digests,
+    Secrets,
+    Streams,
+)
 from application.principals import Caller
 from application.tenants.oauth_clients import SECRET_PURPOSE, OAuthClients
 from domain import oauth_client as c
@@ -40,6 +47,13 @@ class AssertionShown(msgspec.Struct, frozen=True, kw_only=True):
     assertion: str
 
 
+class CertificateShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says of itself, with the certificate (DER) of its connection."""
+
+    client_id: str
+    certificate: bytes
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What an access token may be issued for."""
 
@@ -57,6 +71,7 @@ class Clients:
         secrets: Secrets,
         digests: Digests,
         assertions: ClientAssertions,
+        certificates: ClientCertificates,
     ) -> None:
         self._registry = registry
         self._streams = streams
@@ -64,6 +79,7 @@ class Clients:
         self._secrets = secrets
         self._digests = digests
         self._assertions = assertions
+        self._certificates = certificates
 
     async def register(self, caller: Caller, name: str, scopes: Set[str]) -> Registered:
         """A client that proves itself by a secret."""
@@ -73,7 +89,7 @@ class Clients:
         return Registered(client_id=made.client.id, secret=made.secret)
 
     async def authenticate(
-        self, shown: SecretShown | AssertionShown, audiences: Set[str]
+        self, shown: SecretShown | AssertionShown | CertificateShown, audiences: Set[str]
     ) -> c.OAuthClient:
         """The client behind what was shown; `audiences` are the names that we go by here.
 
@@ -84,6 +100,11 @@ class Clients:
         if isinstance(shown, SecretShown):
             client = await self._active(shown.client_id)
             if not client.metadata.has_secrets or not await self._holds(client, shown.secret):
+                raise Unauthenticated("invalid_client")
+            return client
+        if isinstance(shown, CertificateShown):
+            client = await self._active(shown.client_id)
+            if not self._certificates.belongs(shown.certificate, client.metadata):
                 raise Unauthenticated("invalid_client")
             return client
         named = self._assertions.named(shown.assertion)

@@ -14,6 +14,7 @@ from application.execute import Done, execute, stream_of
 from application.permissions import SCOPES, grantable
 from application.ports import (
     ClientAssertions,
+    ClientCertificates,
     Digests,
     EgressPolicy,
     EventLog,
@@ -59,6 +60,7 @@ class OAuthClients:
         secrets: Secrets,
         digests: Digests,
         assertions: ClientAssertions,
+        certificates: ClientCertificates,
         egress: EgressPolicy,
         registered: ClientCount,
         ids: IdSource,
@@ -67,6 +69,7 @@ class OAuthClients:
         self._secrets = secrets
         self._digests = digests
         self._assertions = assertions
+        self._certificates = certificates
         self._egress = egress
         self._registered = registered
         self._ids = ids
@@ -165,6 +168,7 @@ class OAuthClients:
         c.check(metadata, SCOPES.keys())
         _covered(caller, metadata)
         self._assertions.check_keys(metadata.jwks)
+        self._certificates.check(metadata.tls_certificates)
         if metadata.jwks_uri is not None:
             await self._egress.check(metadata.jwks_uri)
 

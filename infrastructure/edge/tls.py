@@ -23,16 +23,9 @@ from infrastructure.edge.revocations import RevokedCertificates
 ALPN = ["http/1.1"]
 
 
-class DeviceHandshake(ssl.SSLObject):
-    """One connection's TLS state; refuses a revoked certificate before any byte of HTTP.
+class AlertingHandshake(ssl.SSLObject):
+    """One connection's TLS state; who is refused is sent the alert that says why."""
 
-    `peer` is set once the handshake is through, and only then. The check stands after OpenSSL's,
-    on every path that OpenSSL calls a success, so a resumed session does not get around it.
-    """
-
-    revocations: ClassVar[RevokedCertificates]
-
-    peer: PeerCertificate | None = None
     _failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
@@ -48,6 +41,21 @@ class DeviceHandshake(ssl.SSLObject):
             # them send it; the failure is raised at the next step.
             self._failure = error
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "sending the alert") from error
+
+
+class DeviceHandshake(AlertingHandshake):
+    """Refuses a revoked certificate before any byte of HTTP.
+
+    `peer` is set once the handshake is through, and only then. The check stands after OpenSSL's,
+    on every path that OpenSSL calls a success, so a resumed session does not get around it.
+    """
+
+    revocations: ClassVar[RevokedCertificates]
+
+    peer: PeerCertificate | None = None
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
         self.peer = self._admit()
 
     def _admit(self) -> PeerCertificate:
@@ -109,7 +117,7 @@ class DeviceTls:
         tls.context = self._trusting
 
     def _context(self, device_cas_pem: str) -> ssl.SSLContext:
-        context = _server_context(*self._certificate)
+        context = server_context(*self._certificate)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -121,12 +129,13 @@ class DeviceTls:
 
 def public_context(*, certificate_chain_pem: str, private_key_pem: str) -> ssl.SSLContext:
     """TLS of the public listener: our certificate, TLS 1.2 or later, no client certificate."""
-    context = _server_context(certificate_chain_pem, private_key_pem)
+    context = server_context(certificate_chain_pem, private_key_pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def _server_context(certificate_chain_pem: str, private_key_pem: str) -> ssl.SSLContext:
+def server_context(certificate_chain_pem: str, private_key_pem: str) -> ssl.SSLContext:
+    """What all of our listeners have in common."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(ALPN)

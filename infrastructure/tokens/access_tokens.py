@@ -27,10 +27,18 @@ TENANT_PREFIX: Final = "ten"
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
-class _Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """RFC 7800 §3.1, RFC 9449 §6.1."""
+_Thumbprint = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$")]
 
-    jkt: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+
+class _Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """RFC 7800 §3.1, RFC 9449 §6.1, RFC 8705 §3.1."""
+
+    jkt: _Thumbprint | msgspec.UnsetType = msgspec.UNSET
+    x5t: _Thumbprint | msgspec.UnsetType = msgspec.field(name="x5t#S256", default=msgspec.UNSET)
+
+    def __post_init__(self) -> None:
+        if self.jkt is msgspec.UNSET and self.x5t is msgspec.UNSET:
+            raise ValueError("a confirmation that confirms nothing")
 
 
 class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +97,7 @@ class AccessTokens:
         scopes: Iterable[str],
         lifetime_s: int = LIFETIME_DEFAULT_S,
         bound_to: str | None = None,
+        certificate: str | None = None,
     ) -> IssuedToken:
         """Raises ValueError for a lifetime outside of 1 second to 24 hours (design §2 row 3)."""
         if not 1 <= lifetime_s <= LIFETIME_MAX_S:
@@ -107,8 +116,9 @@ class AccessTokens:
             "exp": now + lifetime_s,
             "jti": self._ids.uuid().hex,
         }
-        if bound_to is not None:
-            claims["cnf"] = {"jkt": bound_to}
+        bound = {"jkt": bound_to, "x5t#S256": certificate}
+        if confirmation := {name: value for name, value in bound.items() if value is not None}:
+            claims["cnf"] = confirmation
         token = self._keys.current.sign(ACCESS_TOKEN_TYP, claims)
         self._verified.keep(token, self._keys.current.kid, msgspec.convert(claims, _Claims))
         return IssuedToken(access_token=token, expires_in=lifetime_s, scope=scope)
@@ -146,6 +156,7 @@ class AccessTokens:
             raise Unauthenticated("token_invalid")
         if claims.exp <= now:
             raise Unauthenticated("token_expired")
+        cnf = claims.cnf or None
         return AccessToken(
             client_id=OAuthClientId(client),
             tenant_id=TenantId(tenant),
@@ -153,5 +164,6 @@ class AccessTokens:
             issued_at=datetime.fromtimestamp(claims.iat, UTC),
             expires_at=datetime.fromtimestamp(claims.exp, UTC),
             jti=claims.jti,
-            bound_to=None if claims.cnf is msgspec.UNSET else claims.cnf.jkt,
+            bound_to=None if cnf is None else cnf.jkt or None,
+            certificate=None if cnf is None else cnf.x5t or None,
         )

@@ -30,7 +30,7 @@ from domain.errors import Forbidden, Unauthenticated
 from domain.spiffe import read_device_uri
 from interfaces.http.admission import TenantPlaces
 from interfaces.http.parameters import check_query
-from interfaces.http.possession import proved_by
+from interfaces.http.possession import certificate_of, proved_by
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 
@@ -146,7 +146,8 @@ async def _integrator(
     """The client behind an access token, allowed to do what the route asks for.
 
     A token that is bound to a key comes with the scheme DPoP and a proof by that key (RFC 9449
-    §7.1); it is no bearer's, and a bearer's token gains nothing by a proof. Raises
+    §7.1); it is no bearer's, and a bearer's token gains nothing by a proof. One that is bound to a
+    certificate opens what comes over connections with it (RFC 8705 §3). Raises
     Unauthenticated (`token_missing`, `token_invalid`, `token_expired`, `invalid_dpop_proof`) and
     Forbidden (`insufficient_scope`, `tenant_suspended`). A client's tokens stop with the client.
     """
@@ -154,6 +155,10 @@ async def _integrator(
     verified, client = await issued_tokens.good(token)
     if (verified.bound_to is not None) != (scheme == "dpop"):
         raise Unauthenticated("token_invalid")
+    if verified.certificate is not None:
+        shown = certificate_of(request)
+        if shown is None or shown.thumbprint != verified.certificate:
+            raise Unauthenticated("token_invalid", "this token is bound to a client certificate")
     if verified.bound_to is not None:
         proved = await proved_by(request, proofs, issuer, verified.tenant_id, token)
         if proved != verified.bound_to:

@@ -148,6 +148,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a handler may be given."""
 
     issuer: str
+    mtls_url: str | None
     trust_domain: str
     device_api: str
     streams: Streams

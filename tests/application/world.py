@@ -85,6 +85,7 @@ from infrastructure.keys.signing_keys import SigningKey, SigningKeys
 from infrastructure.passwords.common import CommonPasswords
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
+from infrastructure.tokens.client_certificates import RegisteredCertificates
 from infrastructure.tokens.user_tokens import JwtUserTokens
 from tests import builders
 from tests.application.counterparts import Palms, Product
@@ -548,6 +549,7 @@ class World:
             self.secrets,
             self.digests,
             self.assertions,
+            RegisteredCertificates(),
             self.egress,
             self.client_count,
             self.ids,
@@ -561,6 +563,7 @@ class World:
             self.secrets,
             self.digests,
             self.assertions,
+            RegisteredCertificates(),
         )
 
     def issued_tokens(self, tokens: AccessTokens) -> IssuedTokens:

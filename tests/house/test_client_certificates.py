@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from domain.ids import DeviceId, TenantId, parse, wire
 from infrastructure.edge.listeners import device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
+from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.edge.tls import DeviceTls
 from infrastructure.fleet.platform_ca import PlatformCA
 from tests.house.samples import Stage, stage
@@ -138,14 +139,14 @@ async def test_an_expired_certificate_gets_no_connection(house: House, tmp_path:
         certificate_chain_pem=(made := house.platform.authority.issue_server(["localhost"]))[0],
         private_key_pem=made[1],
         device_cas_pem=ca.device_ca_pem(),
-        revocations=house.platform.revocations,
+        revocations=RevokedCertificates(),
     )
     listener = await serve(
         cast("ASGIApp", house.apps.device),
         host="localhost",
         port=0,
         ssl_context=tls.listening,
-        http_protocol=device_protocol(house.platform.revocations),
+        http_protocol=device_protocol(RevokedCertificates()),
     )
     try:
         for device, connects in ((shop.device(), True), (shop.expired_device(), False)):

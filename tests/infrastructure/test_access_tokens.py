@@ -295,9 +295,16 @@ def test_a_token_bound_to_a_key_says_to_which() -> None:
     assert tokens().verify(good()).bound_to is None
 
 
+def test_a_token_bound_to_a_certificate_says_to_which() -> None:
+    issued = tokens().issue(TENANT, CLIENT, ["users:read"], certificate=STRANGER.kid)
+    found = tokens().verify(issued.access_token)
+    assert (found.certificate, found.bound_to) == (STRANGER.kid, None)
+    assert tokens().verify(good()).certificate is None
+
+
 @pytest.mark.parametrize(
     "confirmation",
-    ["", {}, [], None, {"jkt": ""}, {"jkt": "x" * 44}, {"jkt": 1}, {"x5t#S256": STRANGER.kid}],
+    ["", {}, [], None, {"jkt": ""}, {"jkt": "x" * 44}, {"jkt": 1}, {"x5t#S256": ""}],
 )
 def test_a_confirmation_that_is_not_one_makes_no_bearer_token(confirmation: Any) -> None:
     with pytest.raises(Unauthenticated, match="token_invalid"):

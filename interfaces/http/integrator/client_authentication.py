@@ -1,7 +1,8 @@
 """How a client says who it is at the OAuth endpoints, and how these say no (RFC 6749 §2.3, §5.2).
 
 A form with each parameter once; the client in the Authorization header, in the form, or by an
-assertion (RFC 7523 §2.2), and in one of these ways only.
+assertion (RFC 7523 §2.2) or the connection's certificate (RFC 8705 §2), and in one of these ways
+only.
 """
 
 import base64
@@ -14,10 +15,11 @@ import msgspec
 from litestar import Request, Response
 from litestar.openapi import ResponseSpec
 
-from application.tenants.clients import AssertionShown, SecretShown
+from application.tenants.clients import AssertionShown, CertificateShown, SecretShown
 from domain.errors import Invalid, Unauthenticated
 from domain.oauth_client import OAuthClient
 from interfaces.http.caller_address import budget_address
+from interfaces.http.possession import certificate_of
 from interfaces.http.services import Services
 
 AnyRequest = Request[Any, Any, Any]
@@ -134,8 +136,13 @@ def _form(request: AnyRequest, body: bytes) -> dict[str, str]:
     return form
 
 
-def _shown(request: AnyRequest, form: Mapping[str, str]) -> SecretShown | AssertionShown:
-    """Raises Invalid (`invalid_request`) and Unauthenticated (`invalid_client`)."""
+def _shown(
+    request: AnyRequest, form: Mapping[str, str]
+) -> SecretShown | AssertionShown | CertificateShown:
+    """Where nothing else is shown, the certificate of the connection is what proves it.
+
+    Raises Invalid (`invalid_request`) and Unauthenticated (`invalid_client`).
+    """
     given = request.headers.getall("authorization", [])
     ways = [bool(given), "client_secret" in form, "client_assertion" in form]
     if sum(ways) > 1 or len(given) > 1:
@@ -144,6 +151,9 @@ def _shown(request: AnyRequest, form: Mapping[str, str]) -> SecretShown | Assert
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise Invalid("invalid_request", f"client_assertion_type is {ASSERTION_TYPE}")
         return AssertionShown(client_id=form.get("client_id"), assertion=form["client_assertion"])
+    certificate = certificate_of(request)
+    if certificate is not None and not any(ways):
+        return CertificateShown(client_id=form.get("client_id", ""), certificate=certificate.der)
     if not given:
         return SecretShown(
             client_id=form.get("client_id", ""), secret=form.get("client_secret", "")

@@ -5,7 +5,15 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from domain.ids import wire
-from domain.oauth_client import KEYS_MAX, AuthMethod, ClientMetadata, OAuthClient, PublicJwk
+from domain.oauth_client import (
+    CERTIFICATES_MAX,
+    KEYS_MAX,
+    AuthMethod,
+    ClientMetadata,
+    OAuthClient,
+    PublicJwk,
+    TlsSubject,
+)
 from projections import oauth_clients as view
 
 PREFIX: Final = "cli"
@@ -16,6 +24,19 @@ Scopes = Annotated[
     msgspec.Meta(min_length=1, max_length=64),
 ]
 JwksUri = Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
+
+
+Certificates = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=8192)], ...],
+    msgspec.Meta(max_length=CERTIFICATES_MAX),
+]
+
+
+class NewTlsSubject(TlsSubject, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom a certificate must name: `tls_client_auth_…` of RFC 8705 §2.1.2, by its kind."""
+
+    def plain(self) -> TlsSubject:
+        return TlsSubject(kind=self.kind, value=self.value)
 
 
 class NewPublicJwk(
@@ -49,6 +70,8 @@ class NewOAuthClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     jwks: JwkSet | None = None
     jwks_uri: JwksUri | None = None
     dpop_bound_access_tokens: bool = False
+    tls_certificates: Certificates = ()
+    tls_subject: NewTlsSubject | None = None
 
     def metadata(self) -> ClientMetadata:
         return ClientMetadata(
@@ -58,6 +81,8 @@ class NewOAuthClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             jwks=() if self.jwks is None else self.jwks.plain(),
             jwks_uri=self.jwks_uri,
             dpop_bound=self.dpop_bound_access_tokens,
+            tls_certificates=self.tls_certificates,
+            tls_subject=None if self.tls_subject is None else self.tls_subject.plain(),
         )
 
 
@@ -70,6 +95,8 @@ class OAuthClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     jwks: JwkSet | msgspec.UnsetType | None = msgspec.UNSET
     jwks_uri: JwksUri | msgspec.UnsetType | None = msgspec.UNSET
     dpop_bound_access_tokens: bool | msgspec.UnsetType = msgspec.UNSET
+    tls_certificates: Certificates | msgspec.UnsetType = msgspec.UNSET
+    tls_subject: NewTlsSubject | msgspec.UnsetType | None = msgspec.UNSET
 
     def apply(self, metadata: ClientMetadata) -> ClientMetadata:
         given: dict[str, object] = {
@@ -79,6 +106,10 @@ class OAuthClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "jwks": self.jwks.plain() if isinstance(self.jwks, JwkSet) else self.jwks,
             "jwks_uri": self.jwks_uri,
             "dpop_bound": self.dpop_bound_access_tokens,
+            "tls_certificates": self.tls_certificates,
+            "tls_subject": self.tls_subject.plain()
+            if isinstance(self.tls_subject, NewTlsSubject)
+            else self.tls_subject,
         }
         if self.jwks is None:
             given["jwks"] = ()
@@ -107,6 +138,8 @@ class OAuthClientShown(msgspec.Struct, frozen=True, kw_only=True):
     jwks: JwkSetShown | None
     jwks_uri: str | None
     dpop_bound_access_tokens: bool
+    tls_certificates: tuple[str, ...]
+    tls_subject: TlsSubject | None
     status: Literal["active", "suspended"]
     secrets: tuple[int, ...]
     version: int
@@ -128,6 +161,8 @@ def shown(found: OAuthClient | view.OAuthClientRow, secret: str | None = None) -
         jwks=JwkSetShown(keys=metadata.jwks) if metadata.jwks else None,
         jwks_uri=metadata.jwks_uri,
         dpop_bound_access_tokens=metadata.dpop_bound,
+        tls_certificates=metadata.tls_certificates,
+        tls_subject=metadata.tls_subject,
         status="suspended" if found.status == "suspended" else "active",
         secrets=found.secrets,
         version=found.version,

@@ -39,10 +39,12 @@ class TokenShown(ClientForm, frozen=True, kw_only=True):
     token_type_hint: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9449 §6.2: the thumbprint of the key that the token is bound to."""
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the token is bound to: the thumbprint of a key (RFC 9449 §6.2), of a certificate
+    (RFC 8705 §3.2), or both."""
 
-    jkt: str
+    jkt: str | None = None
+    x5t: str | None = msgspec.field(name="x5t#S256", default=None)
 
 
 class Introspection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,8 +64,17 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cnf: Confirmation | None = None
 
 
-class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 8414 §2. There is no authorization endpoint, and so no response type but `none`."""
+class MtlsEndpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """The same endpoints on the listener that asks for a client certificate (RFC 8705 §5)."""
+
+    token_endpoint: str
+    introspection_endpoint: str
+    revocation_endpoint: str
+
+
+class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 8414 §2, RFC 8705 §5. There is no authorization endpoint, and so no response type but
+    `none`."""
 
     issuer: str
     token_endpoint: str
@@ -81,9 +92,12 @@ class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True):
     revocation_endpoint_auth_methods_supported: tuple[str, ...]
     revocation_endpoint_auth_signing_alg_values_supported: tuple[str, ...]
     dpop_signing_alg_values_supported: tuple[str, ...]
+    tls_client_certificate_bound_access_tokens: bool = False
+    mtls_endpoint_aliases: MtlsEndpoints | None = None
 
 
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+TLS: Final = ("tls_client_auth", "self_signed_tls_client_auth")
 ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519", "PS256")
 
 
@@ -141,7 +155,8 @@ async def revoke(request: Request[Any, Any, Any], services: Given) -> Response[N
     summary="Where the OAuth endpoints are and what they take (RFC 8414)",
 )
 async def metadata(services: Given) -> Response[AuthorizationServer]:
-    issuer = services.issuer
+    issuer, mtls = services.issuer, services.mtls_url
+    methods = METHODS if mtls is None else (*METHODS, *TLS)
     told = AuthorizationServer(
         issuer=issuer,
         token_endpoint=issuer + TOKEN,
@@ -152,13 +167,21 @@ async def metadata(services: Given) -> Response[AuthorizationServer]:
         scopes_supported=tuple(sorted(SCOPES)),
         response_types_supported=("none",),
         grant_types_supported=("client_credentials",),
-        token_endpoint_auth_methods_supported=METHODS,
+        token_endpoint_auth_methods_supported=methods,
         token_endpoint_auth_signing_alg_values_supported=ALGORITHMS,
-        introspection_endpoint_auth_methods_supported=METHODS,
+        introspection_endpoint_auth_methods_supported=methods,
         introspection_endpoint_auth_signing_alg_values_supported=ALGORITHMS,
-        revocation_endpoint_auth_methods_supported=METHODS,
+        revocation_endpoint_auth_methods_supported=methods,
         revocation_endpoint_auth_signing_alg_values_supported=ALGORITHMS,
         dpop_signing_alg_values_supported=ALGORITHMS,
+        tls_client_certificate_bound_access_tokens=mtls is not None,
+        mtls_endpoint_aliases=None
+        if mtls is None
+        else MtlsEndpoints(
+            token_endpoint=mtls + TOKEN,
+            introspection_endpoint=mtls + INTROSPECTION,
+            revocation_endpoint=mtls + REVOCATION,
+        ),
     )
     return Response(told, headers={"cache-control": "public, max-age=300"})
 
@@ -172,6 +195,7 @@ def _token(given: str | None) -> str:
 
 def _told(token: AccessToken, issuer: str) -> Introspection:
     client = wire("cli", token.client_id)
+    bound = token.bound_to is not None or token.certificate is not None
     return Introspection(
         active=True,
         iss=issuer,
@@ -184,7 +208,7 @@ def _told(token: AccessToken, issuer: str) -> Introspection:
         iat=int(token.issued_at.timestamp()),
         exp=int(token.expires_at.timestamp()),
         jti=token.jti,
-        cnf=None if token.bound_to is None else Confirmation(jkt=token.bound_to),
+        cnf=Confirmation(jkt=token.bound_to, x5t=token.certificate) if bound else None,
     )
 
 

@@ -21,7 +21,7 @@ from interfaces.http.integrator.client_authentication import (
     authenticated,
     refused,
 )
-from interfaces.http.possession import proved_by
+from interfaces.http.possession import certificate_of, proved_by
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
@@ -65,12 +65,14 @@ async def token(request: Request[Any, Any, Any], services: Given) -> Response[To
     tenant = await services.streams.state(granted.tenant_id, granted.tenant_id, t.rebuild)
     assert tenant is not None or granted.tenant_id == PLATFORM, "a client belongs to a tenant"
     settings = t.TenantSettings() if tenant is None else tenant.settings
+    certificate = certificate_of(request)
     issued = services.access_tokens.issue(
         granted.tenant_id,
         granted.client_id,
         granted.scopes,
         settings.access_token_s,
         bound_to=bound_to,
+        certificate=None if certificate is None else certificate.thumbprint,
     )
     body = Token(
         access_token=issued.access_token,
