@@ -11,6 +11,7 @@ from domain import (
     circuit,
     claim,
     comparison,
+    consent_type,
     device,
     device_ca,
     device_command,
@@ -62,6 +63,7 @@ _ALONE: Final = (
     access_token.AccessTokenRevoked,
     personal_data.PersonalDataAccessed,
     audit.AuditRead,
+    consent_type.ConsentTypePublished,
 )
 """Events of aggregates to which nothing else ever happens."""
 

@@ -34,6 +34,7 @@ from infrastructure.ids import RandomIds
 from infrastructure.keys.key_store import KeyStore
 from infrastructure.keys.signing_key_keeper import (
     ACCESS_TOKENS,
+    CONSENT_RECEIPTS,
     IDENTITY_ASSERTIONS,
     USER_TOKENS,
     SigningKeyKeeper,
@@ -168,6 +169,7 @@ class Platform:
         self.token_keys = await self.signing.open(ACCESS_TOKENS)
         self.assertion_keys = await self.signing.open(IDENTITY_ASSERTIONS)
         self.user_token_keys = await self.signing.open(USER_TOKENS)
+        self.receipt_keys = await self.signing.open(CONSENT_RECEIPTS)
         self.limiter = await self._limiter()
         self.transparency = await transparency(
             self.settings,

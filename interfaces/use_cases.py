@@ -24,6 +24,8 @@ from application.palms.evaluation import Evaluations
 from application.palms.palm_intake import PalmIntake
 from application.palms.palm_removals import PalmRemovals
 from application.palms.recognition import Recognition
+from application.people.consent_records import ConsentRecords
+from application.people.consent_types import ConsentTypes
 from application.people.consents import Consents
 from application.people.data_exports import DataExports
 from application.people.erasures import Erasures
@@ -85,6 +87,7 @@ from infrastructure.tokens.access_tokens import AccessTokens
 from infrastructure.tokens.client_assertions import SignedClientAssertions
 from infrastructure.tokens.client_certificates import RegisteredCertificates
 from infrastructure.tokens.client_jwks import ClientJwks
+from infrastructure.tokens.consent_receipts import JwtReceiptSigner
 from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
 from infrastructure.tokens.user_tokens import JwtUserTokens
@@ -115,6 +118,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     canonical = JcsCanonicalJSON()
     reads = of.reads
     grants = PostgresEnrollmentGrants(of.app_pool)
+    consent_types = ConsentTypes(log, of.streams, ids)
     challenges = PostgresOtpChallenges(of.app_pool, of.keyring)
     vault = PostgresPersonalData(of.app_pool, of.tenant_keys, of.keyring)
     texts = of.product_texts
@@ -245,7 +249,11 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         user_sessions=sessions,
         users=Users(log, vault, identifiers, ids),
-        consents=Consents(log, of.streams, grants, vault, clock, ids),
+        consents=Consents(log, of.streams, consent_types, grants, vault, clock, ids),
+        consent_types=consent_types,
+        consent_records=ConsentRecords(
+            log, JwtReceiptSigner(of.receipt_keys, settings.issuer), clock
+        ),
         accesses=accesses,
         look_ups=LookUps(identifiers, accesses, limiter),
         data_exports=DataExports(
@@ -328,7 +336,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         access_tokens=tokens,
         issued_tokens=IssuedTokens(log, of.streams, tokens, ids),
         dpop_proofs=SignedDpopProofs(shown, clock),
-        public_keys=PublicKeyDocument((of.token_keys, of.assertion_keys, of.user_token_keys)),
+        public_keys=PublicKeyDocument(
+            (of.token_keys, of.assertion_keys, of.user_token_keys, of.receipt_keys)
+        ),
         authority=of.authority,
         revocation_lists=of.revocation_lists,
         limiter=limiter,

@@ -16,6 +16,7 @@ from domain.certification import LinkedServiceCertificationStarted, LinkedServic
 from domain.circuit import CircuitClosed, CircuitOpened
 from domain.claim import ClaimReleased, ClaimTaken
 from domain.comparison import IdentificationCompleted, VerificationCompleted
+from domain.consent_type import ConsentTypePublished
 from domain.device import (
     DeviceCertificateRenewed,
     DeviceCertificateTakenIntoUse,
@@ -180,6 +181,7 @@ SubjectKind = Literal[
     "personal_data",
     "projection",
     "audit",
+    "consent_type",
     "webhook_endpoint",
     "webhook_identity",
     "palm_vendor",
@@ -306,6 +308,7 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
         "user", "user_account_unlinked", "user.account_unlinked", "warning"
     ),
     UserKycChanged: Published("user", "user_kyc_changed", "user.kyc_changed"),
+    ConsentTypePublished: Published("consent_type", "consent_type_published", None, "warning"),
     UserConsentGranted: Published("user", "consent_granted", "consent.granted"),
     UserConsentWithdrawn: Published("user", "consent_withdrawn", "consent.withdrawn"),
     UserSuspended: Published("user", "user_suspended", "user.suspended", "warning"),

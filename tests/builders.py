@@ -19,6 +19,7 @@ from domain import (
     circuit,
     claim,
     comparison,
+    consent_type,
     device,
     device_ca,
     device_command,
@@ -86,6 +87,13 @@ class Builder(Generic[E]):
 
 
 tenant_created = Builder(tenant.TenantCreated(name="Link Holdings", tenant_key="k7q2zm9xp4"))
+consent_type_published = Builder(
+    consent_type.ConsentTypePublished(
+        consent_type="marketing",
+        consent_version="2026-01",
+        text_sha256={"en": "7e" * 32, "ar-SA": "a1" * 32},
+    )
+)
 tenant_suspended = Builder(tenant.TenantSuspended(reason="unpaid"))
 tenant_resumed = Builder(tenant.TenantResumed())
 tenant_deletion_started = Builder(tenant.TenantDeletionStarted())

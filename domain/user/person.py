@@ -115,7 +115,10 @@ def change_kyc(user: User, status: KycStatus, level: str | None) -> list[UserEve
 def grant_consent(
     user: User, granted: UserConsentGranted, *, current_version: str
 ) -> list[UserEvent]:
-    """The same purpose and version again says nothing."""
+    """The same purpose and version again says nothing.
+
+    Raises Invalid (`consent_type_invalid`), Conflict (`consent_version_outdated`).
+    """
     if _CONSENT_TYPE.fullmatch(granted.consent_type) is None:
         raise Invalid("consent_type_invalid", "a letter, then up to 62 of a-z, 0-9 and _")
     if granted.consent_version != current_version:

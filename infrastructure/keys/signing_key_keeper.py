@@ -25,7 +25,8 @@ from infrastructure.keys.signing_keys import SigningKey, SigningKeys
 ACCESS_TOKENS: Final = "access_token"
 IDENTITY_ASSERTIONS: Final = "identity_assertion"
 USER_TOKENS: Final = "user_token"
-FAMILIES: Final = (ACCESS_TOKENS, IDENTITY_ASSERTIONS, USER_TOKENS)
+CONSENT_RECEIPTS: Final = "consent_receipt"
+FAMILIES: Final = (ACCESS_TOKENS, IDENTITY_ASSERTIONS, USER_TOKENS, CONSENT_RECEIPTS)
 
 AHEAD: Final = timedelta(minutes=15)
 """Published before it signs: three times as long as our JWKS may be kept (wellknown.py)."""

@@ -22,6 +22,7 @@ from interfaces.http.integrator import (
     breakers,
     certification,
     comparisons,
+    consents,
     data_subject_requests,
     device_cas,
     device_commands,
@@ -50,6 +51,7 @@ from interfaces.http.integrator import (
 )
 from interfaces.http.services import Services
 from interfaces.http.user import codes, passwords, sessions
+from interfaces.http.user import consents as my_consents
 
 SMALL_BODY: Final = 65_536
 
@@ -82,6 +84,8 @@ PUBLIC: Final = (
     *enrollments.HANDLERS,
     *palms.HANDLERS,
     *comparisons.HANDLERS,
+    *consents.HANDLERS,
+    *my_consents.HANDLERS,
     *accesses.HANDLERS,
     *data_subject_requests.HANDLERS,
     *audit.HANDLERS,

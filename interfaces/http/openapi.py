@@ -53,6 +53,7 @@ ID_PREFIXES: Final = {
     "client_id": "cli",
     "session_id": "uss",
     "tenant_id": "ten",
+    "consent_id": "cst",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

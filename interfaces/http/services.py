@@ -20,6 +20,8 @@ from application.palms.comparisons import Comparisons
 from application.palms.enrollments import Enrollments
 from application.palms.evaluation import Evaluations
 from application.palms.palm_removals import PalmRemovals
+from application.people.consent_records import ConsentRecords
+from application.people.consent_types import ConsentTypes
 from application.people.consents import Consents
 from application.people.data_exports import DataExports
 from application.people.erasures import Erasures
@@ -172,6 +174,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sign_ins: SignIns
     password_sign_ins: PasswordSignIns
     consents: Consents
+    consent_types: ConsentTypes
+    consent_records: ConsentRecords
     enrollments: Enrollments
     palm_removals: PalmRemovals
     comparisons: Comparisons

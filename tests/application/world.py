@@ -28,6 +28,7 @@ from application.palms.recognition import DeviceMatch, Recognition
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.palms.templates import Templates
 from application.passwords import Passwords
+from application.people.consent_types import ConsentTypes
 from application.people.consents import Consents
 from application.people.erasures import Erasures
 from application.people.newcomers import Newcomers
@@ -425,7 +426,18 @@ class World:
         return Pairings(self.log, self.devices(), self.authority, self.limiter, codes, self.clock)
 
     def consents(self) -> Consents:
-        return Consents(self.log, self.log, self.grants, self.vault, self.clock, self.ids)
+        return Consents(
+            self.log,
+            self.log,
+            self.consent_types(),
+            self.grants,
+            self.vault,
+            self.clock,
+            self.ids,
+        )
+
+    def consent_types(self) -> ConsentTypes:
+        return ConsentTypes(self.log, self.log, self.ids)
 
     def sign_ups(self) -> SignUps:
         return SignUps(

@@ -43,6 +43,7 @@ class Stage(msgspec.Struct, frozen=True):
             "client_id": f"cli_{uuid4().hex}",
             "session_id": f"uss_{uuid4().hex}",
             "tenant_id": f"ten_{uuid4().hex}",
+            "consent_id": f"cst_{uuid4().hex}",
             "tile_path": "0/000.p/1",
         }
         return operation.path.format_map(known | ids)
@@ -132,6 +133,31 @@ def bodies() -> dict[str, dict[str, Any]]:
             "context": {"amount": "1.00", "currency": "SAR"},
         },
         "changeLinkedService": {"timeout_ms": 700, "authorize_path": "/authorize/palm"},
+        "publishConsentType": {
+            "consent_type": "marketing",
+            "version": "2026-01",
+            "text_sha256": {"en": "7e" * 32, "ar-SA": "a1" * 32},
+        },
+        "recordConsent": {
+            "consent_type": "marketing",
+            "version": "2026-01",
+            "locale": "ar-SA",
+            "method": "paper",
+            "text_sha256": "a1" * 32,
+        },
+        "recordConsentWithdrawal": {"consent_type": "marketing"},
+        "giveConsent": {
+            "consent_type": "marketing",
+            "version": "2026-01",
+            "locale": "en",
+            "method": "web",
+            "text_sha256": "7e" * 32,
+        },
+        "withdrawConsent": {"consent_type": "marketing"},
+        "withdrawConsentAtDevice": {
+            "user_id": f"usr_{uuid4().hex}",
+            "consent_type": "marketing",
+        },
         "createTenant": {"name": "Another shop", "sandbox": True},
         "suspendTenant": {"reason": "under_review"},
         "changeSettingsOfTenant": {"kyc_required": True, "allowed_countries": ["SA"]},

@@ -41,6 +41,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     ),
     "revoked token": (b.access_token_revoked(),),
     "gone client": (b.oauth_client_registered(), b.oauth_client_deleted()),
+    "consent types": (b.consent_type_published(),),
     "claim": (b.claim_taken(), b.claim_released()),
     "service": (
         b.linked_service_registered(),

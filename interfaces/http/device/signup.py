@@ -73,6 +73,11 @@ class ConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     text: Annotated[list[Paragraph], msgspec.Meta(min_length=1, max_length=64)] | None = None
 
 
+class ConsentWithdrawalBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    user_id: WireId
+    consent_type: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$")]
+
+
 class ConsentGranted(msgspec.Struct, frozen=True, kw_only=True):
     consent_id: str
     status: Literal["granted"]
@@ -206,6 +211,25 @@ async def consent(
 
 
 @post(
+    "/v1/device/consent/withdraw",
+    operation_id="withdrawConsentAtDevice",
+    tags=["Device"],
+    summary="Record that the person at this device agrees to one purpose no longer",
+    status_code=204,
+    dto=StrictJSON[ConsentWithdrawalBody],
+    return_dto=None,
+    request_max_body_size=8192,
+    device_operation="consent",
+    refusals=merged(BODY, WRITE, {403: ("enrollment_not_granted",), 404: ("consent_not_found",)}),
+)
+async def withdraw_consent(
+    data: JSONBody[ConsentWithdrawalBody], device: Device, services: Given
+) -> Response[None]:
+    await services.consents.withdraw_at(device, _user(data.user_id), data.consent_type)
+    return Response(None, status_code=204)
+
+
+@post(
     "/v1/device/enroll",
     operation_id="enrollPalm",
     tags=["Device"],
@@ -275,4 +299,4 @@ def _user(text: str) -> UserId:
     return UserId(found)
 
 
-HANDLERS = (sign_up, verify, consent, enroll)
+HANDLERS = (sign_up, verify, consent, withdraw_consent, enroll)
