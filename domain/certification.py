@@ -43,6 +43,10 @@ CaseName = Literal[
     "void_twice",
     "void_before_authorize",
     "authorize_after_void",
+    "advice_wrong_signature",
+    "authorize_assertion_at_advice",
+    "advice_twice",
+    "advice_after_void",
 ]
 CASES: Final[tuple[CaseName, ...]] = get_args(CaseName)
 MINOR: Final[frozenset[CaseName]] = frozenset({"health", "answers_in_time", "not_yet_valid"})
@@ -57,6 +61,15 @@ OF_VOIDS: Final[frozenset[CaseName]] = frozenset(
     }
 )
 """What can be asked only of a product with a void endpoint."""
+OF_ADVICE: Final[frozenset[CaseName]] = frozenset(
+    {
+        "advice_wrong_signature",
+        "authorize_assertion_at_advice",
+        "advice_twice",
+        "advice_after_void",
+    }
+)
+"""What can be asked only of a product with an advice endpoint, and one of a void endpoint too."""
 
 Verdict = Literal["passed", "failed", "not_applicable"]
 Grade = Literal["A", "B", "C", "F"]
@@ -147,7 +160,20 @@ def grade(results: Sequence[CaseResult]) -> Grade:
         return "F"
     if failed:
         return "C"
-    return "B" if any(each.verdict == "not_applicable" for each in results) else "A"
+    # Advice is for lanes that open without their product: to have no endpoint for it is no lack.
+    without = {each.case for each in results if each.verdict == "not_applicable"}
+    return "B" if without - OF_ADVICE else "A"
+
+
+def missing_endpoint(
+    case: CaseName, *, void: bool, advice: bool
+) -> Literal["no_void_path", "no_advice_path"] | None:
+    """Why a case does not apply to a product; None when it does."""
+    if case in OF_ADVICE and not advice:
+        return "no_advice_path"
+    if not void and (case in OF_VOIDS or case == "advice_after_void"):
+        return "no_void_path"
+    return None
 
 
 def tester(service_id: LinkedServiceId) -> UserId:

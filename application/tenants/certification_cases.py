@@ -25,6 +25,7 @@ _SPOILT: Final[dict[CaseName, Spoilt]] = {
 }
 _NO_REFUSAL: Final = frozenset({404, 405, 408, 429})
 """4xx that say nothing of whether the product looked."""
+_BOOKED: Final = frozenset({"recorded", "already_recorded", "disputed"})
 _VOIDED: Final = frozenset({"voided", "already_voided", "not_found"})
 
 
@@ -68,6 +69,20 @@ def _about_voids(case: CaseName, probes: Probes, key: UUID) -> list[Probe]:
         case "authorize_after_void":
             return [probes.ask(key), probes.ask(key, door="void"), probes.ask(key)]
         case _:
+            return _about_advice(case, probes, key)
+
+
+def _about_advice(case: CaseName, probes: Probes, key: UUID) -> list[Probe]:
+    match case:
+        case "advice_wrong_signature":
+            return [probes.ask(key, Spoilt(signed="other_key"), door="advice")]
+        case "authorize_assertion_at_advice":
+            return [probes.ask(key, door="advice", action=probes.action)]
+        case "advice_twice":
+            return [probes.ask(key, door="advice") for _ in range(2)]
+        case "advice_after_void":
+            return [probes.ask(key, door="void"), probes.ask(key, door="advice")]
+        case _:
             raise AssertionError(f"{case} has no requests")
 
 
@@ -100,8 +115,23 @@ def _fault(case: CaseName, answers: Sequence[ProbeAnswer], timeout_s: float) -> 
             return _unvoided(answers[0]) or _allowed_after(last)
         case "authorize_after_void":
             return _undecided(answers[0]) or _unvoided(answers[1]) or _allowed_after(last)
+        case "advice_twice":
+            first = _told(answers[0])
+            return (
+                _unbooked(answers[0])
+                or _unbooked(last)
+                or ("booked_again" if (first, _told(last)) == ("recorded", "recorded") else None)
+            )
+        case "advice_after_void":
+            booked = _told(last) == "recorded"
+            return _unvoided(answers[0]) or ("booked_after_void" if booked else _unanswered(last))
         case _:
             return _accepted(last)
+
+
+def took_effect(answer: ProbeAnswer) -> bool:
+    """Whether the product did something that must be given back."""
+    return decision(answer) == "allow" or _told(answer) == "recorded"
 
 
 def decision(answer: ProbeAnswer) -> str | None:
@@ -127,11 +157,25 @@ def _accepted(answer: ProbeAnswer) -> str | None:
     return f"status_{answer.status}" if said is None else f"answered_{said}"
 
 
+def _told(answer: ProbeAnswer) -> object:
+    """What the product says of a void or an advice, when it took it."""
+    return (answer.answer or {}).get("status") if answer.status == 200 else None
+
+
+def _unanswered(answer: ProbeAnswer) -> str | None:
+    return None if answer.status == 200 else f"status_{answer.status}"
+
+
 def _unvoided(answer: ProbeAnswer) -> str | None:
-    said = (answer.answer or {}).get("status") if answer.status == 200 else None
-    if said in _VOIDED:
+    if _told(answer) in _VOIDED:
         return None
-    return f"status_{answer.status}" if answer.status != 200 else "not_voided"
+    return _unanswered(answer) or "not_voided"
+
+
+def _unbooked(answer: ProbeAnswer) -> str | None:
+    if _told(answer) in _BOOKED:
+        return None
+    return _unanswered(answer) or "not_recorded"
 
 
 def _allowed_after(answer: ProbeAnswer) -> str | None:

@@ -14,12 +14,12 @@ import msgspec
 from application.ports import CanonicalJSON, Clock, IdSource
 from application.ports.probes import Probe, ProbeSigner, SignedAs
 from application.transactions.authorization import audience, digest
-from domain.certification import tester
+from domain.certification import CaseName, missing_endpoint, tester
 from domain.ids import LinkedServiceId, TenantId, TransactionId, wire
 from domain.linked_service import LinkedService
 
 LIFETIME_S: Final = 60
-Door = Literal["authorize", "void"]
+Door = Literal["authorize", "void", "advice"]
 
 
 class Spoilt(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +68,13 @@ class Probes:
     def fresh_key(self) -> UUID:
         return self._ids.uuid()
 
+    def missing(self, case: CaseName) -> str | None:
+        """Which endpoint a case wants that the product has not."""
+        routing = self.service.routing
+        return missing_endpoint(
+            case, void=routing.void_path is not None, advice=routing.advice_path is not None
+        )
+
     def health(self) -> Probe:
         routing = self.service.routing
         url = routing.base_url.rstrip("/") + routing.health_path
@@ -78,10 +85,14 @@ class Probes:
     ) -> Probe:
         """A request about this purchase; `action` is another than the door's own, if given."""
         routing = self.service.routing
-        path = routing.authorize_path if door == "authorize" else routing.void_path
-        assert path is not None, "a service without a void endpoint is not asked there"
-        action = action or (self.action if door == "authorize" else "void")
-        context = self._context if door == "authorize" else {}
+        path = {
+            "authorize": routing.authorize_path,
+            "void": routing.void_path,
+            "advice": routing.advice_path,
+        }[door]
+        assert path is not None, "a service without this endpoint is not asked there"
+        action = action or (self.action if door == "authorize" else door)
+        context = {} if door == "void" else self._context
         if spoilt.other_context:
             context = {**context, "certification": "another request under the same key"}
         members = self._members(key, action, door) | dict(spoilt.members)
@@ -115,6 +126,13 @@ class Probes:
                 "reason": "timeout",
                 "voided_action": self.action,
                 "original_reference_id": None,
+            }
+        if door == "advice":
+            members |= {
+                "reason": "authorize_timeout",
+                "advised_action": self.action,
+                "drill": False,
+                "decided_at": self._clock.now(),
             }
         return members
 

@@ -111,14 +111,13 @@ class Certifications:
         if last.certified is not None:
             failed = [each.case for each in last.certified.results if each.verdict == "failed"]
         probes = self._probes(service, last.started.action, {})
-        can = service.routing.void_path is not None
         return Reported(
             service=service,
             runs=found.runs,
             curls={
                 case: [curl(each) for each in cases.requests(case, probes, probes.fresh_key())]
                 for case in failed
-                if can or case not in c.OF_VOIDS
+                if probes.missing(case) is None
             },
         )
 
@@ -180,8 +179,9 @@ class Certifications:
         to_void: list[UUID] = []
         give_up_at = self._clock.monotonic() + RUN_S
         for case in c.CASES:
-            if case in c.OF_VOIDS and probes.service.routing.void_path is None:
-                result = c.CaseResult(case=case, verdict="not_applicable", found="no_void_path")
+            missing = probes.missing(case)
+            if missing is not None:
+                result = c.CaseResult(case=case, verdict="not_applicable", found=missing)
             elif self._clock.monotonic() > give_up_at:
                 result = c.CaseResult(case=case, verdict="failed", found="out_of_time")
             else:
@@ -198,7 +198,7 @@ class Certifications:
             for probe in cases.requests(case, probes, key):
                 answer = await self._products.send(probe, min(2 * timeout_s, CALL_MAX_S))
                 answers.append(answer)
-                if cases.decision(answer) == "allow" and key not in to_void:
+                if cases.took_effect(answer) and key not in to_void:
                     to_void.append(key)
         except ProbeFailed as failed:
             return c.CaseResult(case=case, verdict="failed", found=failed.kind)

@@ -34,6 +34,10 @@ Check = Literal[
     "void_signature",
     "void_action",
     "void_repeats",
+    "advice_signature",
+    "advice_action",
+    "advice_repeats",
+    "advice_tombstone",
 ]
 
 
@@ -73,10 +77,11 @@ class CheckedProduct:
             return self._said(self.status, {})
         if probe.method == "GET":
             return self._said(200, {"status": "ok"})
-        door = "void" if probe.url.endswith("/void") else "authorize"
+        door = probe.url.rpartition("/")[2]
+        doors = {"void": self._void, "advice": self._advice}
         try:
             claims = self._verified(probe, door)
-            answer = self._void(claims) if door == "void" else self._authorize(claims)
+            answer = doors.get(door, self._authorize)(claims)
         except Refused:
             return self._said(401, {})
         return answer
@@ -108,6 +113,8 @@ class CheckedProduct:
         self._checks("context", claims["context_hash"] == digest(context))
         if door == "void":
             self._checks("void_action", claims["action"] == "void")
+        elif door == "advice":
+            self._checks("advice_action", claims["action"] == "advice")
         else:
             self._checks("action", claims["action"] == "pay")
         self._checks("jti", claims["jti"] not in self._seen)
@@ -127,7 +134,8 @@ class CheckedProduct:
             try:
                 self._keys.verify(token, ASSERTION_TYP)
             except SignatureInvalid:
-                self._checks("void_signature" if door == "void" else "signature", False)
+                of_door: dict[str, Check] = {"void": "void_signature", "advice": "advice_signature"}
+                self._checks(of_door.get(door, "signature"), False)
 
     def _authorize(self, claims: dict[str, Any]) -> ProbeAnswer:
         key = claims["idempotency_key"]
@@ -141,6 +149,15 @@ class CheckedProduct:
         answer = {"decision": "allow", "reference_id": f"ref_{len(self.calls)}"}
         self._answers[key] = claims.get("fingerprint", ""), answer
         return self._said(200, answer)
+
+    def _advice(self, claims: dict[str, Any]) -> ProbeAnswer:
+        key = claims["idempotency_key"]
+        if key in self._voided and "advice_tombstone" not in self.leaves_out:
+            return self._said(200, {"status": "voided"})
+        if key in self.charges and "advice_repeats" not in self.leaves_out:
+            return self._said(200, {"status": "already_recorded"})
+        self.charges[key] = self.charges.get(key, 0) + 1
+        return self._said(200, {"status": "recorded"})
 
     def _void(self, claims: dict[str, Any]) -> ProbeAnswer:
         key = claims["idempotency_key"]

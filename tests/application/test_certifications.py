@@ -44,6 +44,10 @@ CAUGHT: dict[Check, set[c.CaseName]] = {
     "void_signature": {"void_wrong_signature"},
     "void_action": {"authorize_assertion_at_void"},
     "void_repeats": {"void_twice"},
+    "advice_signature": {"advice_wrong_signature"},
+    "advice_action": {"authorize_assertion_at_advice"},
+    "advice_repeats": {"advice_twice"},
+    "advice_tombstone": {"advice_after_void"},
 }
 """Which cases find out each check that a product leaves out."""
 
@@ -53,7 +57,8 @@ class Stage:
 
     def __init__(self, **routing: Any) -> None:
         self.world = World()
-        self.world.routing(**{"void_path": "/void", "timeout_ms": 800, **routing})
+        paths = {"void_path": "/void", "advice_path": "/advice"}
+        self.world.routing(**{**paths, "timeout_ms": 800, **routing})
         assertions, tokens = (SigningKeys(SigningKey.generate()) for _ in range(2))
         self.product = CheckedProduct(
             assertions, audience(ISSUER, TENANT, SERVICE), ISSUER, self.world.clock
@@ -148,6 +153,15 @@ async def test_a_failing_request_is_a_line_for_a_shell_with_an_assertion_of_now(
 async def test_without_a_void_endpoint_the_best_is_b() -> None:
     report = await Stage(void_path=None).run()
     assert (failed(report), grade(report)) == (set(), "B")
+
+
+async def test_without_an_advice_endpoint_nothing_is_missed() -> None:
+    report = await Stage(advice_path=None).run()
+    assert (failed(report), grade(report)) == (set(), "A")
+    certified = report.runs[-1].certified
+    assert certified is not None
+    left_out = {each.case for each in certified.results if each.found == "no_advice_path"}
+    assert left_out == c.OF_ADVICE
 
 
 async def test_a_product_that_is_away_or_refuses_everything_is_not_certified() -> None:

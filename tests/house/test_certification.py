@@ -52,6 +52,7 @@ async def registered(
             "product_key": key,
             "base_url": url,
             "void_path": "/void",
+            "advice_path": "/advice",
             "timeout_ms": 10_000,
             **fields,
         },
