@@ -182,7 +182,7 @@ class Follower:
         relevant = [
             each
             for each in events
-            if type(each.event) in listening and each.tenant_id not in waiting
+            if type(each.event) in listening and not (waiting and each.tenant_id in waiting)
         ]
         if not relevant:
             return ()

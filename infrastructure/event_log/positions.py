@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from psycopg.rows import TupleRow
 
 from domain.events import DomainEvent, Recorded
+from domain.ids import TenantId
 from infrastructure.event_log.mapper import EventMapper, UnknownEvent
 
 READ: Final = (
@@ -42,8 +44,14 @@ class Page:
 
 
 def page(mapper: EventMapper, rows: Sequence[TupleRow], after: int) -> Page:
-    """The rows of `READ` as events. Raises LogGap, and msgspec.DecodeError for alien bytes."""
+    """The rows of `READ` as events. Raises LogGap, and msgspec.DecodeError for alien bytes.
+
+    The events of a page that are of one tenant, or of one stream, share its id: two ids that are
+    the same object need not be compared, which UUIDs do in Python and followers do a lot.
+    """
     events: list[Recorded] = []
+    tenants: dict[int, TenantId] = {}
+    streams: dict[int, UUID] = {}
     last = after
     for row in rows:
         if row[0] != last + 1:
@@ -53,7 +61,10 @@ def page(mapper: EventMapper, rows: Sequence[TupleRow], after: int) -> Page:
         except UnknownEvent as unknown:
             return Page(events, last, unknown)
         last = row[0]
-        events.append(_recorded(row, event))
+        tenant_id, stream_id = row[1], row[2]
+        tenant_id = tenants.setdefault(tenant_id.int, tenant_id)
+        stream_id = streams.setdefault(stream_id.int, stream_id)
+        events.append(_recorded(row, tenant_id, stream_id, event))
     return Page(events, last)
 
 
@@ -62,14 +73,14 @@ def tenant_page(mapper: EventMapper, rows: Sequence[TupleRow]) -> Sequence[Recor
 
     Raises UnknownEvent, msgspec.DecodeError.
     """
-    return [_recorded(row, mapper.decode(row[4], row[5])) for row in rows]
+    return [_recorded(row, row[1], row[2], mapper.decode(row[4], row[5])) for row in rows]
 
 
-def _recorded(row: TupleRow, event: DomainEvent) -> Recorded:
+def _recorded(row: TupleRow, tenant_id: TenantId, stream_id: UUID, event: DomainEvent) -> Recorded:
     return Recorded(
         position=row[0],
-        tenant_id=row[1],
-        stream_id=row[2],
+        tenant_id=tenant_id,
+        stream_id=stream_id,
         version=row[3],
         event=event,
         actor=row[6],

@@ -75,8 +75,11 @@ class DeviceCAKeeper:
     def heard(self, events: Sequence[Recorded]) -> None:
         """Trust what is announced, and drop what is not trusted any more, before returning."""
         for recorded in events:
+            # As integers: UUIDs compare in Python, and every event of the log comes by here.
+            if recorded.stream_id.int != DEVICE_CA.int:
+                continue
             state = self._authority.state
-            if recorded.stream_id == DEVICE_CA and recorded.version == state.version + 1:
+            if recorded.version == state.version + 1:
                 self._follow(evolve(state, recorded))
 
     async def until_failure(self) -> None:

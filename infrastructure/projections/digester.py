@@ -218,9 +218,9 @@ class Digester:
     def heard(self, events: Sequence[Recorded]) -> None:
         """These have happened: what shows them will be looked at."""
         now = self._monotonic()
-        for recorded in events:
-            for name in self._listening.get(type(recorded.event), ()):
-                self._look_at((name, recorded.tenant_id), now + self._interval_s)
+        for kind, tenant_id in {(type(each.event), each.tenant_id) for each in events}:
+            for name in self._listening.get(kind, ()):
+                self._look_at((name, tenant_id), now + self._interval_s)
 
     async def run(self) -> None:
         """Begin with every tenant there is, and go on for ever; cancel it."""
