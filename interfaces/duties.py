@@ -13,14 +13,18 @@ import structlog
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.people.erasures import EVERY_S, ErasureRounds
 from application.ports import DeliveryKind
+from application.tenants.deletions import EVERY_S as DELETIONS_EVERY_S
+from application.tenants.deletions import TenantDeletions
 from application.transactions.advice import Advice
 from application.transactions.sweeper import Sweeper
 from application.transactions.voids import Voids
 from domain.ids import TenantId, UserId
 from infrastructure.delivery.engine import DeliveryEngine
 from infrastructure.keys.assertion_signer import JwtAssertionSigner
+from infrastructure.keys.tenant_stores import PostgresTenantStores
 from infrastructure.people.retention import Retention
 from infrastructure.products.undecided import ReadModelUndecided
+from infrastructure.projections.every_tenant import EveryTenant
 from infrastructure.projections.unfinished_erasures import PostgresUnfinishedErasures
 from infrastructure.rounds import Rounds
 from infrastructure.webhooks.kind import Webhooks
@@ -59,12 +63,28 @@ class Duties:
             erasure_interrupted,
         )
         self._erasing = Rounds(of.dsn, "erasures", EVERY_S, erasures.round)
+        deletions = TenantDeletions(
+            of.streams,
+            of.services.erasures,
+            EveryTenant(of.projector_pool, of.reads, of.end),
+            PostgresTenantStores(of.app_pool),
+            of.clock,
+            of.ids,
+            deletion_interrupted,
+        )
+        self._deleting = Rounds(of.dsn, "tenant_deletions", DELETIONS_EVERY_S, deletions.round)
         self.watching = Watching(of, outside)
 
     @property
     def all(self) -> Sequence[MayFail]:
         """Whatever a bug can end; what was not begun here never fails."""
-        return (self.deliveries, self._sweeping, self._erasing, *self.watching.rounds)
+        return (
+            self.deliveries,
+            self._sweeping,
+            self._erasing,
+            self._deleting,
+            *self.watching.rounds,
+        )
 
     async def deliver(self) -> None:
         """Have this process deliver what must reach other systems."""
@@ -72,10 +92,11 @@ class Duties:
         await self._until.enter_async_context(self.deliveries)
 
     async def forget(self) -> None:
-        """Delete what has run out, and finish the erasures that were left behind."""
+        """Delete what has run out, and finish the erasures and deletions that were left behind."""
         retention = Retention(self._platform.app_pool, self._platform.clock)
         await self._until.enter_async_context(retention)
         await self._until.enter_async_context(self._erasing)
+        await self._until.enter_async_context(self._deleting)
 
     async def sweep(self) -> None:
         """Close what devices left undecided."""
@@ -110,3 +131,8 @@ def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
 def erasure_interrupted(tenant_id: TenantId, user_id: UserId, error: Exception) -> None:
     """Tell whose erasure stands still, and of what class of error; the next round tries again."""
     _log.error("erasure_interrupted", tenant=str(tenant_id), id=str(user_id), exc_info=error)
+
+
+def deletion_interrupted(tenant_id: TenantId, error: Exception) -> None:
+    """Tell whose deletion stands still, and of what class of error; the next round tries again."""
+    _log.error("tenant_deletion_interrupted", tenant=str(tenant_id), exc_info=error)

@@ -289,7 +289,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         evaluations=Evaluations(log, of.past),
         tenants=Tenants(log, ids),
         tenant_lifecycle=TenantLifecycle(log, Approvals(log, clock, ids), ids),
-        every_tenant=EveryTenant(of.projector_pool),
+        every_tenant=EveryTenant(of.projector_pool, reads, of.end),
         enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
         comparisons=Comparisons(log, of.streams, recognition, clock, ids),
         palm_removals=palm_removals,

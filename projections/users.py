@@ -186,6 +186,12 @@ _BY_TENANT: Final[LiteralString] = """
     ORDER BY position
     LIMIT %(limit)s
 """
+_NOT_ERASED: Final[LiteralString] = """
+    SELECT user_id FROM read_models.users
+    WHERE tenant_id = %s AND status <> 'erased'
+    ORDER BY status = 'erasing', position
+    LIMIT %s
+"""
 
 
 async def by_id(connection: Connection, tenant_id: TenantId, user_id: UserId) -> UserRow | None:
@@ -205,3 +211,9 @@ async def by_tenant(
     """A tenant's people in the order of their sign-up."""
     parameters = {"tenant_id": tenant_id, "status": status, "after": after}
     return await page(connection, _BY_TENANT, parameters, UserRow, limit=limit)
+
+
+async def not_erased(connection: Connection, tenant_id: TenantId, limit: int) -> list[UserId]:
+    """People whose erasure is not completed, those last whose has begun."""
+    found = await connection.execute(_NOT_ERASED, (tenant_id, limit))
+    return [UserId(row[0]) for row in await found.fetchall()]

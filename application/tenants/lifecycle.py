@@ -13,6 +13,7 @@ from application.principals import Caller
 from application.tenants.approvals import Approvals
 from application.tenants.tenants import TENANT_KEY_SYMBOLS
 from domain import tenant as t
+from domain.approval import Approval
 from domain.errors import Invalid, NotFound, PreconditionFailed
 from domain.ids import TenantId
 
@@ -89,6 +90,11 @@ class TenantLifecycle:
             lambda: self._approvals.used_up(caller, "tenant.delete", tenant_id, always=True),
         )
         return await self.get(tenant_id), done
+
+    async def ask_deletion(self, caller: Caller, tenant_id: UUID) -> Approval:
+        """Ask somebody else to agree to it. Raises Forbidden (`insufficient_scope`)."""
+        await self.get(tenant_id)
+        return await self._approvals.ask(caller, "tenant.delete", tenant_id)
 
     async def _decided(
         self,

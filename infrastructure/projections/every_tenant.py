@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 
-from domain.ids import TenantId
+from domain.errors import Unavailable
+from domain.ids import TenantId, UserId
 from domain.tenant import TenantStatus
 from infrastructure.database import Pool
-from projections import tenants
+from infrastructure.projections.reads import LogEnd, TenantReads
+from projections import tenants, users
 from projections.read_model import Page
 
 
 class EveryTenant:
     """Over the read model, as the projector, who sees all of them. Raises psycopg.Error."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, reads: TenantReads, end: LogEnd) -> None:
         self._pool = pool
+        self._reads = reads
+        self._end = end
 
     async def page(
         self, status: TenantStatus | None, after: int | None, limit: int
@@ -24,3 +28,11 @@ class EveryTenant:
     async def deleting(self, limit: int) -> Sequence[TenantId]:
         async with self._pool.connection() as connection:
             return await tenants.deleting(connection, limit)
+
+    async def people(self, tenant_id: TenantId, limit: int) -> Sequence[UserId]:
+        """Those of a tenant who are not erased. Raises Unavailable (`position_not_reached`)."""
+        end = await self._end.position()
+        if not await self._reads.wait(tenant_id, users.READ_MODEL.name, end):
+            raise Unavailable("position_not_reached", retry_after_s=1)
+        async with self._reads.scope(tenant_id) as connection:
+            return await users.not_erased(connection, tenant_id, limit)

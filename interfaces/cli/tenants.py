@@ -7,7 +7,7 @@ import rich_click as click
 
 from application.execute import Done
 from application.permissions import PLATFORM_SCOPES, SCOPES
-from domain.ids import PLATFORM, TenantId, wire
+from domain.ids import PLATFORM, ApprovalId, TenantId, parse, wire
 from domain.tenant import SuspensionReason, Tenant
 from interfaces.cli.output import facts, json_option
 from interfaces.cli.session import WrongArgument, caller, tenant_of, with_platform
@@ -86,6 +86,30 @@ def resume_tenant(tenant: str, as_json: bool) -> None:
     async def command(platform: Platform) -> dict[str, Any]:
         lifecycle = platform.services.tenant_lifecycle
         return _shown(*await lifecycle.resume(caller(PLATFORM), tenant_of(tenant), None))
+
+    facts(with_platform(command), as_json=as_json)
+
+
+@tenants.command("delete")
+@click.argument("tenant")
+@click.option("--approval", help="What somebody else agreed to; without it, one is asked for.")
+@json_option
+def delete_tenant(tenant: str, approval: str | None, as_json: bool) -> None:
+    """Destroy all that is held for TENANT, which is suspended. It takes two people, and a day."""
+
+    async def command(platform: Platform) -> dict[str, Any]:
+        lifecycle, tenant_id = platform.services.tenant_lifecycle, tenant_of(tenant)
+        if approval is None:
+            asked = await lifecycle.ask_deletion(caller(PLATFORM), tenant_id)
+            return {
+                "approval_id": wire("apr", asked.id),
+                "expires_at": asked.expires_at.isoformat(),
+            }
+        agreed = parse("apr", approval)
+        if agreed is None:
+            raise WrongArgument(f"{approval!r} is not an approval's id (apr_…)")
+        of_two = msgspec.structs.replace(caller(PLATFORM), approval_id=ApprovalId(agreed))
+        return _shown(*await lifecycle.delete(of_two, tenant_id))
 
     facts(with_platform(command), as_json=as_json)
 

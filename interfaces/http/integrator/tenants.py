@@ -4,16 +4,16 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, get, patch, post
+from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from application.execute import Done
 from application.principals import IntegratorPrincipal
 from application.tenants.lifecycle import on_behalf
 from domain import tenant as t
 from domain.errors import NotFound
-from domain.ids import PLATFORM, TenantId, wire
+from domain.ids import PLATFORM, ApprovalId, TenantId, parse, wire
 from domain.tenant import SuspensionReason, TenantSettings, TenantStatus
 from interfaces.http.as_of import AS_OF, AsOf
 from interfaces.http.integrator.tenant import TenantShown, tenant_shown
@@ -50,6 +50,14 @@ Integrator = NamedDependency[IntegratorPrincipal]
 
 PREFIX: Final = "ten"
 ONE: Final[Refusals] = merged(CONDITION, WRITE, {404: (NOT_FOUND,), 409: ("tenant_deleted",)})
+WithApproval = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Approval-Id",
+        max_length=64,
+        description="what somebody else agreed to, where it takes two people",
+    ),
+]
 WithStatus = Annotated[TenantStatus | None, QueryParameter(name="status")]
 
 
@@ -191,6 +199,37 @@ async def resume(
     return _answer(*await services.tenant_lifecycle.resume(integrator, found, version))
 
 
+@delete(
+    "/v1/tenants/{tenant_id:str}",
+    operation_id="deleteTenant",
+    tags=["Tenants"],
+    summary="Delete a suspended tenant, by two people; asked again, it says how far that is",
+    status_code=202,
+    permission="tenants.write",
+    refusals=merged(
+        WRITE,
+        {
+            403: ("approval_required",),
+            404: (NOT_FOUND,),
+            409: ("tenant_not_suspended", "approval_decided", "approval_waiting"),
+            410: ("approval_expired",),
+        },
+    ),
+)
+async def remove(
+    tenant_id: FromPath[str],
+    integrator: Integrator,
+    services: Given,
+    approval_id: WithApproval = None,
+) -> Response[TenantShown]:
+    _of_platform(integrator)
+    approval = None if approval_id is None else parse("apr", approval_id)
+    caller = msgspec.structs.replace(
+        integrator, approval_id=None if approval is None else ApprovalId(approval)
+    )
+    return _answer(*await services.tenant_lifecycle.delete(caller, _of_path(tenant_id)), 202)
+
+
 @get(
     "/v1/tenants/{tenant_id:str}/settings",
     operation_id="getSettingsOfTenant",
@@ -266,4 +305,4 @@ def _listed(row: view.TenantRow) -> TenantListed:
     )
 
 
-HANDLERS = (create, index, show, suspend, resume, settings, change_settings)
+HANDLERS = (create, index, show, suspend, resume, remove, settings, change_settings)
