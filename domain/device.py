@@ -17,7 +17,10 @@ RevocationReason = Literal["unspecified", "lost", "stolen", "compromised", "repl
 
 
 class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
-    """A device is expected: what it is, and which product and action it is bound to."""
+    """A device is expected: what it is, and which product and action it is bound to.
+
+    Devices of one `batch` were asked for together.
+    """
 
     NAME: ClassVar[str] = "device.registered"
     type: DeviceType
@@ -26,6 +29,7 @@ class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
     bound_product: str | None = None
     bound_action: str | None = None
     small_model_capable: bool = False
+    batch: str | None = None
 
 
 class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
@@ -214,6 +218,12 @@ def revoke(device: Device, reason: RevocationReason) -> list[DeviceEvent]:
     held = (device.certificate, device.previous)
     fingerprints = tuple(each.fingerprint for each in held if each is not None)
     return [DeviceRevoked(reason=reason, fingerprints=fingerprints)]
+
+
+def revoke_slot(device: Device | None, reason: RevocationReason) -> list[DeviceEvent]:
+    """Only what still waits to be paired."""
+    waits = device is not None and device.status == "pending_pairing"
+    return revoke(device, reason) if device is not None and waits else []
 
 
 def lock(device: Device) -> list[DeviceEvent]:

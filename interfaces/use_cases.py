@@ -9,6 +9,7 @@ import structlog
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.fleet.batches import Batches
 from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
 from application.fleet.devices import Devices
@@ -81,7 +82,12 @@ from infrastructure.products.product_probes import ForgingSigner
 from infrastructure.projections.every_tenant import EveryTenant
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
-from infrastructure.projections.reads import BoundDevices, RegisteredClients, RegisteredEndpoints
+from infrastructure.projections.reads import (
+    BatchSlots,
+    BoundDevices,
+    RegisteredClients,
+    RegisteredEndpoints,
+)
 from infrastructure.shown_once import ShownOnce
 from infrastructure.tokens.access_tokens import AccessTokens
 from infrastructure.tokens.client_assertions import SignedClientAssertions
@@ -311,6 +317,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             ids,
         ),
         device_commands=device_commands,
+        device_batches=Batches(log, devices, BatchSlots(reads, of.end), ids),
         device_cas=DeviceCAs(
             log,
             of.device_ca_maker,

@@ -21,7 +21,7 @@ from domain.device import (
 from domain.events import Recorded
 from domain.folding import UnexpectedEvent
 from domain.ids import DeviceId, TenantId
-from projections.read_model import Connection, Page, ReadModel, fetch_one, page
+from projections.read_model import Connection, Page, ReadModel, fetch_all, fetch_one, page
 from projections.stream_rows import StreamRows
 
 DDL: Final = """
@@ -46,9 +46,11 @@ DDL: Final = """
         paired_at           timestamptz,
         revoked_at          timestamptz,
         revoked_reason      text,
-        locked              boolean     NOT NULL
+        locked              boolean     NOT NULL,
+        batch               text
     );
     CREATE INDEX devices_listing ON devices (tenant_id, position);
+    CREATE INDEX devices_batch ON devices (tenant_id, batch) WHERE batch IS NOT NULL;
     CREATE INDEX devices_binding ON devices (tenant_id, bound_product);
 """
 
@@ -80,6 +82,7 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None
     revoked_reason: str | None
     locked: bool
+    batch: str | None = None
 
 
 def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
@@ -155,12 +158,13 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
         revoked_at=None,
         revoked_reason=None,
         locked=False,
+        batch=event.batch,
     )
 
 
 READ_MODEL: Final = ReadModel(
     name="devices",
-    version=3,
+    version=4,
     tables=("devices",),
     ddl=DDL,
     listens_to=get_args(DeviceEvent),
@@ -178,6 +182,7 @@ _BY_TENANT: Final[LiteralString] = """
       AND (%(status)s::text IS NULL OR status = %(status)s)
       AND (%(type)s::text IS NULL OR type = %(type)s)
       AND (%(bound_product)s::text IS NULL OR bound_product = %(bound_product)s)
+      AND (%(batch)s::text IS NULL OR batch = %(batch)s)
     ORDER BY position
     LIMIT %(limit)s
 """
@@ -185,6 +190,19 @@ _BOUND_TO: Final[LiteralString] = """
     SELECT count(*) FROM read_models.devices
     WHERE tenant_id = %s AND bound_product = %s AND status <> 'revoked'
 """
+
+
+_OF_BATCH: Final[LiteralString] = """
+    SELECT * FROM read_models.devices
+    WHERE tenant_id = %(tenant_id)s AND batch = %(batch)s
+    ORDER BY position
+"""
+
+
+async def of_batch(connection: Connection, tenant_id: TenantId, batch: str) -> list[DeviceRow]:
+    """All devices of a batch in the order of their registration."""
+    given = {"tenant_id": tenant_id, "batch": batch}
+    return await fetch_all(connection, _OF_BATCH, given, DeviceRow)
 
 
 async def by_id(
@@ -202,6 +220,7 @@ async def by_tenant(
     status: DeviceStatus | None = None,
     device_type: DeviceType | None = None,
     bound_product: str | None = None,
+    batch: str | None = None,
     after: int | None = None,
     limit: int = 50,
 ) -> Page[DeviceRow]:
@@ -211,6 +230,7 @@ async def by_tenant(
         "status": status,
         "type": device_type,
         "bound_product": bound_product,
+        "batch": batch,
         "after": after,
     }
     return await page(connection, _BY_TENANT, parameters, DeviceRow, limit=limit)

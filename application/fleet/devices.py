@@ -40,8 +40,7 @@ class Devices:
         self, caller: Caller, registered: d.DeviceRegistered, key: str | None
     ) -> tuple[d.Device, IssuedPairingCode | None, Done]:
         """A device and its first pairing code. A repeat shows the same code while it lives."""
-        if registered.bound_product is not None:
-            await self._check_binding(caller.tenant_id, registered)
+        await self.check_binding(caller.tenant_id, registered)
         command_id = caller.command("device.register", key, self._ids.uuid())
         device_id = DeviceId(uuid5(command_id, "device") if key is not None else self._ids.uuid())
         done = await execute(
@@ -148,8 +147,11 @@ class Devices:
         )
         return done
 
-    async def _check_binding(self, tenant_id: TenantId, registered: d.DeviceRegistered) -> None:
-        service = await by_product_key(self._streams, tenant_id, registered.bound_product or "")
+    async def check_binding(self, tenant_id: TenantId, registered: d.DeviceRegistered) -> None:
+        """Raises Invalid (`linked_service_not_found`, `action_not_allowed`)."""
+        if registered.bound_product is None:
+            return
+        service = await by_product_key(self._streams, tenant_id, registered.bound_product)
         if service is None or service.status != "active":
             raise Invalid("linked_service_not_found", "bound_product names no active service")
         allowed = service.routing.allowed_actions

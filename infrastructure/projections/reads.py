@@ -1,10 +1,11 @@
 """The read side for those who ask: one tenant at a time, as fresh as they demand."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from domain.errors import Unavailable
-from domain.ids import TenantId
+from domain.ids import DeviceId, TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.event_log.positions import LAST_POSITION
 from infrastructure.projections import halts
@@ -92,6 +93,23 @@ class BoundDevices:
             raise Unavailable("position_not_reached", retry_after_s=1)
         async with self._reads.scope(tenant_id) as connection:
             return await devices.bound_to(connection, tenant_id, product_key)
+
+
+class BatchSlots:
+    """`application.fleet.batches.Waiting`, asked when the read model has seen it all."""
+
+    def __init__(self, reads: TenantReads, end: LogEnd) -> None:
+        self._reads = reads
+        self._end = end
+
+    async def slots(self, tenant_id: TenantId, batch: str) -> Sequence[DeviceId] | None:
+        end = await self._end.position()
+        if not await self._reads.wait(tenant_id, devices.READ_MODEL.name, end):
+            raise Unavailable("position_not_reached", retry_after_s=1)
+        async with self._reads.scope(tenant_id) as connection:
+            rows = await devices.of_batch(connection, tenant_id, batch)
+        waiting = [row.device_id for row in rows if row.status == "pending_pairing"]
+        return waiting if rows else None
 
 
 class RegisteredEndpoints:

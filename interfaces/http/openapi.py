@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from application.permissions import SCOPES
 from interfaces.http.as_of import NAME as AS_OF
 from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
-from interfaces.http.parameters import KEY_HEADER, KEY_PATTERN
+from interfaces.http.parameters import BATCH_PATTERN, KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
 from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, USER, Refusals, merged
 from interfaces.http.times import NAMES as TIMES
@@ -196,6 +196,8 @@ def _complete_parameter(parameter: Document) -> None:
     if parameter["name"] == "tile_path":
         schema["pattern"] = TILE_PATTERN
         parameter["example"] = "entries/x001/234.p/17"
+    if parameter["name"] == "batch":
+        schema["pattern"] = BATCH_PATTERN
     if parameter["name"].lower().replace("_", "-") == KEY_HEADER:
         schema["pattern"] = KEY_PATTERN
     prefix = ID_PREFIXES.get(parameter["name"])

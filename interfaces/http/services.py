@@ -9,6 +9,7 @@ import msgspec
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.fleet.batches import Batches
 from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
 from application.fleet.devices import Devices
@@ -159,6 +160,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     device_commands: DeviceCommands
     device_cas: DeviceCAs
+    device_batches: Batches
     renewals: Renewals
     recoveries: Recoveries
     heartbeats: Heartbeats

@@ -45,6 +45,7 @@ class Stage(msgspec.Struct, frozen=True):
             "tenant_id": f"ten_{uuid4().hex}",
             "consent_id": f"cst_{uuid4().hex}",
             "tile_path": "0/000.p/1",
+            "batch": "spring-rollout",
         }
         return operation.path.format_map(known | ids)
 
@@ -269,6 +270,11 @@ def bodies() -> dict[str, dict[str, Any]]:
         "getCertificateStatus": {"proof": "e30.e30.c2lnbmF0dXJl"},
         "recoverCertificate": {"proof": "e30.e30.c2lnbmF0dXJl"},
         "renewCertificate": {"csr": key_and_csr()[1]},
+        "addDeviceBatch": {
+            "batch": "spring-rollout",
+            "type": "kiosk",
+            "slots": [{"name": "Kiosk 1", "serial": "SN-4711-0001"}, {"name": "Kiosk 2"}],
+        },
         "rotateDeviceCA": {"phase": "issue", "spread_s": 600, "force": False},
         "regenerateDeviceCA": {"confirm": "every device must be paired again"},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},

@@ -18,7 +18,7 @@ from schemathesis import checks as general_checks
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from domain.ids import parse
+from domain.ids import parse, wire
 from tests.house.contract import PROBLEM, Contract, Operation, Undocumented
 from tests.house.samples import Stage, bodies, stage
 from tests.house.world import House, scan
@@ -254,6 +254,8 @@ async def session_of(at: Stage, folder: Path) -> Session:
         ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
     ids["session_id"] = f"uss_{'0' * 32}"
     ids["tile_path"] = "entries/000.p/1"
+    ids["tenant_id"] = wire("ten", at.tenant.tenant_id)
+    ids["batch"] = "spring-rollout"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
     ids["idempotency_key"] = "till-4-00000000001"
     ids["transaction_id"] = (listed.json()["items"] or [{"id": "txn_" + "0" * 32}])[0]["id"]

@@ -85,6 +85,7 @@ class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str | None
     certificate_not_after: datetime | None
     locked: bool
+    batch: str | None = None
     pairing: PairingCodeShown | None = None
     presence: PresenceShown | None = None
 
@@ -113,6 +114,7 @@ def _shown(
         fingerprint=certificate.fingerprint if certificate is not None else None,
         certificate_not_after=certificate.not_after if certificate is not None else None,
         locked=device.locked,
+        batch=registered.batch,
         pairing=_code(code) if code is not None else None,
         presence=presence,
     )
@@ -136,6 +138,7 @@ def _row(row: view.DeviceRow, presence: PresenceShown | None = None) -> DeviceSh
         fingerprint=row.fingerprint,
         certificate_not_after=row.certificate_not_after,
         locked=row.locked,
+        batch=row.batch,
         presence=presence,
     )
 
