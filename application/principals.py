@@ -56,6 +56,7 @@ class UserPrincipal(Caller, frozen=True, kw_only=True):
     user_id: UserId
     session_id: UserSessionId
     authenticated_at: datetime
+    key_thumbprint: str | None = None
 
 
 def operator(tenant_id: TenantId, correlation_id: UUID) -> Caller:

@@ -26,6 +26,7 @@ EndReason = Literal[
     "revoked_by_integrator",
     "refresh_token_reused",
     "password_changed",
+    "account_unlinked",
     "user_suspended",
     "user_erased",
 ]

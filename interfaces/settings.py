@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     digest_interval_s: int
     password_cost: int
+    test_id_issuer: str | None
     log_level: LogLevel
     log_origin: str | None
     witnesses: tuple[WitnessSettings, ...]
@@ -138,6 +139,7 @@ def read(env: Environment) -> Settings:
         ),
         digest_interval_s=env.integer("LINK_DIGEST_INTERVAL_S", 900, least=0, most=86_400),
         password_cost=env.integer("LINK_PASSWORD_COST", 12, least=10, most=16),
+        test_id_issuer=_test_id_issuer(env, development=development),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_origin=env.optional(
             "LINK_LOG_ORIGIN",
@@ -214,6 +216,14 @@ def _palm_vendor_url(env: Environment, *, development: bool) -> str:
         wanted=f"an {schemes[0]} URL without a slash at its end",
         check=lambda text: is_url(text, schemes) and not text.endswith("/"),
     )
+
+
+def _test_id_issuer(env: Environment, *, development: bool) -> str | None:
+    """Whoever is asked there for an ID token gets one about anybody."""
+    name, wanted = "LINK_TEST_ID_ISSUER", "an http or https URL without path, query or a slash"
+    if env.is_set(name) and not development:
+        env.refuse(name, "nothing: only a platform in development takes a test issuer's word")
+    return env.optional(name, wanted=wanted, check=lambda text: is_origin(text, ("http", "https")))
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:

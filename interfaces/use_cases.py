@@ -33,12 +33,8 @@ from application.people.erasures import Erasures
 from application.people.look_ups import LookUps
 from application.people.newcomers import Newcomers
 from application.people.one_time_codes import OneTimeCodes
-from application.people.password_sign_ins import PasswordSignIns
 from application.people.personal_data_accesses import PersonalDataAccesses
-from application.people.sign_in_guard import SignInGuard
-from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
-from application.people.user_sessions import UserSessions
 from application.people.users import Users
 from application.tenants.approvals import Approvals
 from application.tenants.certifications import Certifications
@@ -75,7 +71,6 @@ from infrastructure.people.commitments import TenantCommitments
 from infrastructure.people.enrollment_grants import PostgresEnrollmentGrants
 from infrastructure.people.otp_challenges import PostgresOtpChallenges
 from infrastructure.people.personal_data import PostgresPersonalData
-from infrastructure.people.user_sessions import PostgresSessionLines
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.products.health_book import PostgresHealthRecords
 from infrastructure.products.product_probes import ForgingSigner
@@ -96,11 +91,11 @@ from infrastructure.tokens.client_jwks import ClientJwks
 from infrastructure.tokens.consent_receipts import JwtReceiptSigner
 from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
-from infrastructure.tokens.user_tokens import JwtUserTokens
 from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from infrastructure.webhooks.message import WEBHOOK_TYPES
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
+from interfaces.ways_in import ways_in
 
 if TYPE_CHECKING:
     from interfaces.composition import Platform
@@ -132,26 +127,18 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     identifiers = Identifiers(log, vault, numbers, of.keyring)
     newcomers = Newcomers(log, challenges, vault, identifiers)
     otp = OneTimeCodes(challenges, limiter, of.keyring, clock, ids)
-    guard = SignInGuard(of.streams, limiter)
-    sessions = UserSessions(
-        log,
-        of.streams,
-        PostgresSessionLines(of.app_pool, clock),
-        JwtUserTokens(of.user_token_keys, settings.issuer, clock, ids),
-        guard,
-        of.keyring,
-        clock,
-        ids,
-    )
-    sign_ins = SignIns(
-        guard,
-        otp,
-        {"sms": outside.otp_sender, "email": outside.email_sender},
-        newcomers,
-        sessions,
-        identifiers,
-        numbers,
-        of.keyring,
+    users = Users(log, vault, identifiers, ids)
+    shown = ShownOnce(of.app_pool)
+    entries = ways_in(
+        of,
+        outside,
+        codes=otp,
+        identifiers=identifiers,
+        newcomers=newcomers,
+        numbers=numbers,
+        shown=shown,
+        users=users,
+        vault=vault,
     )
     accesses = PersonalDataAccesses(log, ids)
     intake = PalmIntake(log, outside.palms, of.enrollment_endings, clock, ids)
@@ -182,7 +169,6 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     linked_services = LinkedServices(log, outside.egress, BoundDevices(reads, of.end), clock, ids)
     devices = Devices(log, of.streams, of.revocations, codes, clock, ids)
     secrets = PostgresClientSecrets(of.app_pool)
-    shown = ShownOnce(of.app_pool)
     certificates = RegisteredCertificates()
     assertions = SignedClientAssertions(ClientJwks(outside.client_keys, clock), shown, clock)
     tokens = AccessTokens(of.token_keys, settings.issuer, settings.issuer, clock, ids)
@@ -239,22 +225,12 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             of.keyring,
             clock,
         ),
-        sign_ins=sign_ins,
-        password_sign_ins=PasswordSignIns(
-            log,
-            guard,
-            otp,
-            outside.email_sender,
-            sign_ins,
-            sessions,
-            identifiers,
-            of.passwords,
-            vault,
-            clock,
-            ids,
-        ),
-        user_sessions=sessions,
-        users=Users(log, vault, identifiers, ids),
+        sign_ins=entries.sign_ins,
+        password_sign_ins=entries.password_sign_ins,
+        account_sign_ins=entries.account_sign_ins,
+        account_links=entries.account_links,
+        user_sessions=entries.sessions,
+        users=users,
         consents=Consents(log, of.streams, consent_types, grants, vault, clock, ids),
         consent_types=consent_types,
         consent_records=ConsentRecords(
@@ -273,7 +249,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             palm_removals,
             of.templates,
             identifiers,
-            sessions,
+            entries.sessions,
             clock,
             ids,
         ),

@@ -65,7 +65,7 @@ class PasswordSignIns:
         await self._guard.admit(entry, "password", address)
         owner = await self._identifiers.owner(entry.tenant_id, "email", address)
         user = await self._proved(entry.tenant_id, owner, password)
-        return await self._sessions.open(entry.caller(), user, "password", entry.installation)
+        return await self._sessions.open(entry, user, "password")
 
     async def set(
         self, person: UserPrincipal, address: str, password: str, current: str | None

@@ -25,12 +25,17 @@ FAILURES_PER_TENANT: Final = (600, 600)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody at the door: of which tenant, from which network, with which installation."""
+    """Somebody at the door: of which tenant, from which network, with which installation.
+
+    `key_thumbprint` is of the key that the installation has just proved, if it wants the session
+    bound to it (RFC 9449).
+    """
 
     tenant_id: TenantId
     address: str
     installation: str
     correlation_id: UUID
+    key_thumbprint: str | None = None
 
     def caller(self) -> Caller:
         """Whom the log names until we know who it is."""

@@ -68,6 +68,13 @@ class SignIns:
         Raises Invalid (`mobile_invalid`, `email_invalid`, `mobile_country_not_allowed`), TooMany,
         Unavailable (`otp_not_sent`), and what the guard raises.
         """
+        bound_to = self._bound(entry, channel)
+        return await self.send_code(entry, channel, destination, locale, bound_to)
+
+    async def send_code(
+        self, entry: Entry, channel: Channel, destination: str, locale: str, bound_to: UUID
+    ) -> Challenged:
+        """The same for another purpose than signing in: what the code is bound to says which."""
         field = FIELDS[channel]
         address = self._identifiers.normalised({field: destination})[field]
         tenant = await self._guard.admit(entry, METHODS[channel], address)
@@ -76,7 +83,7 @@ class SignIns:
         return await self._codes.send(
             self._senders[channel],
             entry.tenant_id,
-            self._bound(entry, channel),
+            bound_to,
             address,
             locale,
             self.budgets(entry.tenant_id, channel, address),
@@ -101,9 +108,7 @@ class SignIns:
         user, is_new = await self._newcomers.behind(
             entry.caller(), challenge_id, attempt, FIELDS[channel]
         )
-        tokens = await self._sessions.open(
-            entry.caller(), user, METHODS[channel], entry.installation
-        )
+        tokens = await self._sessions.open(entry, user, METHODS[channel])
         return SignedIn(tokens=tokens, is_new_user=is_new)
 
     def budgets(self, tenant_id: TenantId, channel: Channel, address: str) -> list[Budget]:

@@ -6,7 +6,7 @@ next; ending a session that has ended tells the log again, so nothing is left un
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID, uuid5
@@ -15,7 +15,7 @@ import msgspec
 
 from application.admission import check_served
 from application.execute import execute
-from application.people.sign_in_guard import SignInGuard
+from application.people.sign_in_guard import Entry, SignInGuard
 from application.ports import Clock, Digests, EventLog, IdSource, Streams
 from application.ports.user_sessions import SessionLines, UserTokens
 from application.principals import Caller, UserPrincipal, user_actor
@@ -38,6 +38,16 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     access_token: str
     expires_in_s: int
     refresh_token: str
+    key_bound: bool
+
+
+Possession = Callable[[TenantId], Awaitable[str | None]]
+"""The thumbprint of the key that a request proves, None for a request that proves none. Raises
+Unauthenticated (`invalid_dpop_proof`)."""
+
+
+async def _nothing_proved(_: TenantId) -> None:
+    return None
 
 
 class UserSessions:
@@ -61,27 +71,27 @@ class UserSessions:
         self._clock = clock
         self._ids = ids
 
-    async def open(
-        self, caller: Caller, user: u.User, method: us.SignInMethod, installation: str
-    ) -> Tokens:
+    async def open(self, entry: Entry, user: u.User, method: us.SignInMethod) -> Tokens:
         """A session of somebody who has just proved who it is.
 
         Raises Forbidden (`user_suspended`, `user_erased`).
         """
         u.serve(user)
-        settings = await self._settings(caller.tenant_id)
+        tenant_id = entry.tenant_id
+        settings = await self._settings(tenant_id)
         now = self._clock.now()
         line = us.Line(
             session_id=UserSessionId(self._ids.uuid()),
             user_id=user.id,
             method=method,
-            installation=self._installation(caller.tenant_id, installation),
+            installation=self._installation(tenant_id, entry.installation),
             number=1,
             rotated_at=now,
             authenticated_at=now,
             created_at=now,
             idle_until=now + timedelta(days=settings.session_idle_days),
             expires_at=now + timedelta(days=settings.session_days),
+            key_thumbprint=entry.key_thumbprint,
         )
         started = us.UserSessionStarted(
             user_id=user.id,
@@ -90,22 +100,28 @@ class UserSessions:
             key_bound=line.key_thumbprint is not None,
             expires_at=line.expires_at,
         )
-        actor = msgspec.structs.replace(caller, actor=user_actor(user.id))
+        actor = msgspec.structs.replace(entry.caller(), actor=user_actor(user.id))
         await execute(
             self._log,
             actor.origin(self._ids.uuid()),
-            caller.tenant_id,
+            tenant_id,
             line.session_id,
             us.rebuild,
             lambda session: us.start(session, started),
         )
-        await self._lines.open(caller.tenant_id, line)
-        return self._handed_out(caller.tenant_id, line, settings)
+        await self._lines.open(tenant_id, line)
+        return self._handed_out(tenant_id, line, settings)
 
     async def refresh(
-        self, token: str, installation: str, address: str, correlation_id: UUID
+        self,
+        token: str,
+        installation: str,
+        address: str,
+        correlation_id: UUID,
+        possession: Possession = _nothing_proved,
     ) -> Tokens:
-        """Tokens for a refresh token (reference identity.md §5.3).
+        """Tokens for a refresh token (reference identity.md §5.3); the same refresh token again
+        where the session is bound to a key, which `possession` then says was proved.
 
         Raises Unauthenticated (`refresh_token_invalid`), whatever is wrong; a token that was spent
         before ends its session. Raises Forbidden (`tenant_suspended`, `user_suspended`,
@@ -113,12 +129,14 @@ class UserSessions:
         """
         await self._guard.admit_token(address)
         try:
-            return await self._refreshed(token, installation, correlation_id)
+            return await self._refreshed(token, installation, correlation_id, possession)
         except Unauthenticated:
             await self._guard.failed_token(address)
             raise
 
-    async def _refreshed(self, token: str, installation: str, correlation_id: UUID) -> Tokens:
+    async def _refreshed(
+        self, token: str, installation: str, correlation_id: UUID, possession: Possession
+    ) -> Tokens:
         tenant_id, session_id, number = self._read(token)
         settings = await self._settings(tenant_id)
         before = await self._lines.find(tenant_id, session_id)
@@ -126,7 +144,9 @@ class UserSessions:
             # Before the token is spent: whoever is suspended today may be served tomorrow.
             await self._check_served(tenant_id, before.user_id)
         presented = us.Presented(
-            number=number, installation=self._installation(tenant_id, installation)
+            number=number,
+            installation=self._installation(tenant_id, installation),
+            key_thumbprint=await possession(tenant_id),
         )
         now, idle = self._clock.now(), timedelta(days=settings.session_idle_days)
         exchanged = await self._lines.exchange(
@@ -163,6 +183,7 @@ class UserSessions:
             user_id=said.user_id,
             session_id=said.session_id,
             authenticated_at=line.authenticated_at,
+            key_thumbprint=line.key_thumbprint,
         )
 
     async def of_user(self, tenant_id: TenantId, user_id: UserId) -> Sequence[us.Line]:
@@ -255,7 +276,9 @@ class UserSessions:
                 line.method,
                 line.authenticated_at,
                 lifetime,
+                line.key_thumbprint,
             ),
+            key_bound=line.key_thumbprint is not None,
             expires_in_s=lifetime,
             refresh_token=self._refresh_token(tenant_id, line.session_id, line.number),
         )

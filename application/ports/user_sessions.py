@@ -27,7 +27,10 @@ class UserTokens(Protocol):
         method: SignInMethod,
         authenticated_at: datetime,
         lifetime_s: int,
-    ) -> str: ...
+        bound_to: str | None = None,
+    ) -> str:
+        """`bound_to` is the thumbprint of the key that must prove possession with every use."""
+        ...
 
     def verify(self, token: str) -> UserToken:
         """Raises Unauthenticated: `token_expired`, or `token_invalid` whatever is wrong."""

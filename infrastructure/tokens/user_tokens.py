@@ -21,6 +21,10 @@ LIFETIME_MAX_S: Final = 3600
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
+class _Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    jkt: Annotated[str, msgspec.Meta(min_length=43, max_length=43)]
+
+
 class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iss: str
     aud: str
@@ -32,6 +36,7 @@ class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iat: _Seconds
     exp: _Seconds
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    cnf: _Confirmation | None = None
 
 
 class JwtUserTokens:
@@ -52,6 +57,7 @@ class JwtUserTokens:
         method: SignInMethod,
         authenticated_at: datetime,
         lifetime_s: int,
+        bound_to: str | None = None,
     ) -> str:
         now = int(self._clock.now().timestamp())
         claims = {
@@ -65,6 +71,7 @@ class JwtUserTokens:
             "iat": now,
             "exp": now + min(lifetime_s, LIFETIME_MAX_S),
             "jti": self._ids.uuid().hex,
+            **({} if bound_to is None else {"cnf": {"jkt": bound_to}}),
         }
         return self._keys.current.sign(USER_TOKEN_TYP, claims)
 

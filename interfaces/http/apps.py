@@ -51,7 +51,7 @@ from interfaces.http.integrator import (
     webhook_identity,
 )
 from interfaces.http.services import Services
-from interfaces.http.user import codes, passwords, sessions
+from interfaces.http.user import accounts, codes, links, passwords, sessions
 from interfaces.http.user import consents as my_consents
 
 SMALL_BODY: Final = 65_536
@@ -82,6 +82,8 @@ PUBLIC: Final = (
     *user_sessions.HANDLERS,
     *codes.HANDLERS,
     *passwords.HANDLERS,
+    *accounts.HANDLERS,
+    *links.HANDLERS,
     *sessions.HANDLERS,
     *enrollments.HANDLERS,
     *palms.HANDLERS,

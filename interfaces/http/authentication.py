@@ -82,8 +82,7 @@ def door(
             permission = cast("Permission", opt["permission"])
             principal = await _integrator(request, issued_tokens, proofs, issuer, permission)
         elif "user" in opt:
-            _, shown = _token(request, ("bearer",))
-            principal = await user_sessions.authenticate(shown, correlation_id(request))
+            principal = await _person(request, user_sessions, proofs, issuer)
         if principal is not None:
             state: dict[str, Any] = request.scope["state"]
             state[_PRINCIPAL] = principal
@@ -172,6 +171,25 @@ async def _integrator(
     )
     require(principal, permission)
     return principal
+
+
+async def _person(
+    request: AnyRequest, user_sessions: UserSessions, proofs: DpopProofs, issuer: str
+) -> UserPrincipal:
+    """The person behind an access token, whose key proves it where the session is bound to one.
+
+    Raises Unauthenticated (`token_missing`, `token_invalid`, `token_expired`,
+    `invalid_dpop_proof`).
+    """
+    scheme, token = _token(request, ("bearer", "dpop"))
+    found = await user_sessions.authenticate(token, correlation_id(request))
+    if (found.key_thumbprint is not None) != (scheme == "dpop"):
+        raise Unauthenticated("token_invalid")
+    if found.key_thumbprint is not None:
+        proved = await proved_by(request, proofs, issuer, found.tenant_id, token)
+        if proved != found.key_thumbprint:
+            raise Unauthenticated("invalid_dpop_proof", "no proof by the key of this token")
+    return found
 
 
 async def _device(

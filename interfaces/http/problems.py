@@ -45,6 +45,7 @@ CHALLENGES: Final = {
     "invalid_dpop_proof": (
         'DPoP realm="link-identity", error="invalid_dpop_proof", algs="ES256 EdDSA PS256"'
     ),
+    "id_token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "credentials_invalid": 'Bearer realm="link-identity"',
     "refresh_token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "insufficient_scope": 'Bearer realm="link-identity", error="insufficient_scope"',

@@ -31,7 +31,7 @@ INTEGRATOR: Final[Refusals] = {
     429: ("tenant_at_capacity",),
 }
 USER: Final[Refusals] = {
-    401: ("token_missing", "token_invalid", "token_expired"),
+    401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
     403: ("tenant_suspended",),
     429: ("tenant_at_capacity",),
 }

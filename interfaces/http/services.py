@@ -21,6 +21,8 @@ from application.palms.comparisons import Comparisons
 from application.palms.enrollments import Enrollments
 from application.palms.evaluation import Evaluations
 from application.palms.palm_removals import PalmRemovals
+from application.people.account_links import AccountLinks
+from application.people.account_sign_ins import AccountSignIns
 from application.people.consent_records import ConsentRecords
 from application.people.consent_types import ConsentTypes
 from application.people.consents import Consents
@@ -175,6 +177,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     user_sessions: UserSessions
     sign_ins: SignIns
     password_sign_ins: PasswordSignIns
+    account_sign_ins: AccountSignIns
+    account_links: AccountLinks
     consents: Consents
     consent_types: ConsentTypes
     consent_records: ConsentRecords

@@ -28,6 +28,9 @@ from application.palms.recognition import DeviceMatch, Recognition
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.palms.templates import Templates
 from application.passwords import Passwords
+from application.people.account_links import AccountLinks
+from application.people.account_sign_ins import AccountSignIns
+from application.people.accounts import Accounts
 from application.people.consent_types import ConsentTypes
 from application.people.consents import Consents
 from application.people.erasures import Erasures
@@ -87,11 +90,13 @@ from infrastructure.passwords.common import CommonPasswords
 from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.rate_limits import InProcessRateLimiter
 from infrastructure.tokens.client_certificates import RegisteredCertificates
+from infrastructure.tokens.sign_in_nonces import DigestedNonces
 from infrastructure.tokens.user_tokens import JwtUserTokens
 from tests import builders
 from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries
 from tests.application.hand_clock import HandClock
+from tests.application.id_tokens import IdTokens, Shown
 from tests.application.memory_log import MemoryEventLog
 from tests.application.passwords import Hashes
 from tests.application.people import (
@@ -301,6 +306,7 @@ class World:
         self.assertions = Assertions()
         self.client_count = ClientCount()
         self.hashes = Hashes()
+        self.id_tokens, self.shown = IdTokens(), Shown()
         self.lines = Lines(self.clock, self.turns.turn)
         keys = SigningKeys(SigningKey.generate())
         self.user_tokens = JwtUserTokens(keys, ISSUER, self.clock, self.ids)
@@ -483,6 +489,35 @@ class World:
             self.identifiers(),
             Passwords(self.hashes, CommonPasswords()),
             self.vault,
+            self.clock,
+            self.ids,
+        )
+
+    def accounts(self) -> Accounts:
+        shown: Any = self.shown
+        nonces = DigestedNonces(self.digests, shown, self.clock, self.ids)
+        return Accounts(self.log, self.id_tokens, nonces, self.digests)
+
+    def account_sign_ins(self) -> AccountSignIns:
+        return AccountSignIns(
+            self.log,
+            self.guard(),
+            self.accounts(),
+            self.identifiers(),
+            self.user_sessions(),
+            self.ids,
+        )
+
+    def account_links(self) -> AccountLinks:
+        return AccountLinks(
+            self.log,
+            self.guard(),
+            self.accounts(),
+            self.identifiers(),
+            self.codes(),
+            self.sign_ins(),
+            self.user_sessions(),
+            self.users(),
             self.clock,
             self.ids,
         )

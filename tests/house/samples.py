@@ -44,6 +44,7 @@ class Stage(msgspec.Struct, frozen=True):
             "session_id": f"uss_{uuid4().hex}",
             "tenant_id": f"ten_{uuid4().hex}",
             "consent_id": f"cst_{uuid4().hex}",
+            "provider": "google",
             "tile_path": "0/000.p/1",
             "batch": "spring-rollout",
         }
@@ -65,6 +66,15 @@ async def stage(house: House) -> Stage:
     tenant = await house.tenant()
     till = await house.device(tenant)
     return Stage(house, tenant, till, await house.signed_in(tenant))
+
+
+def id_token() -> dict[str, Any]:
+    return {
+        "tenant_id": f"ten_{uuid4().hex}",
+        "installation": "installation-of-an-app-0001",
+        "id_token": "e30.e30.e30",
+        "nonce": f"1800000000.{'0' * 32}.{'x' * 43}",
+    }
 
 
 def bodies() -> dict[str, dict[str, Any]]:
@@ -216,6 +226,23 @@ def bodies() -> dict[str, dict[str, Any]]:
             "challenge_id": f"chl_{uuid4().hex}",
             "code": "738291",
             "password": "correct horse battery staple",
+        },
+        "issueSignInNonce": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "installation": "installation-of-an-app-0001",
+        },
+        "signInByGoogle": id_token(),
+        "signInByApple": id_token(),
+        "linkAccount": {"id_token": "e30.e30.e30", "nonce": f"1800000000.{'0' * 32}.{'x' * 43}"},
+        "requestLinkCode": {
+            "channel": "email",
+            "destination": "sara.alharbi@example.com",
+            "locale": "ar",
+        },
+        "linkAddress": {
+            "channel": "email",
+            "challenge_id": f"chl_{uuid4().hex}",
+            "code": "738291",
         },
         "signUpUser": {
             "name": "Sara Al-Harbi",

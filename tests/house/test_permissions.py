@@ -39,10 +39,13 @@ ANYBODY = OAUTH | {
 }
 
 WAYS_IN = {
+    "issueSignInNonce",
     "refreshTokens",
     "requestCode",
     "requestPasswordReset",
     "resetPassword",
+    "signInByApple",
+    "signInByGoogle",
     "signInByPassword",
     "verifyCode",
 }

@@ -22,6 +22,8 @@ from cryptography.x509.oid import NameOID
 from application.permissions import SCOPES
 from application.principals import operator
 from domain.ids import TenantId, wire
+from examples.id_issuer.issuer import Issuer
+from examples.id_issuer.server import IdIssuerServer
 from infrastructure.edge.listeners import Listener, serve
 from infrastructure.edge.protocol import ASGIApp
 from infrastructure.messages.inbox import Inbox
@@ -211,6 +213,7 @@ class House:
         self._mobiles = 0
         self.public: Listener
         self.edge: Listener
+        self.id_issuer: Issuer
         self.vendor: Vendor
         self.product: Product
         self.product_url: str
@@ -457,8 +460,11 @@ async def opened(
     async with AsyncExitStack() as stack:
         vendor_url = await stack.enter_async_context(plain(vendor))
         product_url = await stack.enter_async_context(plain(product))
+        issuer = Issuer("")
+        issuer.origin = await stack.enter_async_context(plain(IdIssuerServer(issuer)))
         settings = Settings.from_environment(
             {
+                "LINK_TEST_ID_ISSUER": issuer.origin,
                 "LINK_DATA_DIR": str(data_dir),
                 "LINK_PALM_VENDOR_URL": vendor_url,
                 **(environ or {}),
@@ -475,6 +481,7 @@ async def opened(
         house = House(process, build(process.services), stack)
         write_ca(settings, process)
         house.limiter, house.clock = limiter, clock
+        house.id_issuer = issuer
         house.vendor, house.product, house.product_url = vendor, product, product_url
         house.public = await listen_public(process, house.apps)
         stack.push_async_callback(house.public.stop, drain_s=1)

@@ -14,10 +14,12 @@ from domain.errors import Invalid, Unauthenticated
 from domain.ids import OAuthClientId, TenantId, wire
 from domain.oauth_client import ClientMetadata, OAuthClient, PublicJwk
 from infrastructure.keys.signing_keys import SigningKey
-from infrastructure.outbound.client import Answer, OutboundFailed
 from infrastructure.tokens.client_assertions import SignedClientAssertions
-from infrastructure.tokens.client_jwks import AGAIN_AFTER_S, KEPT_S, ClientJwks
+from infrastructure.tokens.client_jwks import ClientJwks
+from infrastructure.tokens.remote_jwks import AGAIN_AFTER_S, KEPT_S
+from tests.application.id_tokens import Shown
 from tests.infrastructure.forgeries import STRANGER, Forger, every_claim_spoilt
+from tests.infrastructure.outbound_keys import Outbound
 from tests.infrastructure.tokens import FixedClock, compact
 
 ISSUER = "https://identity.example"
@@ -59,35 +61,6 @@ FORGER = Forger(
     claims={"iss": NAME, "sub": NAME, "aud": ISSUER, "exp": NOW + 60, "iat": NOW, "jti": "1"},
     other_types=("at+jwt", "dpop+jwt", "identity-assertion+jwt", "logout+jwt", "jwt", ""),
 )
-
-
-class Shown:
-    """`ShownOnce` in memory."""
-
-    def __init__(self) -> None:
-        self.seen: set[tuple[object, ...]] = set()
-
-    async def first_time(self, *what: object, **until: object) -> bool:
-        del until
-        first = what not in self.seen
-        self.seen.add(what)
-        return first
-
-
-class Outbound:
-    """A client's `jwks_uri`: the keys there, or none while it is away."""
-
-    def __init__(self, *keys: dict[str, Any]) -> None:
-        self.body: bytes | None = json.dumps({"keys": keys}).encode()
-        self.asked = 0
-
-    async def request(self, method: str, url: str, **given: Any) -> Answer:
-        del url, given
-        assert method == "GET"
-        self.asked += 1
-        if self.body is None:
-            raise OutboundFailed("connect", False, "away")
-        return Answer(status=200, headers={}, body=self.body)
 
 
 def assertions(

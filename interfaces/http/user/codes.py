@@ -7,6 +7,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from application.people.one_time_codes import Challenged
 from application.people.sign_ins import Channel
 from domain.errors import NotFound
 from domain.ids import ChallengeId, parse, wire
@@ -15,6 +16,7 @@ from interfaces.http.refusals import Refusals, merged
 from interfaces.http.services import Services
 from interfaces.http.user.entry import (
     GUARDED,
+    KEY_PROOF,
     SERVED,
     Installation,
     Locale,
@@ -88,18 +90,11 @@ class CodeGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 async def request_code(
     request: Request[Any, Any, Any], data: JSONBody[CodeWanted], services: Given
 ) -> CodeSent:
+    entered = await entry(request, services, data.tenant_id, data.installation)
     challenged = await services.sign_ins.request_code(
-        entry(request, data.tenant_id, data.installation),
-        data.channel,
-        data.destination,
-        data.locale,
+        entered, data.channel, data.destination, data.locale
     )
-    return CodeSent(
-        challenge_id=wire("chl", challenged.challenge_id),
-        expires_in=challenged.expires_in_s,
-        resend_after=challenged.resend_after_s,
-        code_length=challenged.code_length,
-    )
+    return sent(challenged)
 
 
 @post(
@@ -112,16 +107,25 @@ async def request_code(
     return_dto=None,
     public=True,
     request_max_body_size=8192,
-    refusals=merged(GUARDED, SERVED, PROVED),
+    refusals=merged(GUARDED, SERVED, KEY_PROOF, PROVED),
 )
 async def verify_code(
     request: Request[Any, Any, Any], data: JSONBody[CodeGiven], services: Given
 ) -> Response[UserTokensIssued]:
-    entered = entry(request, data.tenant_id, data.installation)
+    entered = await entry(request, services, data.tenant_id, data.installation)
     signed_in = await services.sign_ins.verify_code(
         entered, data.channel, challenge(data.challenge_id), data.code
     )
     return issued(signed_in.tokens, is_new_user=signed_in.is_new_user)
+
+
+def sent(challenged: Challenged) -> CodeSent:
+    return CodeSent(
+        challenge_id=wire("chl", challenged.challenge_id),
+        expires_in=challenged.expires_in_s,
+        resend_after=challenged.resend_after_s,
+        code_length=challenged.code_length,
+    )
 
 
 def challenge(text: str) -> ChallengeId:

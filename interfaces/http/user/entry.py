@@ -5,13 +5,15 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, Response
 
-from application.people.sign_in_guard import Entry
+from application.people.sign_in_guard import PER_ADDRESS, Entry
 from application.people.user_sessions import Tokens
-from domain.errors import NotFound
+from domain.errors import NotFound, TooMany
 from domain.ids import TenantId, parse, wire
 from interfaces.http.caller_address import budget_address
+from interfaces.http.possession import HEADER, proved_by
 from interfaces.http.refusals import BODY, WRITE, Refusals, merged
 from interfaces.http.request_id import correlation_id
+from interfaces.http.services import Services
 
 USER: Final = "usr"
 SESSION: Final = "uss"
@@ -37,6 +39,7 @@ GUARDED: Final[Refusals] = merged(
 )
 """What the guard in front of every way in answers."""
 SERVED: Final[Refusals] = {403: ("tenant_suspended", "user_suspended", "user_erased")}
+KEY_PROOF: Final[Refusals] = {401: ("invalid_dpop_proof",)}
 LAST: Final[Refusals] = {403: ("reauthentication_required",), 409: ("last_way_in",)}
 """What taking a way in away may come to."""
 
@@ -44,7 +47,8 @@ LAST: Final[Refusals] = {403: ("reauthentication_required",), 409: ("last_way_in
 class UserTokensIssued(msgspec.Struct, frozen=True, kw_only=True):
     """The access token opens `/v1/auth/…` and proves to your backend who it is; nothing else.
 
-    Keep the refresh token with the installation. It is replaced at every use.
+    Keep the refresh token with the installation. It is replaced at every use, unless the session is
+    bound to a key (`token_type` is then `DPoP`, RFC 9449).
     """
 
     user_id: str
@@ -56,16 +60,28 @@ class UserTokensIssued(msgspec.Struct, frozen=True, kw_only=True):
     is_new_user: bool
 
 
-def entry(request: Request[Any, Any, Any], tenant_id: str, installation: str) -> Entry:
-    """Raises NotFound (`tenant_not_found`)."""
+async def entry(
+    request: Request[Any, Any, Any], services: Services, tenant_id: str, installation: str
+) -> Entry:
+    """Raises NotFound (`tenant_not_found`), Unauthenticated (`invalid_dpop_proof`) and TooMany
+    (`rate_limited`) for more proofs from one address than there may be sign-ins."""
     found = parse("ten", tenant_id)
     if found is None:
         raise NotFound("tenant_not_found")
+    address = budget_address(request)
+    tenant = TenantId(found)
+    if HEADER in request.headers:
+        limit, per_s = PER_ADDRESS
+        if not await services.limiter.hit("sign_in.proof", address, limit=limit, per_s=per_s):
+            raise TooMany("rate_limited", retry_after_s=per_s)
     return Entry(
-        tenant_id=TenantId(found),
-        address=budget_address(request),
+        tenant_id=tenant,
+        address=address,
         installation=installation,
         correlation_id=correlation_id(request),
+        key_thumbprint=await proved_by(
+            request, services.dpop_proofs, services.issuer, tenant, None
+        ),
     )
 
 
@@ -74,7 +90,7 @@ def issued(tokens: Tokens, *, is_new_user: bool = False) -> Response[UserTokensI
         user_id=wire(USER, tokens.user_id),
         session_id=wire(SESSION, tokens.session_id),
         access_token=tokens.access_token,
-        token_type="Bearer",  # noqa: S106 - the scheme's name (RFC 6750), not a secret
+        token_type="DPoP" if tokens.key_bound else "Bearer",
         expires_in=tokens.expires_in_s,
         refresh_token=tokens.refresh_token,
         is_new_user=is_new_user,

@@ -8,15 +8,15 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from application.principals import UserPrincipal
-from domain.ids import wire
 from domain.password import LENGTH_MAX
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.refusals import WRITE, Refusals, merged
 from interfaces.http.services import Services
-from interfaces.http.user.codes import PROVED, ChallengeWire, Code, CodeSent, challenge
+from interfaces.http.user.codes import PROVED, ChallengeWire, Code, CodeSent, challenge, sent
 from interfaces.http.user.entry import (
     GUARDED,
+    KEY_PROOF,
     LAST,
     SERVED,
     Installation,
@@ -83,6 +83,7 @@ class ResetProved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refusals=merged(
         GUARDED,
         SERVED,
+        KEY_PROOF,
         BUSY,
         {401: ("credentials_invalid",), 422: ("email_invalid",)},
     ),
@@ -90,7 +91,7 @@ class ResetProved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 async def sign_in(
     request: Request[Any, Any, Any], data: JSONBody[PasswordGiven], services: Given
 ) -> Response[UserTokensIssued]:
-    entered = entry(request, data.tenant_id, data.installation)
+    entered = await entry(request, services, data.tenant_id, data.installation)
     tokens = await services.password_sign_ins.sign_in(entered, data.email, data.password)
     return issued(tokens)
 
@@ -143,14 +144,8 @@ async def set_password(
 async def request_reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetWanted], services: Given
 ) -> CodeSent:
-    entered = entry(request, data.tenant_id, data.installation)
-    sent = await services.password_sign_ins.request_reset(entered, data.email, data.locale)
-    return CodeSent(
-        challenge_id=wire("chl", sent.challenge_id),
-        expires_in=sent.expires_in_s,
-        resend_after=sent.resend_after_s,
-        code_length=sent.code_length,
-    )
+    entered = await entry(request, services, data.tenant_id, data.installation)
+    return sent(await services.password_sign_ins.request_reset(entered, data.email, data.locale))
 
 
 @post(
@@ -174,7 +169,7 @@ async def request_reset(
 async def reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetProved], services: Given
 ) -> None:
-    entered = entry(request, data.tenant_id, data.installation)
+    entered = await entry(request, services, data.tenant_id, data.installation)
     await services.password_sign_ins.reset(
         entered, challenge(data.challenge_id), data.code, data.password
     )

@@ -9,15 +9,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.principals import UserPrincipal
-from domain.ids import wire
+from domain.ids import TenantId, wire
 from domain.user_session import Line, SignInMethod
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import path_id
+from interfaces.http.possession import proved_by
 from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 from interfaces.http.user.entry import (
+    KEY_PROOF,
     SERVED,
     SESSION,
     Installation,
@@ -70,19 +72,28 @@ def session(line: Line, *, current: bool = False) -> SessionShown:
     "/v1/auth/refresh",
     operation_id="refreshTokens",
     tags=["Sign-in"],
-    summary="Trade a refresh token for the next one and an access token",
+    summary="Trade a refresh token for an access token and the next refresh token",
     status_code=200,
     dto=StrictJSON[Refresh],
     return_dto=None,
     public=True,
     request_max_body_size=8192,
-    refusals=merged(BODY, WRITE, SERVED, {401: ("refresh_token_invalid",), 429: ("rate_limited",)}),
+    refusals=merged(
+        BODY, WRITE, SERVED, KEY_PROOF, {401: ("refresh_token_invalid",), 429: ("rate_limited",)}
+    ),
 )
 async def refresh(
     request: Request[Any, Any, Any], data: JSONBody[Refresh], services: Given
 ) -> Response[UserTokensIssued]:
+    async def possession(tenant_id: TenantId) -> str | None:
+        return await proved_by(request, services.dpop_proofs, services.issuer, tenant_id, None)
+
     tokens = await services.user_sessions.refresh(
-        data.refresh_token, data.installation, budget_address(request), correlation_id(request)
+        data.refresh_token,
+        data.installation,
+        budget_address(request),
+        correlation_id(request),
+        possession,
     )
     return issued(tokens)
 
