@@ -66,7 +66,7 @@ async def test_hashing_waits_behind_everything_else(
         return str(os.nice(0))
 
     monkeypatch.setattr(hashes, "_hashed", rank)
-    behind = 10 if sys.platform == "linux" else 0
+    behind = 5 if sys.platform == "linux" else 0
     assert int(await cheap.of("a password")) == min(19, os.nice(0) + behind)
 
 
