@@ -1,4 +1,4 @@
-"""Run every test, in as many processes as there are cores; what fails runs once more, alone.
+"""Run every test, in parallel; what fails runs once more, alone.
 
     python -m tests [ARGUMENTS OF PYTEST]
 
@@ -6,6 +6,7 @@ What fails twice fails. What passes alone had to do with the load: it is named a
 FLAKY, for somebody to mend, and does not fail the run.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Final
 
 import pytest
 
-PARALLEL: Final = ("-n", "auto", "--maxprocesses=8", "--dist=worksteal")
+PROCESSES_MOST: Final = 8
 AGAIN_MOST: Final = 30
 """Whatever fails more often than that is broken, and not flaky."""
 
@@ -33,7 +34,8 @@ class Failed:
 def main(arguments: Sequence[str]) -> int:
     """The exit code of pytest, of the second run where there was one."""
     failed = Failed()
-    code = int(pytest.main([*PARALLEL, *arguments], plugins=[failed]))
+    parallel = ("-n", str(processes()), "--dist=worksteal")
+    code = int(pytest.main([*parallel, *arguments], plugins=[failed]))
     names = list(failed.names)
     if code != pytest.ExitCode.TESTS_FAILED or not 0 < len(names) <= AGAIN_MOST:
         return code
@@ -42,6 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     if again == 0:
         say(f"FLAKY: {len(names)} failed under load and passed alone. Mend them:", names)
     return again
+
+
+def processes() -> int:
+    """One more than there are cores: at any time some test waits for a disk or for a clock."""
+    return min((os.cpu_count() or 1) + 1, PROCESSES_MOST)
 
 
 def say(headline: str, names: Sequence[str]) -> None:

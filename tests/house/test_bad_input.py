@@ -1,6 +1,7 @@
 """What nobody should send gets a clear refusal, changes nothing and tells nothing back."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -83,8 +84,9 @@ async def test_a_spoilt_body_is_refused_and_leaves_no_trace(
     content = operation.described["requestBody"]["content"]["application/json"]
     schemas = house.contract.document["components"]["schemas"]
     before = await at.facts()
-    attacks = list(spoilt.everything(body, content["schema"], schemas))
-    assert len(attacks) > 50
+    turn = None if os.environ.get("LINK_TEST_THOROUGH") else JSON_OPERATIONS.index(operation_id)
+    attacks = list(spoilt.everything(body, content["schema"], schemas, turn))
+    assert len(attacks) > 20
     findings = [await refused(at, operation, attack, secrets_of(body)) for attack in attacks]
     assert "\n".join(finding for finding in findings if finding is not None) == ""
     assert await at.facts() == before
