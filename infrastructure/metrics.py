@@ -73,5 +73,6 @@ class Metrics:
             async with asyncio.timeout(self._read_within_s):
                 await reading()
         except Exception as error:
+            # Whoever measures must see the rest all the more while something is broken.
             self._failed.labels(name).inc()
             _log.warning("reading_failed", reading=name, error=type(error).__name__)

@@ -171,6 +171,7 @@ class Certifications:
                 lambda runs: c.certify(runs, certified, started),
             )
         except Exception as error:
+            # Nobody awaits a run; it shows as interrupted, and the reason is told here.
             self._interrupted(caller.tenant_id, LinkedServiceId(started.service_id), error)
 
     async def _tried(self, probes: Probes) -> list[c.CaseResult]:

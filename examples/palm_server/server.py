@@ -98,6 +98,7 @@ class PalmServer:
         except _Disconnected:
             raise
         except Exception:
+            # The real server answers so whatever is broken inside it, and the platform must cope.
             _log.exception("%s failed", scope["path"])
             return 200, protocol.Answer(protocol.INTERNAL, "Milvus error")
 

@@ -103,6 +103,7 @@ class DeliveryEngine:
             try:
                 forgotten = await self.outbox.prune(KEPT_S)
             except Exception as error:
+                # What is too old may stay a little longer: deliveries go on without it.
                 _log.warning("delivery_retention_failed", error=type(error).__name__)
                 forgotten = 0
             if not forgotten:

@@ -146,6 +146,7 @@ class DeliveryWorker:
         except TimeoutError:
             return RetryLater("timeout")
         except Exception:
+            # A bug of one kind of delivery keeps the others of this worker waiting for nothing.
             _log.exception("delivery_attempt_failed", kind=delivery.kind, id=str(delivery.id))
             return RetryLater("internal_error")
 
@@ -157,6 +158,7 @@ class DeliveryWorker:
                     return None
                 await self._kind.settled(delivery, settlement)
         except Exception:
+            # As above; what is not recorded as over is settled once more.
             _log.exception("delivery_settlement_failed", kind=delivery.kind, id=str(delivery.id))
             return RetryLater("settlement_failed", settlement.status)
         return settlement

@@ -44,11 +44,11 @@ class CertificateProofs:
         try:
             header = jwt.get_unverified_header(proof)
             certificate = self._certificate(header, kind)
-            key = certificate.public_key()
+            key, algorithms = _verifying(certificate)
             claims: dict[str, Any] = jwt.decode(
                 proof,
-                key,  # type: ignore[arg-type]
-                algorithms=_algorithms(key),
+                key,
+                algorithms=algorithms,
                 audience=self._audience,
                 options={
                     "require": ["aud", "iat", "nonce"],
@@ -100,8 +100,13 @@ class _Odd(Exception):
     """Not a proof of this kind with a certificate of ours."""
 
 
-def _algorithms(key: object) -> list[str]:
-    """What such a key may have signed with; never what the proof asks for."""
+def _verifying(
+    certificate: x509.Certificate,
+) -> tuple[ec.EllipticCurvePublicKey | rsa.RSAPublicKey, list[str]]:
+    """The key, and what it may have signed with; never what the proof asks for."""
+    key = certificate.public_key()
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return ["ES256"] if isinstance(key.curve, ec.SECP256R1) else ["ES384"]
-    return ["PS256", "RS256"] if isinstance(key, rsa.RSAPublicKey) else []
+        return key, ["ES256"] if isinstance(key.curve, ec.SECP256R1) else ["ES384"]
+    if isinstance(key, rsa.RSAPublicKey):
+        return key, ["PS256", "RS256"]
+    raise _Odd

@@ -74,6 +74,7 @@ class PositionWatch:
                     cursor = await connection.execute(_POSITIONS)
                     self._release(dict(await cursor.fetchall()))
             except Exception as error:
+                # It is those who wait that it is raised to.
                 self._fail(error)
             await asyncio.sleep(self._poll_s)
 

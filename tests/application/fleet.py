@@ -32,21 +32,27 @@ class Presences:
 
     def __init__(self) -> None:
         self.heard: dict[DeviceId, p.Heard] = {}
+        self.reported: dict[DeviceId, Mapping[str, str]] = {}
         self.told_last: dict[DeviceId, tuple[bool, bool, str | None]] = {}
 
     async def hear(
         self, tenant_id: TenantId, device_id: DeviceId, beat: p.Beat, reported: Mapping[str, str]
     ) -> p.Heard | None:
-        del tenant_id, reported
+        del tenant_id
         heard = p.hear(self.heard.get(device_id), beat)
         if heard is not None:
-            self.heard[device_id] = heard
+            self.heard[device_id], self.reported[device_id] = heard, reported
         return heard
 
     async def of(
         self, tenant_id: TenantId, devices: Sequence[DeviceId]
     ) -> Mapping[DeviceId, DeviceReport]:
-        raise NotImplementedError
+        del tenant_id
+        return {
+            each: DeviceReport(heard=self.heard[each], reported=self.reported[each])
+            for each in devices
+            if each in self.heard
+        }
 
     async def turned(self, now: datetime, since: datetime, limit: int) -> Sequence[Turned]:
         found: list[Turned] = []
@@ -72,20 +78,25 @@ class Presences:
 
 
 class Open:
-    """Looks for open commands in the whole log, as a read model would know them."""
+    """Looks for open commands in the whole log, as a read model would know them.
+
+    `late` is what a read model that has fallen behind still shows of any device.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.blind = False
+        self.late: Sequence[DeviceCommandId] | None = None
 
     def _commands(self) -> list[dc.DeviceCommand]:
         states: dict[object, dc.DeviceCommand] = {}
         for each in self._world.log.read_now():
             if each.event.NAME.startswith("device_command."):
                 states[each.stream_id] = dc.evolve(states.get(each.stream_id), each)
-        return [state for state in states.values() if state.is_open and not self.blind]
+        return [state for state in states.values() if state.is_open]
 
     async def of(self, tenant_id: TenantId, device_id: DeviceId) -> Sequence[DeviceCommandId]:
+        if self.late is not None:
+            return self.late
         return [
             each.id
             for each in self._commands()
