@@ -23,6 +23,9 @@ Permission = Literal[
     "identifications.read",
     "identifications.write",
     "enrollments.read",
+    "enrollments.write",
+    "challenges.read",
+    "challenges.write",
     "audit.read",
     "tenant.read",
     "tenant.write",
@@ -57,6 +60,9 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "identifications:read": frozenset({"identifications.read"}),
     "identifications:write": frozenset({"identifications.read", "identifications.write"}),
     "enrollments:read": frozenset({"enrollments.read"}),
+    "enrollments:write": frozenset({"enrollments.read", "enrollments.write", "challenges.read"}),
+    "challenges:read": frozenset({"challenges.read"}),
+    "challenges:write": frozenset({"challenges.read", "challenges.write"}),
     "audit:read": frozenset({"audit.read"}),
     "tenant:read": frozenset({"tenant.read"}),
     "tenant:write": frozenset({"tenant.read", "tenant.write"}),
@@ -77,17 +83,34 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
 
 DeviceOperation = Literal[
-    "transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"
+    "transact",
+    "sign_up",
+    "consent",
+    "enroll",
+    "journal",
+    "heartbeat",
+    "renew",
+    "poll_challenges",
+    "answer_challenge",
 ]
 
 _AT_A_COUNTER: Final[frozenset[DeviceOperation]] = frozenset(
-    {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"}
+    {
+        "transact",
+        "sign_up",
+        "consent",
+        "enroll",
+        "journal",
+        "heartbeat",
+        "renew",
+        "answer_challenge",
+    }
 )
 DEVICE_OPERATIONS: Final[dict[DeviceType, frozenset[DeviceOperation]]] = {
     "pos": _AT_A_COUNTER,
     "gate": _AT_A_COUNTER,
     "kiosk": _AT_A_COUNTER,
-    "personal_scanner": frozenset({"heartbeat", "renew"}),
+    "personal_scanner": frozenset({"heartbeat", "renew", "poll_challenges", "answer_challenge"}),
 }
 """Device type → what such a device may call (003 §3.2)."""
 

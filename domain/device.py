@@ -9,7 +9,7 @@ import msgspec
 from domain.errors import Conflict, Invalid
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
-from domain.ids import DeviceId, TenantId
+from domain.ids import DeviceId, TenantId, UserId
 
 DeviceType = Literal["pos", "gate", "kiosk", "personal_scanner"]
 DeviceStatus = Literal["pending_pairing", "active", "revoked"]
@@ -17,7 +17,7 @@ RevocationReason = Literal["unspecified", "lost", "stolen", "compromised", "repl
 
 
 class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
-    """A device is expected: what it is, and which product and action it is bound to.
+    """A device is expected: what it is, and which product and action, or whom, it is bound to.
 
     Devices of one `batch` were asked for together.
     """
@@ -30,6 +30,7 @@ class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
     bound_action: str | None = None
     small_model_capable: bool = False
     batch: str | None = None
+    bound_user: UserId | None = None
 
 
 class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
@@ -162,7 +163,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def register(device: Device | None, registered: DeviceRegistered) -> list[DeviceEvent]:
-    """A binding is for devices that transact; a personal scanner answers challenges instead."""
+    """A product is for devices that transact; a personal scanner is asked for its person."""
     if device is not None:
         if device.registered != registered:
             raise Invalid("idempotency_key_reused", "this key was used for another request")
@@ -175,6 +176,8 @@ def register(device: Device | None, registered: DeviceRegistered) -> list[Device
         raise Invalid("binding_required", "a pos or gate is bound to one product and action")
     if registered.type == "personal_scanner" and bound != (None, None):
         raise Invalid("binding_forbidden", "a personal scanner is bound to no product")
+    if registered.type != "personal_scanner" and registered.bound_user is not None:
+        raise Invalid("binding_forbidden", "only a personal scanner is one person's")
     if (registered.bound_product is None) != (registered.bound_action is None):
         raise Invalid("binding_required", "bound_product and bound_action come together")
     return [registered]

@@ -16,6 +16,7 @@ from application.transactions.circuits import Circuits
 from domain.catalogue import EVENTS, UPCASTERS
 from domain.device import DeviceRevoked
 from domain.events import Recorded
+from infrastructure.bells import TailBells
 from infrastructure.circuits.breakers import Breakers
 from infrastructure.circuits.circuit_notes import CircuitNotes
 from infrastructure.circuits.shared_circuits import SharedCircuits
@@ -142,6 +143,8 @@ class Platform:
         self.past = PostgresLogHistory(self.app_pool, self.mapper)
         self.audit_feed = AuditFeed(self.log, self.past)
         self.tail.subscribe(self.audit_feed.heard)
+        self.bells = TailBells()
+        self.tail.subscribe(self.bells.heard)
         self.keyring = await platform_keyring(self.app_pool, self.keeper, self._sealed_before)
         self.tenant_keys = TenantKeys(self.keeper)
         self.product_texts = PostgresProductTexts(self.app_pool, self.tenant_keys, self.keyring)

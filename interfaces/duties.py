@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from application.palms.challenge_expiry import ChallengeExpiry
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.people.erasures import EVERY_S, ErasureRounds
 from application.ports import DeliveryKind
@@ -116,6 +117,7 @@ def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
         Advice(of.streams, outside.notices, of.advice_contexts, signer, issuer, of.clock, of.ids),
         TemplateRemoval(of.streams, of.templates),
         AbandonedEnrollments(of.streams, of.enrollment_endings, of.clock),
+        ChallengeExpiry(of.streams, of.clock),
         Webhooks(
             of.log,
             of.streams,

@@ -126,6 +126,7 @@ async def leave(platform: Platform, listeners: Sequence[tuple[str, Listener]]) -
     if serving:
         await asyncio.sleep(platform.settings.drain_notice_s)
     platform.audit_feed.close()  # readers of it stay for as long as they are let
+    platform.bells.close()
     await asyncio.gather(*(listener.stop(drain_s=DRAIN_S) for listener in serving))
     for name, listener in listeners:
         if name == "internal":

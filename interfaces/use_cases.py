@@ -19,6 +19,8 @@ from application.fleet.pairing_codes import PairingCodes
 from application.fleet.recovery import Recoveries
 from application.fleet.renewals import Renewals
 from application.identifiers import Identifiers
+from application.palms.challenge_answers import ChallengeAnswers
+from application.palms.challenges import Challenges
 from application.palms.comparisons import Comparisons
 from application.palms.enrollments import Enrollments
 from application.palms.evaluation import Evaluations
@@ -75,6 +77,7 @@ from infrastructure.phone_numbers import E164PhoneNumbers
 from infrastructure.products.health_book import PostgresHealthRecords
 from infrastructure.products.product_probes import ForgingSigner
 from infrastructure.projections.every_tenant import EveryTenant
+from infrastructure.projections.open_challenges import ReadModelOpenChallenges
 from infrastructure.projections.person_palms import EnrollmentsOfPerson
 from infrastructure.projections.person_records import RecordsOfPerson
 from infrastructure.projections.reads import (
@@ -145,6 +148,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     person_palms = EnrollmentsOfPerson(reads, of.end)
     palm_removals = PalmRemovals(log, of.enrollment_endings, person_palms, ids)
     recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
+    comparisons = Comparisons(log, of.streams, recognition, clock, ids)
     codes = PairingCodes(of.keyring)
     presences = PostgresPresences(of.app_pool)
     waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)
@@ -273,7 +277,19 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         tenant_lifecycle=TenantLifecycle(log, Approvals(log, clock, ids), ids),
         every_tenant=EveryTenant(of.projector_pool, reads, of.end),
         enrollments=Enrollments(log, of.streams, intake, grants, clock, ids),
-        comparisons=Comparisons(log, of.streams, recognition, clock, ids),
+        comparisons=comparisons,
+        challenges=Challenges(log, of.bells, texts, limiter, clock, ids),
+        challenge_answers=ChallengeAnswers(
+            log,
+            of.streams,
+            ReadModelOpenChallenges(reads, of.end),
+            of.bells,
+            texts,
+            intake,
+            comparisons,
+            clock,
+            ids,
+        ),
         palm_removals=palm_removals,
         broker=Broker(
             log,

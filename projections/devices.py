@@ -20,7 +20,7 @@ from domain.device import (
 )
 from domain.events import Recorded
 from domain.folding import UnexpectedEvent
-from domain.ids import DeviceId, TenantId
+from domain.ids import DeviceId, TenantId, UserId
 from projections.read_model import Connection, Page, ReadModel, fetch_all, fetch_one, page
 from projections.stream_rows import StreamRows
 
@@ -36,6 +36,7 @@ DDL: Final = """
         serial              text,
         bound_product       text,
         bound_action        text,
+        bound_user          uuid,
         small_model_capable boolean     NOT NULL,
         status              text        NOT NULL,
         code_expires_at     timestamptz,
@@ -71,6 +72,7 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     serial: str | None
     bound_product: str | None
     bound_action: str | None
+    bound_user: UserId | None
     small_model_capable: bool
     status: DeviceStatus
     code_expires_at: datetime | None
@@ -147,6 +149,7 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
         serial=event.serial,
         bound_product=event.bound_product,
         bound_action=event.bound_action,
+        bound_user=event.bound_user,
         small_model_capable=event.small_model_capable,
         status="pending_pairing",
         code_expires_at=None,
@@ -164,7 +167,7 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
 
 READ_MODEL: Final = ReadModel(
     name="devices",
-    version=4,
+    version=5,
     tables=("devices",),
     ddl=DDL,
     listens_to=get_args(DeviceEvent),

@@ -84,6 +84,17 @@ from domain.oauth_client import (
     OAuthClientSuspended,
 )
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
+from domain.palm_challenge import (
+    PalmChallengeAttemptDropped,
+    PalmChallengeAttempted,
+    PalmChallengeCancelled,
+    PalmChallengeCompleted,
+    PalmChallengeDeclined,
+    PalmChallengeDelivered,
+    PalmChallengeExpired,
+    PalmChallengeMissed,
+    PalmChallengeOpened,
+)
 from domain.personal_data import PersonalDataAccessed
 from domain.presence import (
     DeviceCameBack,
@@ -187,6 +198,7 @@ SubjectKind = Literal[
     "palm_vendor",
     "device_command",
     "device_ca",
+    "palm_challenge",
 ]
 
 VENDOR_INTERNAL_ERROR: Final = 50000
@@ -347,6 +359,17 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
         "verification", "verification_completed", "verification.completed"
     ),
     IdentificationCompleted: Published("identification", "identification_completed"),
+    PalmChallengeOpened: Published("palm_challenge", "challenge_opened"),
+    PalmChallengeDelivered: Published("palm_challenge", "challenge_delivered"),
+    PalmChallengeAttempted: Published("palm_challenge", "challenge_attempted"),
+    PalmChallengeAttemptDropped: Published("palm_challenge", "challenge_attempt_dropped"),
+    PalmChallengeMissed: Published("palm_challenge", "challenge_missed"),
+    PalmChallengeCompleted: Published(
+        "palm_challenge", "challenge_completed", "challenge.completed"
+    ),
+    PalmChallengeDeclined: Published("palm_challenge", "challenge_declined", "challenge.declined"),
+    PalmChallengeCancelled: Published("palm_challenge", "challenge_cancelled"),
+    PalmChallengeExpired: Published("palm_challenge", "challenge_expired", "challenge.expired"),
     TransactionReceived: Published("transaction", "device_transaction_received"),
     TransactionIdentified: Published("transaction", "device_transaction_identified"),
     TransactionAuthorizationRequested: Published("transaction", "device_transaction_authorizing"),

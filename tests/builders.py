@@ -29,6 +29,7 @@ from domain import (
     linked_service,
     oauth_client,
     pairing_code,
+    palm_challenge,
     personal_data,
     presence,
     projection,
@@ -446,6 +447,62 @@ identification_completed = Builder(
         compare_ms=812.5,
         compared_at=NOW,
     )
+)
+
+palm_challenge_opened = Builder(
+    palm_challenge.PalmChallengeOpened(
+        user_id=USER,
+        device_id=DEVICE,
+        purpose="enrollment",
+        expires_at=NOW + timedelta(minutes=5),
+        hand="right",
+        replace=True,
+        text_commitment="bOdmGWA2Rw1p9vYvCRqRoOYeY0iCxwS8cvMDjn7x5Kw",
+    )
+)
+palm_challenge_delivered = Builder(palm_challenge.PalmChallengeDelivered())
+palm_challenge_attempted = Builder(
+    palm_challenge.PalmChallengeAttempted(attempt=1, scan_sha256="5c" * 32)
+)
+palm_challenge_attempt_dropped = Builder(
+    palm_challenge.PalmChallengeAttemptDropped(attempt=1, reason="palm_vendor_timeout")
+)
+palm_challenge_missed = Builder(
+    palm_challenge.PalmChallengeMissed(
+        attempt=1,
+        scan_sha256="5c" * 32,
+        reason="low_quality",
+        hints=("distance",),
+        scores=(0.41, 0.4, 0.39, 0.38),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+    )
+)
+palm_challenge_completed = Builder(
+    palm_challenge.PalmChallengeCompleted(
+        user_id=USER,
+        device_id=DEVICE,
+        purpose="verification",
+        attempt=2,
+        scan_sha256="5d" * 32,
+        result="match",
+        reason=None,
+        hints=(),
+        palm_ref=PALM,
+        scores=(0.95, 0.94, 0.93, 0.92),
+        thresholds=(0.8, 0.8, 0.8, 0.8),
+        policy_version=1,
+        compare_ms=812.5,
+    )
+)
+palm_challenge_declined = Builder(
+    palm_challenge.PalmChallengeDeclined(
+        user_id=USER, device_id=DEVICE, purpose="confirmation", reason="user_declined"
+    )
+)
+palm_challenge_cancelled = Builder(palm_challenge.PalmChallengeCancelled())
+palm_challenge_expired = Builder(
+    palm_challenge.PalmChallengeExpired(user_id=USER, device_id=DEVICE, purpose="enrollment")
 )
 
 enrollment_started = Builder(

@@ -12,11 +12,13 @@ from application.tenants.linked_services import by_product_key
 from domain import device as d
 from domain import device_ca as ca
 from domain import pairing_code as p
+from domain import user as u
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from domain.events import StreamAppend
 from domain.ids import PLATFORM, DeviceId, TenantId
 
 _rebuild: Final = stream_of(d.DeviceRegistered, d.rebuild)
+_user: Final = stream_of(u.UserSignedUp, u.rebuild)
 
 
 class Devices:
@@ -39,7 +41,10 @@ class Devices:
     async def register(
         self, caller: Caller, registered: d.DeviceRegistered, key: str | None
     ) -> tuple[d.Device, IssuedPairingCode | None, Done]:
-        """A device and its first pairing code. A repeat shows the same code while it lives."""
+        """A device and its first pairing code. A repeat shows the same code while it lives.
+
+        Raises Invalid and what `check_binding` raises.
+        """
         await self.check_binding(caller.tenant_id, registered)
         command_id = caller.command("device.register", key, self._ids.uuid())
         device_id = DeviceId(uuid5(command_id, "device") if key is not None else self._ids.uuid())
@@ -148,7 +153,13 @@ class Devices:
         return done
 
     async def check_binding(self, tenant_id: TenantId, registered: d.DeviceRegistered) -> None:
-        """Raises Invalid (`linked_service_not_found`, `action_not_allowed`)."""
+        """Raises Invalid (`linked_service_not_found`, `action_not_allowed`), NotFound
+        (`user_not_found`) and Forbidden (`user_suspended`, `user_erased`)."""
+        if registered.bound_user is not None:
+            user = _user(await self._log.load(tenant_id, registered.bound_user))
+            if user is None:
+                raise NotFound("user_not_found")
+            u.serve(user)
         if registered.bound_product is None:
             return
         service = await by_product_key(self._streams, tenant_id, registered.bound_product)

@@ -87,7 +87,7 @@ class Comparisons:
             user = _user(await self._log.load(caller.tenant_id, user_id))
             if user is None:
                 raise NotFound("user_not_found")
-            completed = await self._verified(tenant, user, scan)
+            completed = await self.compare(tenant, user, scan)
             return await self._record(caller, command_id, verification_id, completed)
         if (known.user_id, known.scan_sha256) != (user_id, scan.sha256):
             raise _reused()
@@ -120,9 +120,8 @@ class Comparisons:
             raise NotFound("identification_not_found")
         return Compared(id=identification_id, completed=known)
 
-    async def _verified(
-        self, tenant: t.Tenant, user: u.User, scan: Scan
-    ) -> c.VerificationCompleted:
+    async def compare(self, tenant: t.Tenant, user: u.User, scan: Scan) -> c.VerificationCompleted:
+        """The answer, which nobody has recorded. Raises what `verify` raises but NotFound."""
         refused = refusal(tenant, user)
         if refused is not None:
             # Nobody's palm is compared who may not be served.

@@ -60,7 +60,7 @@ class Enrollments:
             device_id=device.device_id,
             hand=hand,
             scan_sha256=scan.sha256,
-            consent_version=_consented(tenant, user),
+            consent_version=consented(tenant, user),
             quality=scan.quality,
             liveness=scan.liveness,
             captured_at=scan.captured_at,
@@ -71,7 +71,7 @@ class Enrollments:
         return await self._intake.take(device, tenant, started, scan, command_id, replace=replace)
 
 
-def _consented(tenant: t.Tenant, user: u.User) -> str | None:
+def consented(tenant: t.Tenant, user: u.User) -> str | None:
     """The version of the words that the person agreed to; None where none are needed.
 
     Who took a consent back is not enrolled, whether or not the tenant asks for one. Raises

@@ -36,6 +36,7 @@ SUBJECT_PREFIXES: Final[Mapping[SubjectKind, str]] = {
     "webhook_identity": "whi",
     "verification": "ver",
     "device_command": "cmd",
+    "palm_challenge": "pch",
 }
 _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "device": "devices.read",
@@ -48,6 +49,7 @@ _PERMISSIONS: Final[Mapping[SubjectKind, Permission]] = {
     "webhook_identity": "webhooks.read",
     "verification": "verifications.read",
     "device_command": "devices.read",
+    "palm_challenge": "challenges.read",
 }
 WEBHOOK_TYPES: Final[Mapping[str, Permission]] = {
     "enrollment.duplicate_detected": "enrollments.read",

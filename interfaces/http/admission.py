@@ -7,7 +7,8 @@ reliability.md §5, 14).
 """
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Generator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ BEGAN: Final = "link_began"
 """Where a request's state says when it came in, by `time.perf_counter`."""
 
 _TENANT: Final = "link_tenant"
+_ADMITTED_BY: Final = "link_admitted_by"
 _RETRY: Final = ((b"retry-after", b"1"),)
 
 
@@ -112,9 +114,28 @@ class Admission:
             return
         state: MutableMapping[str, Any] = scope["state"]
         state[BEGAN] = time.perf_counter()
+        state[_ADMITTED_BY] = self
         self.running += 1
         try:
             await self._app(scope, receive, send)
         finally:
             self.running -= 1
             self._places.leave(state)
+
+
+@contextmanager
+def waiting(state: MutableMapping[str, Any], places: TenantPlaces) -> Generator[None]:
+    """A request that only waits for something to happen takes nobody's place meanwhile.
+
+    How many may wait is bounded where they do (`infrastructure/bells.py`).
+    """
+    places.leave(state)
+    admission: Admission | None = state.get(_ADMITTED_BY)
+    if admission is None:
+        yield
+        return
+    admission.running -= 1
+    try:
+        yield
+    finally:
+        admission.running += 1

@@ -13,6 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, pki, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
+from interfaces.http.device import challenges as device_challenges
 from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
@@ -21,6 +22,7 @@ from interfaces.http.integrator import (
     audit_stream,
     breakers,
     certification,
+    challenges,
     comparisons,
     consents,
     data_subject_requests,
@@ -90,6 +92,7 @@ PUBLIC: Final = (
     *comparisons.HANDLERS,
     *consents.HANDLERS,
     *my_consents.HANDLERS,
+    *challenges.HANDLERS,
     *accesses.HANDLERS,
     *data_subject_requests.HANDLERS,
     *audit.HANDLERS,
@@ -108,6 +111,7 @@ DEVICE: Final = (
     *heartbeat.HANDLERS,
     *renewal.HANDLERS,
     *signup.HANDLERS,
+    *device_challenges.HANDLERS,
 )
 
 

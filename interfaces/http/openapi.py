@@ -49,6 +49,7 @@ ID_PREFIXES: Final = {
     "palm_ref": "plm",
     "verification_id": "ver",
     "identification_id": "idn",
+    "challenge_id": "pch",
     "endpoint_id": "whe",
     "client_id": "cli",
     "session_id": "uss",

@@ -17,6 +17,8 @@ from application.fleet.heartbeats import Heartbeats
 from application.fleet.pairing import Pairings
 from application.fleet.recovery import Recoveries
 from application.fleet.renewals import Renewals
+from application.palms.challenge_answers import ChallengeAnswers
+from application.palms.challenges import Challenges
 from application.palms.comparisons import Comparisons
 from application.palms.enrollments import Enrollments
 from application.palms.evaluation import Evaluations
@@ -185,6 +187,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     enrollments: Enrollments
     palm_removals: PalmRemovals
     comparisons: Comparisons
+    challenges: Challenges
+    challenge_answers: ChallengeAnswers
     erasures: Erasures
     data_exports: DataExports
     broker: Broker

@@ -40,6 +40,9 @@ OPENS: dict[str, set[Permission]] = {
     "identifications:read": {"identifications.read"},
     "identifications:write": {"identifications.read", "identifications.write"},
     "enrollments:read": {"enrollments.read"},
+    "enrollments:write": {"enrollments.read", "enrollments.write", "challenges.read"},
+    "challenges:read": {"challenges.read"},
+    "challenges:write": {"challenges.read", "challenges.write"},
     "audit:read": {"audit.read"},
     "tenant:read": {"tenant.read"},
     "tenant:write": {"tenant.read", "tenant.write"},
@@ -58,11 +61,21 @@ OPENS: dict[str, set[Permission]] = {
     "oauth_clients:write": {"oauth_clients.read", "oauth_clients.write"},
 }
 
+AT_A_COUNTER: set[DeviceOperation] = {
+    "transact",
+    "sign_up",
+    "consent",
+    "enroll",
+    "journal",
+    "heartbeat",
+    "renew",
+    "answer_challenge",
+}
 MAY: dict[DeviceType, set[DeviceOperation]] = {
-    "pos": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
-    "gate": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
-    "kiosk": {"transact", "sign_up", "consent", "enroll", "journal", "heartbeat", "renew"},
-    "personal_scanner": {"heartbeat", "renew"},
+    "pos": AT_A_COUNTER,
+    "gate": AT_A_COUNTER,
+    "kiosk": AT_A_COUNTER,
+    "personal_scanner": {"heartbeat", "renew", "poll_challenges", "answer_challenge"},
 }
 
 

@@ -35,6 +35,7 @@ from projections import (
     enrollments,
     linked_services,
     oauth_clients,
+    palm_challenges,
     transactions,
     users,
     webhook_endpoints,
@@ -107,6 +108,7 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     assert asked_for.status_code == 201, asked_for.text
     queued = await tenant.api.post(f"/v1/devices/{till.id}/commands", json={"kind": "identify"})
     assert queued.status_code == 201, queued.text
+    challenge = await challenged(tenant, till.id, user_id)
     position = await house.end()
     newest = {"min_position": str(position)}
     palms = (await tenant.api.get("/v1/enrollments", params=newest)).json()["items"]
@@ -125,12 +127,21 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
         "palm_ref": str(palms[0]["palm_ref"]),
         "verification_id": await compared(tenant, "verifications", user_id=user_id),
         "identification_id": await compared(tenant, "identifications"),
+        "challenge_id": challenge,
         "endpoint_id": str(endpoint.json()["id"]),
         "client_id": str(client.json()["id"]),
     }
     correlation_id = str(lines[0]["correlation_id"])
     challenge_id = waiting.json()["challenge_id"]
     return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id, person)
+
+
+async def challenged(tenant: Tenancy, device_id: str, user_id: str) -> str:
+    """An enrolment of the other hand, by the challenge's id."""
+    body = {"user_id": user_id, "device_id": device_id, "hand": "right"}
+    asked = await tenant.api.post("/v1/enrollments", json=body)
+    assert asked.status_code == 201, asked.text
+    return str(asked.json()["id"])
 
 
 async def compared(tenant: Tenancy, what: str, **body: str) -> str:
@@ -395,6 +406,7 @@ async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
         "users": await users.by_tenant(connection, tenant_id),
         "transactions": await transactions.by_tenant(connection, tenant_id),
         "enrollments": await enrollments.by_tenant(connection, tenant_id),
+        "challenges": await palm_challenges.by_tenant(connection, tenant_id),
         "devices": await devices.by_tenant(connection, tenant_id),
         "device_commands": await device_commands.by_device(
             connection, tenant_id, DeviceId(_uuid(of, "device_id"))

@@ -17,7 +17,7 @@ from domain.device import (
     DeviceType,
     RevocationReason,
 )
-from domain.ids import DeviceId, wire
+from domain.ids import DeviceId, UserId, wire
 from interfaces.http.as_of import AS_OF, AsOf, folding, moment, past_row, told
 from interfaces.http.integrator.presence import PresenceShown, presences_of
 from interfaces.http.json_body import StrictJSON
@@ -50,16 +50,19 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 Serial = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e][\x20-\x7e]{0,63}$")]
 ProductKey = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,62}$")]
 Action = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$")]
+WireId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class NewDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A device that is expected. A pos or gate is bound to one product and action."""
+    """A device that is expected. A pos or gate is bound to one product and action, a personal
+    scanner to the one person whom it is asked for."""
 
     type: DeviceType
     name: Name
     serial: Serial | None = None
     bound_product: ProductKey | None = None
     bound_action: Action | None = None
+    bound_user: WireId | None = None
     small_model_capable: bool = False
 
 
@@ -79,6 +82,7 @@ class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
     serial: str | None
     bound_product: str | None
     bound_action: str | None
+    bound_user: str | None
     small_model_capable: bool
     status: DeviceStatus
     version: int
@@ -108,6 +112,7 @@ def _shown(
         serial=registered.serial,
         bound_product=registered.bound_product,
         bound_action=registered.bound_action,
+        bound_user=_user(registered.bound_user),
         small_model_capable=registered.small_model_capable,
         status=device.status,
         version=device.version,
@@ -118,6 +123,10 @@ def _shown(
         pairing=_code(code) if code is not None else None,
         presence=presence,
     )
+
+
+def _user(bound: UserId | None) -> str | None:
+    return None if bound is None else wire("usr", bound)
 
 
 def _code(code: IssuedPairingCode) -> PairingCodeShown:
@@ -132,6 +141,7 @@ def _row(row: view.DeviceRow, presence: PresenceShown | None = None) -> DeviceSh
         serial=row.serial,
         bound_product=row.bound_product,
         bound_action=row.bound_action,
+        bound_user=_user(row.bound_user),
         small_model_capable=row.small_model_capable,
         status=row.status,
         version=row.version,
@@ -157,6 +167,8 @@ def _row(row: view.DeviceRow, presence: PresenceShown | None = None) -> DeviceSh
         KEY,
         WRITE,
         {
+            403: ("user_suspended", "user_erased"),
+            404: ("user_not_found",),
             409: ("pairing_code_superseded",),
             422: (
                 "device_name_invalid",
@@ -177,9 +189,10 @@ async def register(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeviceShown]:
     del idempotency_key  # declared for OpenAPI; read from the raw headers to see a second one
-    registered = DeviceRegistered(
-        **{name: getattr(data, name) for name in NewDevice.__struct_fields__}
-    )
+    given = {name: getattr(data, name) for name in NewDevice.__struct_fields__}
+    if data.bound_user is not None:
+        given["bound_user"] = UserId(path_id("usr", data.bound_user, "user_not_found"))
+    registered = DeviceRegistered(**given)
     device, code, done = await services.devices.register(
         integrator, registered, header_key(request)
     )
