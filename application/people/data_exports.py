@@ -82,6 +82,7 @@ class DataExports:
             raise NotFound("user_not_found")
         values = await self._personal_data.everything(tenant_id, user_id)
         texts = await self._texts.of_person(tenant_id, user_id)
+        transactions = await self._records.transactions(tenant_id, user_id)
         await self._accesses.note(
             caller,
             user_id,
@@ -92,13 +93,19 @@ class DataExports:
         )
         items = [Item(source="vault", name=field, value=value) for field, value in values.items()]
         items += [
-            Item(source="vault", name=PRODUCT_TEXT, id=wire("txn", transaction_id), value=text)
-            for transaction_id, text in texts
+            Item(
+                source="vault",
+                name=PRODUCT_TEXT,
+                # The words of a palm challenge are kept in the same way.
+                id=wire("txn" if shown_with in transactions else "pch", shown_with),
+                value=text,
+            )
+            for shown_with, text in texts
         ]
         items += _events("user", None, past)
         for palm_ref in await self._palms.of_person(tenant_id, user_id):
             items += await self._stream(tenant_id, "enrollment", "plm", palm_ref)
-        for transaction_id in await self._records.transactions(tenant_id, user_id):
+        for transaction_id in transactions:
             items += await self._stream(tenant_id, "transaction", "txn", transaction_id)
         erasure = await self._log.load(tenant_id, r.erasure_id(user_id))
         items += _events("erasure", None, erasure)

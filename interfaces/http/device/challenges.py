@@ -181,7 +181,7 @@ async def respond(
     status_code=204,
     dto=StrictJSON[DeclineBody],
     return_dto=None,
-    request_max_body_size=1024,
+    request_max_body_size=8192,
     device_operation="answer_challenge",
     refusals=merged(
         BODY,
