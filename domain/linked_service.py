@@ -80,6 +80,14 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     counted: tuple[FailureClass, ...] = FAILURE_CLASSES
 
 
+class ShadowPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Another way to meet the product's silence, tried without effect: whenever the product does
+    not answer it is noted what this one would have decided, within budgets of its own."""
+
+    fail_mode: FailMode = "open"
+    stand_in: StandIn = StandIn()
+
+
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how a product is called. The seed's fields and the broker's additions."""
 
@@ -93,6 +101,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     allowed_actions: tuple[str, ...] = ()
     stand_in: StandIn = StandIn()
     breaker: BreakerSettings = BreakerSettings()
+    shadow: ShadowPolicy | None = None
 
 
 class LinkedServiceRegistered(DomainEvent, frozen=True, kw_only=True):
@@ -234,6 +243,8 @@ def check_routing(routing: Routing) -> None:
                 "path_invalid", "a path begins with a / and has no dot segments, %, // or query"
             )
     _check_stand_in(routing.stand_in)
+    if routing.shadow is not None:
+        _check_stand_in(routing.shadow.stand_in)
     if len(routing.allowed_actions) > 32 or len(set(routing.allowed_actions)) != len(
         routing.allowed_actions
     ):

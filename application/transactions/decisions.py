@@ -81,8 +81,15 @@ class Decisions:
             said = await self._authorization.ask(question, self._clock.now(), remaining)
         except AuthorizeFailed as failed:
             authorize_ms = self._ms_since(began)
-            stand_in = None
-            if _may_stand_in(intent, failed, remaining):
+            stand_in, may_open = None, _may_stand_in(intent, failed, remaining)
+            shadow = await self._stand_ins.shadow(
+                service,
+                failed.failure,
+                identified.user_id,
+                asked.request.context,
+                may_open=may_open,
+            )
+            if may_open:
                 stand_in = await self._stand_ins.decide(
                     service, failed.failure, identified.user_id, asked.request.context
                 )
@@ -93,7 +100,7 @@ class Decisions:
                 )
                 stand_in = stand_in if kept else None
             decision = outcomes.unanswered(
-                failed, intent, stand_in, authorize_ms, self.moment(asked)
+                failed, intent, stand_in, shadow, authorize_ms, self.moment(asked)
             )
         else:
             authorize_ms = self._ms_since(began)

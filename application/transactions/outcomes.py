@@ -145,6 +145,7 @@ def unanswered(
     failed: AuthorizeFailed,
     intent: x.TransactionAuthorizationRequested,
     stand_in: x.StandInReason | Literal["stand_in_limit"] | None,
+    shadow: x.ShadowVerdict | None,
     authorize_ms: float,
     moment: Moment,
 ) -> x.TransactionFailedOpen | x.TransactionFailedClosed:
@@ -158,6 +159,7 @@ def unanswered(
             decided_at=moment.decided_at,
             total_ms=moment.total_ms,
             drill=failed.drill,
+            shadow=shadow,
         )
     reason: x.FailClosedReason = (
         "product_malformed" if failed.failure == "product_refused" else failed.failure
@@ -173,4 +175,5 @@ def unanswered(
         decided_at=moment.decided_at,
         total_ms=moment.total_ms,
         drill=failed.drill,
+        shadow=shadow,
     )

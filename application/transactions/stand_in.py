@@ -8,9 +8,10 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from application.ports import AuthorizeFailure, RateLimiter
+from domain.fail_mode import FailMode
 from domain.ids import UserId
 from domain.linked_service import LinkedService, StandIn, StandInWindow
-from domain.transaction import StandInReason
+from domain.transaction import ShadowVerdict, StandInReason
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
@@ -31,6 +32,14 @@ class StandInBudget(msgspec.Struct, frozen=True, kw_only=True):
     total_amount_left: str | None
 
 
+class _Lane(msgspec.Struct, frozen=True):
+    """What is stood in for, under which name it is counted, and within which bounds."""
+
+    key: str
+    fail_mode: FailMode
+    bounds: StandIn
+
+
 class StandIns:
     """The budgets of every linked service that fails open. Counters are shared, not durable."""
 
@@ -49,12 +58,39 @@ class StandIns:
 
         Only the network class qualifies: an active refusal never becomes an allow.
         """
+        lane = _Lane(str(service.id), service.routing.fail_mode, service.routing.stand_in)
+        return await self._judge(lane, failure, user_id, context)
+
+    async def shadow(
+        self,
+        service: LinkedService,
+        failure: AuthorizeFailure,
+        user_id: UserId,
+        context: dict[str, Any],
+        *,
+        may_open: bool,
+    ) -> ShadowVerdict | None:
+        """What the service's shadow policy would decide; None when it has none.
+
+        It counts against budgets of its own, so that what is tried takes nothing from the lane.
+        """
+        policy = service.routing.shadow
+        if policy is None:
+            return None
+        lane = _Lane(f"shadow:{service.id}", policy.fail_mode, policy.stand_in)
+        reason = await self._judge(lane, failure, user_id, context) if may_open else None
+        opens = reason not in (None, "stand_in_limit")
+        return ShadowVerdict(would="allow" if opens else "deny", reason=reason)
+
+    async def _judge(
+        self, lane: _Lane, failure: AuthorizeFailure, user_id: UserId, context: dict[str, Any]
+    ) -> StandInReason | Literal["stand_in_limit"] | None:
         reason = _NETWORK.get(failure)
-        if service.routing.fail_mode != "open" or reason is None:
+        if lane.fail_mode != "open" or reason is None:
             return None
-        if reason not in service.routing.stand_in.enabled_for:
+        if reason not in lane.bounds.enabled_for:
             return None
-        if await self._within_budget(service, user_id, context):
+        if await self._within_budget(lane, user_id, context):
             return reason
         return "stand_in_limit"
 
@@ -79,31 +115,29 @@ class StandIns:
             total_amount_left=total_left,
         )
 
-    async def _within_budget(
-        self, service: LinkedService, user_id: UserId, context: dict[str, Any]
-    ) -> bool:
+    async def _within_budget(self, lane: _Lane, user_id: UserId, context: dict[str, Any]) -> bool:
         """Count one stand-in against amount, lane and person; False when any is used up.
 
         What was counted before a later bound refused stays counted: of those that come at the same
         moment fewer may pass than there is room for, and never more.
         """
-        budget = service.routing.stand_in
+        budget = lane.bounds
         amount = _at_risk(context, budget)
         if amount is None:
             return False
-        person, per_hour = f"{service.id}:{user_id}", budget.per_user_per_hour
+        person, per_hour = f"{lane.key}:{user_id}", budget.per_user_per_hour
         # The person is counted last, so that a lane without room costs nobody an hour's turn.
         return (
             await self._limiter.room("stand_in.user", person, limit=per_hour, per_s=3600)
             and await self._limiter.hit(
-                "stand_in.service", str(service.id), limit=budget.per_minute, per_s=60
+                "stand_in.service", lane.key, limit=budget.per_minute, per_s=60
             )
-            and await self._within_window(service, amount)
+            and await self._within_window(lane, amount)
             and await self._limiter.hit("stand_in.user", person, limit=per_hour, per_s=3600)
         )
 
-    async def _within_window(self, service: LinkedService, amount: Decimal) -> bool:
-        window, key = service.routing.stand_in.per_window, str(service.id)
+    async def _within_window(self, lane: _Lane, amount: Decimal) -> bool:
+        window, key = lane.bounds.per_window, lane.key
         if window is None:
             return True
         if window.count is not None and not await self._limiter.hit(

@@ -24,6 +24,7 @@ from domain.transaction.facts import (
     PersonRefusal,
     ProductText,
     RefusedReason,
+    ShadowVerdict,
     StandInReason,
     TransactionAllowed,
     TransactionAuthorizationRequested,
@@ -55,6 +56,7 @@ from domain.transaction.lifecycle import (
     never_decided,
     rebuild,
     sealed_text,
+    shadow_of,
     text_of,
 )
 from domain.transaction.obligations import (
@@ -82,6 +84,7 @@ __all__ = [
     "ProductText",
     "RefusedReason",
     "Sentence",
+    "ShadowVerdict",
     "Shown",
     "StandInReason",
     "Step",
@@ -128,6 +131,7 @@ __all__ = [
     "sentence",
     "settle_advice",
     "settle_void",
+    "shadow_of",
     "text_of",
     "text_set_apart",
     "void_reason",

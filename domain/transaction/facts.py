@@ -210,6 +210,14 @@ class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
     tenant_version: int = 0
 
 
+class ShadowVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the linked service's shadow policy would have decided. `reason` is why it would have
+    allowed, or the bound that it met; none where it fails closed, or the failure is no silence."""
+
+    would: Literal["allow", "deny"]
+    reason: StandInReason | Literal["stand_in_limit"] | None = None
+
+
 class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
     """No answer that counts, and this lane stays shut without one; `drill` when that was rehearsed.
 
@@ -227,6 +235,7 @@ class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):
     service_id: LinkedServiceId | None = None
     service_version: int = 0
     drill: bool = False
+    shadow: ShadowVerdict | None = None
 
 
 class TransactionFailedOpen(DomainEvent, frozen=True, kw_only=True):
@@ -244,6 +253,7 @@ class TransactionFailedOpen(DomainEvent, frozen=True, kw_only=True):
     decided_at: datetime
     total_ms: float
     drill: bool = False
+    shadow: ShadowVerdict | None = None
 
 
 class TransactionVendorFailed(DomainEvent, frozen=True, kw_only=True):

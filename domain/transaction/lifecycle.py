@@ -35,6 +35,7 @@ from domain.transaction.aftermath import (
 from domain.transaction.facts import (
     Decision,
     ProductText,
+    ShadowVerdict,
     TransactionAllowed,
     TransactionAuthorizationRequested,
     TransactionDenied,
@@ -248,3 +249,12 @@ def _followed(transaction: Transaction, recorded: Recorded) -> Transaction:
 
 def rebuild(past: Iterable[Recorded]) -> Transaction | None:
     return fold(evolve, past)
+
+
+def shadow_of(transaction: Transaction) -> ShadowVerdict | None:
+    """What the shadow policy would have decided in place of the recorded decision, if there was
+    one and the product gave no answer."""
+    decision = transaction.decision
+    if isinstance(decision, TransactionFailedOpen | TransactionFailedClosed):
+        return decision.shadow
+    return None

@@ -332,3 +332,65 @@ async def test_a_budget_that_is_looked_at_before_it_is_counted_is_found_out() ->
     world.limiter = LooksBeforeItCounts(monotonic=world.clock.monotonic)
     said = await asyncio.gather(*(outcome(world, n) for n in range(20)))
     assert said.count(opened()) > 7
+
+
+def shadowed(
+    policy: ls.ShadowPolicy, failure: AuthorizeFailure = "authorize_timeout", **routing: Any
+) -> World:
+    """A world whose product fails in this way, with a policy that is tried without effect."""
+    world = World()
+    world.routing(shadow=policy, **routing)
+    world.product.says = AuthorizeFailed(failure, reached=True, detail="what happened")
+    return world
+
+
+def verdicts(world: World) -> list[tuple[str, str | None] | None]:
+    """What the shadow policy would have decided, decision by decision."""
+    noted = [
+        each.event.shadow
+        for each in world.log.read_now()
+        if isinstance(each.event, x.TransactionFailedClosed | x.TransactionFailedOpen)
+    ]
+    return [None if each is None else (each.would, each.reason) for each in noted]
+
+
+async def test_a_shadow_policy_is_noted_and_changes_nothing() -> None:
+    world = shadowed(ls.ShadowPolicy(fail_mode="open"), fail_mode="closed")
+    assert await outcome(world) == ("deny", "authorize_timeout", False)
+    assert verdicts(world) == [("allow", "authorize_timeout")]
+    world = shadowed(ls.ShadowPolicy(fail_mode="closed"), fail_mode="open")
+    assert await outcome(world) == ("allow", "authorize_timeout", True)
+    assert verdicts(world) == [("deny", None)]
+
+
+async def test_a_shadow_policy_has_budgets_of_its_own() -> None:
+    """Seen to fail when both count under the lane's name: then the second is denied as well."""
+    tight = StandIn(per_user_per_hour=1)
+    policy = ls.ShadowPolicy(fail_mode="open", stand_in=tight)
+    world = shadowed(policy, fail_mode="open", stand_in=StandIn(per_user_per_hour=2))
+    said = [await outcome(world, number) for number in (1, 2, 3)]
+    opened = ("allow", "authorize_timeout", True)
+    assert said == [opened, opened, CLOSED]
+    allowed = ("allow", "authorize_timeout")
+    assert verdicts(world) == [allowed, ("deny", "stand_in_limit"), ("deny", "stand_in_limit")]
+
+
+@pytest.mark.parametrize("failure", REFUSALS)
+async def test_a_shadow_policy_never_makes_an_allow_of_a_refusal(
+    failure: AuthorizeFailure,
+) -> None:
+    world = shadowed(ls.ShadowPolicy(fail_mode="open"), failure)
+    await outcome(world)
+    assert verdicts(world) == [("deny", None)]
+
+
+async def test_a_shadow_policy_does_not_open_where_a_lane_may_not() -> None:
+    world = shadowed(ls.ShadowPolicy(fail_mode="open"))
+    await outcome(world, deadline_ms=500)
+    assert verdicts(world) == [("deny", None)]
+
+
+async def test_without_a_shadow_policy_nothing_is_noted() -> None:
+    world = open_lane()
+    await outcome(world)
+    assert verdicts(world) == [None]

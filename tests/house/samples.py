@@ -94,6 +94,7 @@ def bodies() -> dict[str, dict[str, Any]]:
                 "per_window": {"seconds": 600, "count": 20, "total_amount": "250.00"},
             },
             "breaker": {"window_s": 20},
+            "shadow": {"fail_mode": "open", "stand_in": {"max_amount": "50.00"}},
         },
         "registerWebhookEndpoint": {
             "url": "https://shop.example:9443/webhooks",

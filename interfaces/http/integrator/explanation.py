@@ -84,8 +84,9 @@ class TransactionExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction from end to end, durations in milliseconds.
 
     `sentence` says what became of it in English and in Arabic. `waterfall` has its steps in the
-    order of their times, and `own_ms` what the platform took of the wait for itself. Scores and
-    thresholds are shown to whoever may evaluate match policies; others see which passed.
+    order of their times, and `own_ms` what the platform took of the wait for itself. `shadow` is
+    what the service's shadow policy would have decided, where the product gave no answer. Scores
+    and thresholds are shown to whoever may evaluate match policies; others see which passed.
     """
 
     transaction: TransactionShown
@@ -96,6 +97,7 @@ class TransactionExplanation(msgspec.Struct, frozen=True, kw_only=True):
     match: Matched | None
     question: Question | None
     assertion: AssertionShown | None
+    shadow: x.ShadowVerdict | None
     deliveries: list[DeliveryShown]
     determined_by: list[DeterminedBy]
 
@@ -145,6 +147,7 @@ async def explained(
             if found.claims is None
             else AssertionShown(claims=found.claims, not_recorded=NOT_RECORDED)
         ),
+        shadow=x.shadow_of(found.transaction),
         deliveries=[_delivery(each) for each in found.deliveries],
         determined_by=[determined_by_shown(each) for each in found.determined_by],
     )

@@ -19,6 +19,7 @@ from domain.linked_service import (
     LinkedServiceRegistered,
     Path,
     Routing,
+    ShadowPolicy,
     StandIn,
     StandInWindow,
 )
@@ -96,6 +97,15 @@ class BreakerBody(BreakerSettings, frozen=True, kw_only=True, forbid_unknown_fie
         )
 
 
+class ShadowBody(ShadowPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller writes; the log reads the tolerant shape."""
+
+    stand_in: StandInBody = StandInBody()
+
+    def plain(self) -> ShadowPolicy:
+        return ShadowPolicy(fail_mode=self.fail_mode, stand_in=self.stand_in.plain())
+
+
 class NewLinkedService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a Tenant Admin fills in (004 diagram 8.4) and what the broker adds to it."""
 
@@ -110,6 +120,7 @@ class NewLinkedService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     allowed_actions: Actions = ()
     stand_in: StandInBody = StandInBody()
     breaker: BreakerBody = BreakerBody()
+    shadow: ShadowBody | None = None
 
     def routing(self) -> Routing:
         return Routing(**{name: _plain(getattr(self, name)) for name in Routing.__struct_fields__})
@@ -128,6 +139,7 @@ class LinkedServiceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     allowed_actions: Actions | msgspec.UnsetType = msgspec.UNSET
     stand_in: StandInBody | msgspec.UnsetType = msgspec.UNSET
     breaker: BreakerBody | msgspec.UnsetType = msgspec.UNSET
+    shadow: ShadowBody | msgspec.UnsetType | None = msgspec.UNSET
     status: Literal["active", "suspended"] | msgspec.UnsetType = msgspec.UNSET
 
     def apply(self, routing: Routing) -> Routing:
@@ -157,6 +169,7 @@ class LinkedServiceShown(msgspec.Struct, frozen=True, kw_only=True):
     allowed_actions: tuple[str, ...]
     stand_in: StandIn
     breaker: BreakerSettings
+    shadow: ShadowPolicy | None
     status: Literal["active", "suspended"]
     version: int
     audience: str
@@ -171,9 +184,8 @@ class LinkedServicePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _plain(value: object) -> Any:
-    return (
-        value.plain() if isinstance(value, StandInBody | StandInWindowBody | BreakerBody) else value
-    )
+    bodies = StandInBody | StandInWindowBody | BreakerBody | ShadowBody
+    return value.plain() if isinstance(value, bodies) else value
 
 
 def _shown(
