@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from application import trace
 from application.ports import (
     CANDIDATES_MAX,
     Candidates,
@@ -208,7 +209,7 @@ class XTelcomPalmVerifier:
             return await self._calls.request(
                 method,
                 self._base_url + path,
-                headers=self._headers,
+                headers={**self._headers, **trace.headers()},
                 body=body,
                 deadline_s=deadline_s,
                 max_bytes=ANSWER_BYTES_MAX,

@@ -7,12 +7,12 @@ context closes a lane. Here a 4xx says that the product is alive, and nothing mo
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from application import trace
 from application.ports import (
     AuthorizeCall,
     Authorized,
@@ -116,8 +116,7 @@ class HttpLinkedServiceGateway:
             "X-Deadline-Ms": str(int(call.deadline_s * 1000)),
         }
         if call.trace_id is not None:
-            # W3C Trace Context: the call is a step of its own in the trace.
-            headers["traceparent"] = f"00-{call.trace_id.hex}-{os.urandom(8).hex()}-01"
+            headers[trace.HEADER] = trace.traceparent(call.trace_id)
         try:
             return await self.client.request(
                 "POST",

@@ -12,6 +12,7 @@ from uuid import uuid5
 
 import msgspec
 
+from application import trace
 from application.ports import (
     Attempted,
     Clock,
@@ -148,6 +149,7 @@ class Webhooks:
 
     async def _send(self, endpoint: w.WebhookEndpoint, delivery: Delivery) -> Attempted:
         past = await self._log.load(delivery.tenant_id, delivery.event.stream_id)
+        recorded = past[delivery.event.stream_version - 1]
         content = body(past, delivery.event.stream_version)
         keys = await self._secrets.good(delivery.tenant_id, WebhookEndpointId(endpoint.id))
         message_id = wire("evt", delivery.event.id)
@@ -160,6 +162,7 @@ class Webhooks:
                     headers={
                         "Content-Type": "application/json",
                         "User-Agent": "link-identity-webhooks/1",
+                        trace.HEADER: trace.traceparent(recorded.correlation_id),
                         "webhook-id": message_id,
                         "webhook-timestamp": str(timestamp),
                         "webhook-signature": signature(keys, message_id, timestamp, content),

@@ -1,7 +1,8 @@
 """One id for everything that a request causes: the trace's, when the caller names one.
 
 It is the log's `correlation_id`, so it stands in the metadata of every event; it goes on to the
-product, and back to the caller, so that somebody can go from a line in any log to the events.
+palm vendor, the product and whoever is told by webhook, and back to the caller, so that somebody
+can go from a line in any log to the events.
 Form: W3C Trace Context. We keep no spans.
 """
 
@@ -13,6 +14,8 @@ from uuid import UUID, uuid4
 
 from litestar.connection import ASGIConnection
 from litestar.types import Message, Scope
+
+from application.trace import enter
 
 HEADER: Final = b"x-request-id"
 TRACE_HEADER: Final = b"traceresponse"
@@ -32,6 +35,7 @@ def correlation_id(connection: ASGIConnection[Any, Any, Any, Any]) -> UUID:
     found: UUID | None = state.get(_KEY)
     if found is None:
         found = state[_KEY] = traced(connection.scope["headers"]) or uuid4()
+        enter(found)
     return found
 
 

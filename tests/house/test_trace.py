@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from interfaces.http.request_id import traced
-from tests.house.world import House, transaction
+from tests.house.test_webhooks import address, arrivals, endpoint, receiver
+from tests.house.world import House, PairedDevice, Tenancy, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -38,24 +39,36 @@ async def test_a_traceparent_names_the_trace(given: str) -> None:
 
 
 async def test_a_trace_goes_through_the_house(house: House) -> None:
-    """From the till's own log to the events, the product's log, and back to the till."""
+    """From the till's own log to the events, to vendor, product and webhook, and back."""
     tenant = await house.tenant()
     till = await house.device(tenant)
     await house.person(till, house.mobile(), PALM)
     trace = uuid4().hex
+    async with receiver(house) as server:
+        await endpoint(tenant, address(server), "device.transaction.completed")
+        await asked(house, tenant, till, trace)
+        ((headers, _),) = await arrivals(server, 1)
+    assert headers["traceparent"].split("-")[:2] == ["00", trace]
+
+
+async def asked(house: House, tenant: Tenancy, till: PairedDevice, trace: str) -> None:
+    """A transaction of this trace, and what is to be found of it."""
     answered = await till.http.post(
         "/v1/device/transactions",
         json=transaction(PALM),
         headers={"traceparent": f"00-{trace}-{SPAN}-01"},
     )
     assert answered.status_code == 200, answered.text
-    version, told, span, _ = answered.headers["traceresponse"].split("-")
-    assert (version, told) == ("00", trace)
+    version, named, span, _ = answered.headers["traceresponse"].split("-")
+    assert (version, named) == ("00", trace)
     assert span != SPAN
     assert answered.headers["x-request-id"] == f"req_{trace}"
-    version, passed, span, _ = house.product.headers[-1]["traceparent"].split("-")
-    assert (version, passed) == ("00", trace)
-    assert span != SPAN
+    spans = {SPAN}
+    for told in (house.product.headers[-1], house.vendor.asked_with):
+        version, passed, span, _ = told["traceparent"].split("-")
+        assert (version, passed) == ("00", trace)
+        assert span not in spans
+        spans.add(span)
     names = {
         recorded.event.NAME
         for recorded in await house.platform.log.read(0, 100_000)

@@ -59,12 +59,15 @@ async def read_body(receive: Any) -> bytes:
 
 
 class Vendor:
-    """Speaks `/KZ/*` and knows a palm by its exact image; `script` answers in its place."""
+    """Speaks `/KZ/*` and knows a palm by its exact image; `script` answers in its place.
+
+    `asked_with` are the headers of the last query."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
+        self.asked_with: dict[str, str] = {}
         self.enrolled: dict[str, str] = {}
         self.script: Callable[[str], Awaitable[tuple[int, bytes]]] | None = None
         self.queries = 0
@@ -76,6 +79,7 @@ class Vendor:
         path, body = str(scope["path"]), await read_body(receive)
         if path == "/KZ/query":
             self.queries += 1
+            self.asked_with = {k.decode(): v.decode() for k, v in scope["headers"]}
         if self.script is not None:
             status, scripted = await self.script(path)
             await reply(send, status, scripted)
