@@ -184,8 +184,9 @@ class LinkedServicePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _plain(value: object) -> Any:
-    bodies = StandInBody | StandInWindowBody | BreakerBody | ShadowBody
-    return value.plain() if isinstance(value, bodies) else value
+    if isinstance(value, StandInBody | StandInWindowBody | BreakerBody | ShadowBody):
+        return value.plain()
+    return value
 
 
 def _shown(
