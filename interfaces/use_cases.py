@@ -148,7 +148,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     person_palms = EnrollmentsOfPerson(reads, of.end)
     palm_removals = PalmRemovals(log, of.enrollment_endings, person_palms, ids)
     recognition = Recognition(of.streams, outside.palms, CertificateSignatures(), canonical, clock)
-    comparisons = Comparisons(log, of.streams, recognition, clock, ids)
+    comparisons = Comparisons(log, of.streams, recognition, limiter, clock, ids)
     codes = PairingCodes(of.keyring)
     presences = PostgresPresences(of.app_pool)
     waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)

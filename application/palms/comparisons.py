@@ -18,6 +18,7 @@ from application.ports import (
     IdSource,
     PalmQueryForbidden,
     PalmVendorFailed,
+    RateLimiter,
     Scan,
     StaleStream,
     Streams,
@@ -27,7 +28,7 @@ from application.transactions.outcomes import refusal
 from domain import comparison as c
 from domain import tenant as t
 from domain import user as u
-from domain.errors import Conflict, Invalid, NotFound, Unavailable
+from domain.errors import Conflict, Invalid, NotFound, TooMany, Unavailable
 from domain.events import StreamAppend
 from domain.ids import IdentificationId, TenantId, UserId, VerificationId
 from domain.matching import check_picture
@@ -55,18 +56,25 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         return round(math.fsum(scores) / len(scores), 4)
 
 
+PER_CLIENT: Final = (300, 60)
+PER_TENANT: Final = (1200, 60)
+"""Each asks the vendor, who serves all tenants."""
+
+
 class Comparisons:
     def __init__(
         self,
         log: EventLog,
         streams: Streams,
         recognition: Recognition,
+        limiter: RateLimiter,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._log = log
         self._streams = streams
         self._recognition = recognition
+        self._limiter = limiter
         self._clock = clock
         self._ids = ids
 
@@ -76,8 +84,9 @@ class Comparisons:
         """Whether the palm is this person's, once for each key.
 
         Raises NotFound (`user_not_found`), Conflict (`palm_type_not_allowed`), Invalid
-        (`low_quality`, `liveness_failed`, `idempotency_key_reused`) and Unavailable
-        (`palm_vendor_error`, `palm_vendor_timeout`), after which the same key asks again.
+        (`low_quality`, `liveness_failed`, `idempotency_key_reused`), TooMany (`rate_limited`) and
+        Unavailable (`palm_vendor_error`, `palm_vendor_timeout`), after which the same key asks
+        again.
         """
         command_id = caller.command("verification", key, self._ids.uuid())
         verification_id = VerificationId(uuid5(command_id, "verification"))
@@ -87,6 +96,7 @@ class Comparisons:
             user = _user(await self._log.load(caller.tenant_id, user_id))
             if user is None:
                 raise NotFound("user_not_found")
+            await self._admit(caller)
             completed = await self.compare(tenant, user, scan)
             return await self._record(caller, command_id, verification_id, completed)
         if (known.user_id, known.scan_sha256) != (user_id, scan.sha256):
@@ -100,6 +110,7 @@ class Comparisons:
         known = await self._known(caller.tenant_id, identification_id, c.IdentificationCompleted)
         if known is None:
             tenant = await self._tenant(caller.tenant_id)
+            await self._admit(caller)
             completed = await self._identified(tenant, scan)
             return await self._record(caller, command_id, identification_id, completed)
         if known.scan_sha256 != scan.sha256:
@@ -119,6 +130,17 @@ class Comparisons:
         if known is None:
             raise NotFound("identification_not_found")
         return Compared(id=identification_id, completed=known)
+
+    async def _admit(self, caller: Caller) -> None:
+        """A repeat asks nobody, and is not counted. Raises TooMany (`rate_limited`)."""
+        of_client = f"{caller.tenant_id}:{caller.actor}"
+        await self._count("comparison.client", of_client, PER_CLIENT)
+        await self._count("comparison.tenant", str(caller.tenant_id), PER_TENANT)
+
+    async def _count(self, budget: str, key: str, allowed: tuple[int, int]) -> None:
+        limit, per_s = allowed
+        if not await self._limiter.hit(budget, key, limit=limit, per_s=per_s):
+            raise TooMany("rate_limited", retry_after_s=per_s)
 
     async def compare(self, tenant: t.Tenant, user: u.User, scan: Scan) -> c.VerificationCompleted:
         """The answer, which nobody has recorded. Raises what `verify` raises but NotFound."""

@@ -1,7 +1,7 @@
 """Deletes what is kept about people and needed no more: the worker's, every ten minutes.
 
-Values of sign-ups that never ended, one-time codes that ran out, and enrolment grants that ran
-out. Several workers may sweep at once; each row goes once.
+Values of sign-ups that never ended, one-time codes and enrolment grants that ran out, sessions that
+are over. Several workers may sweep at once; each row goes once.
 """
 
 import asyncio
@@ -28,6 +28,10 @@ _SWEEP: Final[LiteralString] = "SELECT * FROM sweep_people(%s, %s, %s, %s)"
 _SWEEP_ADVICE: Final[LiteralString] = "SELECT sweep_advice_contexts(%s, %s)"
 ADVICE_AFTER: Final = timedelta(days=35)
 """Longer than an advice that failed can be replayed (30 days)."""
+
+_SWEEP_SESSIONS: Final[LiteralString] = "SELECT sweep_user_sessions(%s, %s)"
+SESSIONS_AFTER: Final = timedelta(days=30)
+"""Since a session ended, or could be used no more: so long a spent token is known as one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,16 +61,17 @@ class Retention:
             assert row is not None, "the function answers with one row"
             total = (total[0] + row[0], total[1] + row[1], total[2] + row[2])
             if max(row) < BATCH:
-                await self._sweep_advice(now - ADVICE_AFTER)
+                await self._sweep_all(_SWEEP_ADVICE, now - ADVICE_AFTER)
+                await self._sweep_all(_SWEEP_SESSIONS, now - SESSIONS_AFTER)
                 return Swept(signups=total[0], challenges=total[1], grants=total[2])
 
-    async def _sweep_advice(self, before: datetime) -> None:
-        """Contexts that nobody will be told of any more: of decisions that never came to be, and
-        of products that were never reached."""
+    async def _sweep_all(self, sweep: LiteralString, before: datetime) -> None:
+        """Contexts that nobody will be told of any more (of decisions that never came to be, and
+        of products that were never reached), or sessions that were over before."""
         forgotten = BATCH
         while forgotten == BATCH:
             async with self._pool.connection() as connection:
-                found = await connection.execute(_SWEEP_ADVICE, (before, BATCH))
+                found = await connection.execute(sweep, (before, BATCH))
                 row = await found.fetchone()
             assert row is not None, "the function answers with one row"
             forgotten = row[0]

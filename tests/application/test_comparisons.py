@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from application.palms.comparisons import Compared
+from application.palms.comparisons import PER_CLIENT, PER_TENANT, Compared
 from application.ports import PalmQueryForbidden, PalmVendorFailed
 from domain.comparison import IdentificationCompleted, VerificationCompleted
-from domain.errors import Conflict, Invalid, NotFound, Refusal, Unavailable
+from domain.errors import Conflict, Invalid, NotFound, Refusal, TooMany, Unavailable
 from domain.ids import PalmRef, UserId
 from domain.matching import MatchPolicy
 from tests import builders
@@ -235,3 +235,28 @@ async def test_a_comparison_is_shown_to_its_own_tenant_under_its_own_kind() -> N
     for tenant_id, comparison_id in ((OTHER_TENANT, found.id), (TENANT, verified.id)):
         with pytest.raises(NotFound, match="identification_not_found"):
             await comparisons.identification(tenant_id, comparison_id)
+
+
+async def test_a_backend_compares_so_often_a_minute_and_a_repeat_is_not_counted() -> None:
+    world = World()
+    first = await identify(world)
+    limit, per_s = PER_CLIENT
+    for _ in range(limit - 1):
+        assert await world.limiter.hit(
+            "comparison.client", f"{TENANT}:{BACKEND.actor}", limit=limit, per_s=per_s
+        )
+    with pytest.raises(TooMany, match="rate_limited"):
+        await verify(world, key="another")
+    assert (await identify(world)).id == first.id
+    world.clock.advance(2 * per_s)
+    await verify(world, key="another")
+
+
+async def test_the_backends_of_a_tenant_have_a_budget_together() -> None:
+    world = World()
+    limit, per_s = PER_TENANT
+    assert await world.limiter.hit(
+        "comparison.tenant", str(TENANT), limit=limit, per_s=per_s, cost=limit
+    )
+    with pytest.raises(TooMany, match="rate_limited"):
+        await identify(world)

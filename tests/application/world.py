@@ -554,7 +554,7 @@ class World:
 
     def comparisons(self) -> Comparisons:
         recognition = Recognition(self.log, self.palms, self.signatures, self.canonical, self.clock)
-        return Comparisons(self.log, self.log, recognition, self.clock, self.ids)
+        return Comparisons(self.log, self.log, recognition, self.limiter, self.clock, self.ids)
 
     def palm_removals(self) -> PalmRemovals:
         return PalmRemovals(

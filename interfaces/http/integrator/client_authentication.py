@@ -31,6 +31,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FAILURES_PER_ADDRESS: Final = 30
 REQUESTS_PER_CLIENT: Final = 6000
+REQUESTS_PER_TENANT: Final = 30_000
 """In a minute, whatever they ask for. A backend needs a token every few minutes."""
 PER_S: Final = 60
 
@@ -77,7 +78,8 @@ async def authenticated(
     """The client that asks, and the form that it sent.
 
     Raises Invalid (`invalid_request`), Unauthenticated (`invalid_client`) and TooOften. Failures
-    are counted by address, before anything is looked at; what a client asks for, by client.
+    are counted by address, before anything is looked at; what a client asks for, by client and by
+    tenant.
     """
     address = budget_address(request)
     failures = {"limit": FAILURES_PER_ADDRESS, "per_s": PER_S}
@@ -92,6 +94,9 @@ async def authenticated(
         raise
     requests = {"limit": REQUESTS_PER_CLIENT, "per_s": PER_S}
     if not await services.limiter.hit("token.requests", client.id.hex, **requests):
+        raise TooOften
+    of_tenant = {"limit": REQUESTS_PER_TENANT, "per_s": PER_S}
+    if not await services.limiter.hit("token.tenant", client.tenant_id.hex, **of_tenant):
         raise TooOften
     return client, form
 

@@ -31,6 +31,7 @@ SCAN_BODY_BYTES: Final = 2 * 1024 * 1024 + 65_536
 COMPARED: Final[Refusals] = {
     409: ("palm_type_not_allowed",),
     422: ("low_quality", "liveness_failed"),
+    429: ("rate_limited",),
     503: ("palm_vendor_error", "palm_vendor_timeout"),
 }
 

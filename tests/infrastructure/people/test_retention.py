@@ -95,6 +95,31 @@ async def test_codes_and_grants_that_ran_out_go_from_quiet_tenants_too(
     assert await left(admin, "enrollment_grants", "user_id") == {UUID(int=7)}
 
 
+async def test_a_session_goes_a_month_after_it_could_be_used_no_more(
+    pool: Pool, clock: HandClock, admin: Connection
+) -> None:
+    """Ended, unused for too long, or at its latest end: whichever was first."""
+    now, kept = clock.now(), set[UUID]()
+    month, day = timedelta(days=30), timedelta(days=1)
+    for ended_at, idle_until, expires_at, stays in (
+        (None, now + day, now + day, True),
+        (now - day, now + day, now + day, True),
+        (now - month - day, now + day, now + day, False),
+        (None, now - month - day, now + day, False),
+        (None, now - day, now - day, True),
+        (None, now + day, now - month - day, False),
+    ):
+        session_id = uuid4()
+        await admin.execute(
+            "INSERT INTO user_sessions VALUES"
+            " (%s, %s, %s, 'otp_sms', 'digest', 1, %s, %s, %s, %s, %s, NULL, %s, NULL)",
+            (TENANTS[0], session_id, uuid4(), now, now, now, idle_until, expires_at, ended_at),
+        )
+        kept |= {session_id} if stays else set()
+    await Retention(pool, clock).sweep()
+    assert await left(admin, "user_sessions", "id") == kept
+
+
 async def test_more_than_a_batch_goes_in_one_sweep(
     pool: Pool, clock: HandClock, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
