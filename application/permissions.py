@@ -1,11 +1,12 @@
 """What may be done by whom: one table, read by every route and by the tests (003 §3.4, §3.7)."""
 
 from collections.abc import Set
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from application.principals import Caller, IntegratorPrincipal
+from application.principals import Caller, IntegratorPrincipal, Manager, OperatorPrincipal
 from domain.device import Device, DeviceType
 from domain.errors import Forbidden
+from domain.operator import Role
 
 Permission = Literal[
     "linked_services.read",
@@ -42,6 +43,10 @@ Permission = Literal[
     "oauth_clients.write",
     "device_ca.read",
     "device_ca.write",
+    "approvals.read",
+    "approvals.write",
+    "operators.read",
+    "operators.write",
 ]
 
 SCOPES: Final[dict[str, frozenset[Permission]]] = {
@@ -79,8 +84,67 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "oauth_clients:write": frozenset({"oauth_clients.read", "oauth_clients.write"}),
     "device_ca:read": frozenset({"device_ca.read"}),
     "device_ca:write": frozenset({"device_ca.read", "device_ca.write"}),
+    "approvals:read": frozenset({"approvals.read"}),
+    "approvals:write": frozenset({"approvals.read", "approvals.write"}),
 }
 """OAuth scope → what it opens. A client asks for scopes, a route asks for one permission."""
+
+PEOPLE_ONLY: Final[frozenset[Permission]] = frozenset({"operators.read", "operators.write"})
+"""Behind no scope: who may come into the console is not for a program to say."""
+
+PROGRAMS_ONLY: Final[frozenset[Permission]] = frozenset(
+    {"verifications.write", "identifications.write"}
+)
+"""Of no role: a palm is shown to a backend, and never typed into a console."""
+
+PLATFORM_ONLY: Final[frozenset[Permission]] = frozenset(
+    {"tenants.read", "tenants.write", "device_ca.read", "device_ca.write"}
+)
+"""Of Platform Admins alone (003 §3.4: tenants, platform CA)."""
+
+_EVERYTHING: Final[frozenset[Permission]] = frozenset(get_args(Permission))
+
+ROLES: Final[dict[Role, frozenset[Permission]]] = {
+    "platform_admin": _EVERYTHING - PROGRAMS_ONLY,
+    "tenant_admin": _EVERYTHING - PROGRAMS_ONLY - PLATFORM_ONLY,
+    "tenant_operator": frozenset(
+        {
+            "approvals.read",
+            "audit.read",
+            "consents.read",
+            "devices.read",
+            "dsr.read",
+            "enrollments.read",
+            "identifications.read",
+            "linked_services.read",
+            "operators.read",
+            "tenant.read",
+            "transactions.read",
+            "users.look_up",
+            "users.read",
+            "verifications.read",
+            "webhooks.read",
+        }
+    ),
+}
+"""Role → what it opens (003 §3.4, extended by what the seed has no line for: broker.md §8 row 8).
+
+Of a tenant, its own; a Platform Admin names the tenant (`Link-Tenant`) for all but `PLATFORM_WIDE`.
+"""
+
+_OF_EVERYBODY: Final[frozenset[Permission]] = frozenset(
+    {
+        "approvals.read",
+        "approvals.write",
+        "audit.read",
+        "oauth_clients.read",
+        "oauth_clients.write",
+        "operators.read",
+        "operators.write",
+    }
+)
+PLATFORM_WIDE: Final[frozenset[Permission]] = PLATFORM_ONLY | _OF_EVERYBODY
+"""What the platform itself has: its own people, clients, approvals and audit."""
 
 DeviceOperation = Literal[
     "transact",
@@ -123,19 +187,25 @@ PLATFORM_SCOPES: Final = frozenset({"tenants:read", "tenants:write"})
 
 
 def grantable(caller: Caller) -> Set[str]:
-    """The scopes that a caller may hand on to a client: a backend those that it holds itself,
-    whoever runs the platform's own command line all, and nobody else any."""
+    """The scopes that a caller may hand on to a client: a backend those that it holds itself, a
+    console person those that open nothing else, whoever runs the platform's own command line all,
+    and nobody else any."""
     if isinstance(caller, IntegratorPrincipal):
         return caller.scopes
+    if isinstance(caller, OperatorPrincipal):
+        held = ROLES[caller.role] | PROGRAMS_ONLY
+        return {scope for scope, opens in SCOPES.items() if opens <= held}
     return SCOPES.keys() if type(caller) is Caller else frozenset()
 
 
-def may(principal: IntegratorPrincipal, permission: Permission) -> bool:
+def may(principal: Manager, permission: Permission) -> bool:
+    if isinstance(principal, OperatorPrincipal):
+        return permission in ROLES[principal.role]
     return any(permission in SCOPES.get(scope, frozenset()) for scope in principal.scopes)
 
 
-def require(principal: IntegratorPrincipal, permission: Permission) -> None:
-    """Raises Forbidden (`insufficient_scope`, RFC 6750 §3.1)."""
+def require(principal: Manager, permission: Permission) -> None:
+    """Raises Forbidden (`insufficient_scope`, RFC 6750 §3.1), for a role that lacks it too."""
     if not may(principal, permission):
         raise Forbidden("insufficient_scope", f"this needs {permission}")
 
@@ -143,7 +213,7 @@ def require(principal: IntegratorPrincipal, permission: Permission) -> None:
 def check_may(caller: Caller, permission: Permission) -> None:
     """The same of any caller: whoever runs the platform's own command line may do everything, and
     devices and users nothing of it. Raises Forbidden (`insufficient_scope`)."""
-    if isinstance(caller, IntegratorPrincipal):
+    if isinstance(caller, IntegratorPrincipal | OperatorPrincipal):
         require(caller, permission)
     elif type(caller) is not Caller:
         raise Forbidden("insufficient_scope", f"this needs {permission}")

@@ -2,12 +2,27 @@
 
 from collections.abc import Set
 from datetime import datetime
+from typing import Literal
 from uuid import UUID, uuid5
 
 import msgspec
 
 from domain.events import Origin
-from domain.ids import ApprovalId, DeviceId, OAuthClientId, TenantId, UserId, UserSessionId, wire
+from domain.ids import (
+    ApprovalId,
+    DeviceId,
+    OAuthClientId,
+    OperatorId,
+    OperatorSessionId,
+    TenantId,
+    UserId,
+    UserSessionId,
+    wire,
+)
+from domain.operator import Role
+
+SetupStep = Literal["change_password", "enroll_second_factor"]
+"""What a console person has to do before anything else."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +58,7 @@ class DevicePrincipal(Caller, frozen=True, kw_only=True):
     fingerprint: str
 
 
-class IntegratorPrincipal(Caller, frozen=True, kw_only=True):
+class IntegratorPrincipal(Caller, frozen=True, kw_only=True, tag=True):
     """An integrator's backend, by its access token."""
 
     client_id: OAuthClientId
@@ -59,6 +74,29 @@ class UserPrincipal(Caller, frozen=True, kw_only=True):
     key_thumbprint: str | None = None
 
 
+class OperatorPrincipal(Caller, frozen=True, kw_only=True, tag=True):
+    """A console person, by the token of a session that is open (003 §3.7).
+
+    `tenant_id` is where they act, `home` whose person they are: for a Platform Admin who names a
+    tenant the two differ. While something is `pending` they may do that and nothing else.
+    """
+
+    operator_id: OperatorId
+    session_id: OperatorSessionId
+    home: TenantId
+    role: Role
+    pending: tuple[SetupStep, ...] = ()
+
+    @property
+    def needs_another(self) -> bool:
+        return True
+
+
+Manager = IntegratorPrincipal | OperatorPrincipal
+"""Who manages what a tenant has: its backend, or a console person. Their tags tell them apart where
+a handler is given one."""
+
+
 def operator(tenant_id: TenantId, correlation_id: UUID) -> Caller:
     """Whoever runs the command line on the platform's own machine."""
     return Caller(tenant_id=tenant_id, actor="operator:cli", correlation_id=correlation_id)
@@ -66,6 +104,10 @@ def operator(tenant_id: TenantId, correlation_id: UUID) -> Caller:
 
 def device_actor(device_id: DeviceId) -> str:
     return f"device:{wire('dev', device_id)}"
+
+
+def operator_actor(operator_id: OperatorId) -> str:
+    return f"operator:{wire('opr', operator_id)}"
 
 
 def client_actor(client_id: OAuthClientId) -> str:

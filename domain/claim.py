@@ -21,6 +21,7 @@ EMAIL: Final = "email"
 EXTERNAL_ID: Final = "external_id"
 PALM_HAND: Final = "palm_hand"
 DEVICE_KEY: Final = "device_key"
+OPERATOR_EMAIL: Final = "operator_email"
 
 
 class ClaimTaken(DomainEvent, frozen=True, kw_only=True):

@@ -106,6 +106,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     certificate_overlap_h: Annotated[
         int, _said(ge=1, le=720, description="how long the older of two certificates stays good")
     ] = 24
+    operator_second_factor_required: Annotated[
+        bool, _said(description="a tenant's operators need a second factor, as its admins do")
+    ] = True
     heartbeat_s: Annotated[
         int, _said(ge=10, le=3600, description="how often a device says that it is there")
     ] = 60

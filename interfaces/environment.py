@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 
 PREFIX: Final = "LINK_"
+NAMED_BY_THE_SEED: Final = frozenset({"PLATFORM_ADMIN_EMAIL", "PLATFORM_ADMIN_INITIAL_PASSWORD"})
+"""Variables that are ours all the same (003 §3.6)."""
 
 Choice = TypeVar("Choice", bound=str)
 _FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -29,7 +31,11 @@ class Environment:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._given = {k: v for k, v in environ.items() if k.startswith(PREFIX) and v.strip()}
+        self._given = {
+            k: v
+            for k, v in environ.items()
+            if (k.startswith(PREFIX) or k in NAMED_BY_THE_SEED) and v.strip()
+        }
         self._problems: list[str] = []
         self.known: dict[str, str | None] = {}
         """Every variable that was asked for, with its default as text."""

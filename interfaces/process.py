@@ -21,6 +21,7 @@ from infrastructure.edge.tls import DeviceTls, public_context
 from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
 from interfaces.composition import Platform
+from interfaces.first_admin import Seeded, seed_first_admin
 from interfaces.http.admission import Admission
 from interfaces.http.apps import Apps, build
 from interfaces.http.internal import internal
@@ -63,6 +64,7 @@ async def run(
     servers: Servers,
     roles: Sequence[Role],
     started: Callable[[Addresses], None],
+    seeded: Seeded,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT (or `stop`), then let running requests finish.
@@ -89,6 +91,7 @@ async def run(
             await platform.duties.sweep()
             await platform.duties.watch()
         await platform.follow()
+        await seed_first_admin(platform.services.console.first_admin, settings.first_admin, seeded)
         apps = build(platform.services)
         ca_file = write_ca(settings, platform)
         try:

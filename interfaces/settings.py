@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from interfaces.environment import Environment
+from interfaces.first_admin import FirstAdminSettings, read_first_admin
 from interfaces.key_settings import KeySettings, read_keys
 from interfaces.mtls_settings import MtlsSettings, read_mtls
 from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
@@ -60,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_origin: str | None
     witnesses: tuple[WitnessSettings, ...]
     witnesses_required: int
+    first_admin: FirstAdminSettings | None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -148,6 +150,7 @@ def read(env: Environment) -> Settings:
         ),
         witnesses=witnesses,
         witnesses_required=witnesses_required,
+        first_admin=read_first_admin(env),
     )
 
 

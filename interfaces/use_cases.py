@@ -96,6 +96,7 @@ from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
 from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from infrastructure.webhooks.message import WEBHOOK_TYPES
+from interfaces.console import console
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
 from interfaces.ways_in import ways_in
@@ -143,6 +144,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         users=users,
         vault=vault,
     )
+    approvals = Approvals(log, clock, ids)
     accesses = PersonalDataAccesses(log, ids)
     intake = PalmIntake(log, outside.palms, of.enrollment_endings, clock, ids)
     person_palms = EnrollmentsOfPerson(reads, of.end)
@@ -234,6 +236,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         account_sign_ins=entries.account_sign_ins,
         account_links=entries.account_links,
         user_sessions=entries.sessions,
+        console=console(of, entries.guard, approvals),
+        approvals=approvals,
         users=users,
         consents=Consents(log, of.streams, consent_types, grants, vault, clock, ids),
         consent_types=consent_types,
@@ -254,6 +258,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             of.templates,
             identifiers,
             entries.sessions,
+            approvals,
             clock,
             ids,
         ),
@@ -314,6 +319,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             log,
             of.device_ca_maker,
             ReadModelCertificateHolders(of.projector_pool, of.runner, of.end, clock),
+            approvals,
             ids,
         ),
         renewals=renewals,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 class WaysIn(msgspec.Struct, frozen=True, kw_only=True):
+    guard: SignInGuard
     sessions: UserSessions
     sign_ins: SignIns
     password_sign_ins: PasswordSignIns
@@ -68,6 +69,7 @@ def ways_in(
         keyring,
     )
     return WaysIn(
+        guard=guard,
         sessions=sessions,
         sign_ins=sign_ins,
         password_sign_ins=PasswordSignIns(

@@ -5,6 +5,7 @@ from typing import Final
 
 from projections import (
     accesses,
+    approvals,
     audit,
     device_certificates,
     device_commands,
@@ -13,6 +14,7 @@ from projections import (
     erasures,
     linked_services,
     oauth_clients,
+    operators,
     palm_challenges,
     revoked_certificates,
     tenants,
@@ -40,4 +42,6 @@ READ_MODELS: Final[Sequence[ReadModel]] = (
     oauth_clients.READ_MODEL,
     webhook_identities.READ_MODEL,
     tenants.READ_MODEL,
+    operators.READ_MODEL,
+    approvals.READ_MODEL,
 )

@@ -83,6 +83,24 @@ from domain.oauth_client import (
     OAuthClientSecretRetired,
     OAuthClientSuspended,
 )
+from domain.operator import (
+    OperatorAccepted,
+    OperatorInvited,
+    OperatorPasskeyRegistered,
+    OperatorPasskeyRemoved,
+    OperatorPasswordSet,
+    OperatorRecovered,
+    OperatorRecoveryCodesIssued,
+    OperatorRecoveryCodeUsed,
+    OperatorRemoved,
+    OperatorResumed,
+    OperatorRoleChanged,
+    OperatorSeeded,
+    OperatorSuspended,
+    OperatorTotpEnrolled,
+    OperatorTotpRemoved,
+)
+from domain.operator_session import OperatorSessionEnded, OperatorSessionStarted
 from domain.pairing_code import PairingCodeIssued, PairingCodeRedeemed
 from domain.palm_challenge import (
     PalmChallengeAttemptDropped,
@@ -96,6 +114,7 @@ from domain.palm_challenge import (
     PalmChallengeOpened,
 )
 from domain.personal_data import PersonalDataAccessed
+from domain.platform_admins import PlatformAdminAdded, PlatformAdminTaken
 from domain.presence import (
     DeviceCameBack,
     DeviceCertificateForked,
@@ -176,6 +195,9 @@ Severity = Literal["info", "warning", "high", "critical"]
 SubjectKind = Literal[
     "tenant",
     "approval",
+    "operator",
+    "operator_session",
+    "platform_admins",
     "oauth_client",
     "access_token",
     "claim",
@@ -230,6 +252,26 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ApprovalGiven: Published("approval", "approval_given", None, "warning"),
     ApprovalRefused: Published("approval", "approval_refused", None, "warning"),
     ApprovalCarriedOut: Published("approval", "approval_carried_out", None, "warning"),
+    OperatorSeeded: Published("operator", "operator_seeded", None, "high"),
+    OperatorInvited: Published("operator", "operator_invited", None, "warning"),
+    OperatorAccepted: Published("operator", "operator_accepted"),
+    OperatorRoleChanged: Published("operator", "operator_role_changed", None, "warning"),
+    OperatorSuspended: Published("operator", "operator_suspended", None, "warning"),
+    OperatorResumed: Published("operator", "operator_resumed", None, "warning"),
+    OperatorRemoved: Published("operator", "operator_removed", None, "warning"),
+    OperatorPasswordSet: Published("operator", "operator_password_set"),
+    OperatorRecovered: Published("operator", "operator_recovered", None, "high"),
+    OperatorTotpEnrolled: Published("operator", "operator_totp_enrolled"),
+    OperatorTotpRemoved: Published("operator", "operator_totp_removed", None, "warning"),
+    OperatorRecoveryCodesIssued: Published("operator", "operator_recovery_codes_issued"),
+    OperatorRecoveryCodeUsed: Published("operator", "operator_recovery_code_used", None, "warning"),
+    OperatorPasskeyRegistered: Published("operator", "operator_passkey_registered"),
+    OperatorPasskeyRemoved: Published("operator", "operator_passkey_removed", None, "warning"),
+    OperatorSessionStarted: Published("operator_session", "operator_signed_in"),
+    OperatorSessionEnded: Published("operator_session", "operator_session_ended"),
+    # Who may come in is said of each of them; this keeps count.
+    PlatformAdminAdded: Published("platform_admins", None),
+    PlatformAdminTaken: Published("platform_admins", None),
     OAuthClientRegistered: Published("oauth_client", "oauth_client_created", None, "warning"),
     OAuthClientChanged: Published("oauth_client", "oauth_client_updated", None, "warning"),
     OAuthClientSecretAdded: Published("oauth_client", "oauth_client_secret_added", None, "warning"),

@@ -28,9 +28,12 @@ from domain import (
     health,
     linked_service,
     oauth_client,
+    operator,
+    operator_session,
     pairing_code,
     palm_challenge,
     personal_data,
+    platform_admins,
     presence,
     projection,
     tenant,
@@ -47,6 +50,7 @@ from domain.ids import (
     DeviceId,
     LinkedServiceId,
     OAuthClientId,
+    OperatorId,
     PalmRef,
     UserId,
 )
@@ -63,6 +67,8 @@ MOBILE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f01"))
 EMAIL_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f02"))
 GOOGLE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f05"))
 CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
+OPERATOR = OperatorId(UUID("0198c000-0000-7000-8000-0000000001a1"))
+PASSKEY = UUID("0198c000-0000-7000-8000-0000000001b1")
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
 
@@ -133,6 +139,36 @@ approval_asked = Builder(
 approval_given = Builder(approval.ApprovalGiven(usable_from=NOW + timedelta(days=1)))
 approval_refused = Builder(approval.ApprovalRefused())
 approval_carried_out = Builder(approval.ApprovalCarriedOut())
+
+operator_seeded = Builder(operator.OperatorSeeded(password_until=NOW + timedelta(days=1)))
+operator_invited = Builder(
+    operator.OperatorInvited(
+        role="tenant_admin", invitation=1, expires_at=NOW + operator.INVITATION_LIVES
+    )
+)
+operator_accepted = Builder(operator.OperatorAccepted())
+operator_role_changed = Builder(operator.OperatorRoleChanged(role="tenant_operator"))
+operator_suspended = Builder(operator.OperatorSuspended())
+operator_resumed = Builder(operator.OperatorResumed())
+operator_removed = Builder(operator.OperatorRemoved())
+operator_password_set = Builder(operator.OperatorPasswordSet())
+operator_recovered = Builder(operator.OperatorRecovered(password_until=NOW + timedelta(days=1)))
+operator_totp_enrolled = Builder(operator.OperatorTotpEnrolled())
+operator_totp_removed = Builder(operator.OperatorTotpRemoved())
+operator_recovery_codes_issued = Builder(operator.OperatorRecoveryCodesIssued(count=10))
+operator_recovery_code_used = Builder(operator.OperatorRecoveryCodeUsed())
+operator_passkey_registered = Builder(operator.OperatorPasskeyRegistered(passkey=PASSKEY))
+operator_passkey_removed = Builder(operator.OperatorPasskeyRemoved(passkey=PASSKEY))
+operator_session_started = Builder(
+    operator_session.OperatorSessionStarted(
+        operator_id=OPERATOR, method="password_totp", expires_at=NOW + operator_session.LIVES
+    )
+)
+operator_session_ended = Builder(
+    operator_session.OperatorSessionEnded(operator_id=OPERATOR, reason="role_changed")
+)
+platform_admin_added = Builder(platform_admins.PlatformAdminAdded(operator_id=OPERATOR))
+platform_admin_taken = Builder(platform_admins.PlatformAdminTaken(operator_id=OPERATOR))
 
 oauth_client_registered = Builder(
     oauth_client.OAuthClientRegistered(name="Wallet backend", scopes=("devices:read", "users:read"))

@@ -1,6 +1,6 @@
 """The change from one device CA to the next, with a live fleet (reference broker.md §3.2)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -9,8 +9,10 @@ from application.execute import Done, execute
 from application.ports import EventLog, IdSource
 from application.ports.pki import AuthorityMaker, CertificateHolder, CertificateHolders
 from application.principals import Caller
+from application.tenants.approvals import Approvals
 from domain import device_ca as ca
 from domain.errors import Invalid
+from domain.events import StreamAppend
 from domain.ids import PLATFORM
 
 SPREAD_MAX_S: Final = 30 * 86_400
@@ -38,11 +40,17 @@ class DeviceCAs:
     """Every step is an event of the platform. Raises StaleStream where two take one at once."""
 
     def __init__(
-        self, log: EventLog, maker: AuthorityMaker, holders: CertificateHolders, ids: IdSource
+        self,
+        log: EventLog,
+        maker: AuthorityMaker,
+        holders: CertificateHolders,
+        approvals: Approvals,
+        ids: IdSource,
     ) -> None:
         self._log = log
         self._maker = maker
         self._holders = holders
+        self._approvals = approvals
         self._ids = ids
 
     async def standing(self) -> RotationStanding:
@@ -85,12 +93,17 @@ class DeviceCAs:
     async def regenerate(self, caller: Caller, confirmation: str) -> Done:
         """A new CA at once, and none before it is believed: every device must be paired again.
 
-        Raises Invalid (`confirmation_wrong`) unless it is confirmed in the words of `REGENERATE`.
+        Raises Invalid (`confirmation_wrong`) unless it is confirmed in the words of `REGENERATE`,
+        and for a console person what `Approvals.used_up` raises.
         """
         if confirmation != REGENERATE:
             raise Invalid("confirmation_wrong", f"confirm with: {REGENERATE}")
         made = await self._maker.make((await self._state()).highest)
-        return await self._do(caller, lambda found: ca.regenerate(found, made))
+        return await self._do(
+            caller,
+            lambda found: ca.regenerate(found, made),
+            lambda: self._approvals.used_up(caller, "ca.regenerate", PLATFORM),
+        )
 
     async def _on_other(self) -> int:
         other = (await self._state()).other
@@ -100,7 +113,10 @@ class DeviceCAs:
         return ca.rebuild(await self._log.load(PLATFORM, ca.DEVICE_CA))
 
     async def _do(
-        self, caller: Caller, decide: Callable[[ca.DeviceCA], list[ca.DeviceCAEvent]]
+        self,
+        caller: Caller,
+        decide: Callable[[ca.DeviceCA], list[ca.DeviceCAEvent]],
+        beside: Callable[[], Awaitable[Sequence[StreamAppend]]] | None = None,
     ) -> Done:
         origin = caller.origin(self._ids.uuid())
-        return await execute(self._log, origin, PLATFORM, ca.DEVICE_CA, ca.rebuild, decide)
+        return await execute(self._log, origin, PLATFORM, ca.DEVICE_CA, ca.rebuild, decide, beside)

@@ -29,6 +29,7 @@ from application.ports import (
     PersonalData,
 )
 from application.principals import Caller
+from application.tenants.approvals import Approvals
 from domain import claim as k
 from domain import erasure as r
 from domain import tenant as t
@@ -62,6 +63,7 @@ class Erasures:
         templates: Templates,
         identifiers: Identifiers,
         sessions: UserSessions,
+        approvals: Approvals,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -73,6 +75,7 @@ class Erasures:
         self._templates = templates
         self._identifiers = identifiers
         self._sessions = sessions
+        self._approvals = approvals
         self._clock = clock
         self._ids = ids
 
@@ -81,7 +84,8 @@ class Erasures:
     ) -> ErasureReport:
         """Erase the person, as far as that goes at once; asked again, go on.
 
-        Raises NotFound (`user_not_found`) and Malformed (`erasure_reference_invalid`).
+        Raises NotFound (`user_not_found`), Malformed (`erasure_reference_invalid`), and for a
+        console person what `Approvals.used_up` raises.
         """
         tenant_id = caller.tenant_id
         user = _user(await self._log.load(tenant_id, user_id))
@@ -90,7 +94,8 @@ class Erasures:
         consents = sorted(purpose for purpose, held in user.consents.items() if held.granted)
 
         async def beside() -> Sequence[StreamAppend]:
-            return await self._refuse_from_now_on(tenant_id, user_id)
+            refusals = await self._refuse_from_now_on(tenant_id, user_id)
+            return [*refusals, *await self._approvals.used_up(caller, "user.erase", user_id)]
 
         await execute(
             self._log,

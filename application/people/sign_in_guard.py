@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from application.execute import stream_of
 from application.ports import RateLimiter, Streams
 from application.principals import Caller
 from domain import tenant as t
@@ -22,6 +23,8 @@ PER_INSTALLATION: Final = (30, 900)
 PER_TARGET: Final = (40, 3600)
 TOKEN_FAILURES_PER_ADDRESS: Final = (60, 300)
 FAILURES_PER_TENANT: Final = (600, 600)
+
+_tenant: Final = stream_of(t.TenantCreated, t.rebuild)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,16 +71,21 @@ class SignInGuard:
         if method is not None and method not in settings.auth_methods:
             raise Forbidden("auth_method_disabled", "this tenant does not let people in so")
         if target is not None:
-            whom = f"{entry.tenant_id}:{target}"
-            lockout = (settings.lockout_attempts, settings.lockout_s)
-            await self._count("sign_in.target_here", f"{whom}:{entry.address}", lockout)
-            await self._count("sign_in.target", whom, PER_TARGET)
-        limit, per_s = FAILURES_PER_TENANT
-        if not await self._limiter.room(
-            "sign_in.tenant_failures", str(entry.tenant_id), limit=limit, per_s=per_s
-        ):
-            raise TooMany("rate_limited", retry_after_s=per_s)
+            await self._count_target(settings, f"{entry.tenant_id}:{target}", entry.address)
+        await self._check_failures(entry.tenant_id)
         return tenant
+
+    async def admit_operator(self, tenant_id: TenantId, address: str, target: str) -> None:
+        """One more try at a console person, of the tenant or of the platform itself; `target` is
+        whom it is at, whether or not there is anybody. Raises TooMany (`rate_limited`) and
+        Forbidden (`tenant_suspended`)."""
+        await self._count("sign_in.address", address, PER_ADDRESS)
+        tenant = await self._streams.state(tenant_id, tenant_id, _tenant)
+        if tenant is not None:
+            t.serve(tenant)
+        settings = t.TenantSettings() if tenant is None else tenant.settings
+        await self._count_target(settings, f"{tenant_id}:operator:{target}", address)
+        await self._check_failures(tenant_id)
 
     async def failed(self, tenant_id: TenantId) -> None:
         """Count a try that proved nothing."""
@@ -96,6 +104,18 @@ class SignInGuard:
     async def failed_token(self, address: str) -> None:
         limit, per_s = TOKEN_FAILURES_PER_ADDRESS
         await self._limiter.hit("sign_in.token_failures", address, limit=limit, per_s=per_s)
+
+    async def _count_target(self, settings: t.TenantSettings, whom: str, address: str) -> None:
+        lockout = (settings.lockout_attempts, settings.lockout_s)
+        await self._count("sign_in.target_here", f"{whom}:{address}", lockout)
+        await self._count("sign_in.target", whom, PER_TARGET)
+
+    async def _check_failures(self, tenant_id: TenantId) -> None:
+        limit, per_s = FAILURES_PER_TENANT
+        if not await self._limiter.room(
+            "sign_in.tenant_failures", str(tenant_id), limit=limit, per_s=per_s
+        ):
+            raise TooMany("rate_limited", retry_after_s=per_s)
 
     async def _count(self, budget: str, key: str, allowed: tuple[int, int]) -> None:
         limit, per_s = allowed

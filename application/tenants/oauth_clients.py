@@ -21,7 +21,7 @@ from application.ports import (
     IdSource,
     Secrets,
 )
-from application.principals import Caller, IntegratorPrincipal
+from application.principals import Caller
 from domain import oauth_client as c
 from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from domain.ids import OAuthClientId, TenantId
@@ -174,7 +174,7 @@ class OAuthClients:
 
     async def _check_number(self, caller: Caller) -> None:
         """Whoever runs the platform is not bound, and needs no read model to begin with."""
-        if not isinstance(caller, IntegratorPrincipal):
+        if type(caller) is Caller:
             return
         if await self._registered.count(caller.tenant_id) >= CLIENTS_MAX:
             raise Conflict("too_many_oauth_clients", f"there may be {CLIENTS_MAX}")

@@ -11,7 +11,7 @@ from application.permissions import Permission, require
 from application.ports import Clock, EgressPolicy, EventLog, IdSource
 from application.ports.deliveries import event_id
 from application.ports.webhooks import WebhookSecrets
-from application.principals import Caller, IntegratorPrincipal
+from application.principals import Caller, Manager
 from domain import tenant as t
 from domain import webhook_endpoint as w
 from domain import webhook_identity as wi
@@ -56,7 +56,7 @@ class WebhookEndpoints:
         self._ids = ids
 
     async def register(
-        self, caller: IntegratorPrincipal, subscription: w.Subscription, key: str | None
+        self, caller: Manager, subscription: w.Subscription, key: str | None
     ) -> tuple[w.WebhookEndpoint, str | None, Done]:
         """The endpoint and its secret, which a repeat of the request does not show again.
 
@@ -92,7 +92,7 @@ class WebhookEndpoints:
 
     async def change(
         self,
-        caller: IntegratorPrincipal,
+        caller: Manager,
         endpoint_id: UUID,
         if_version: int | None,
         change: Callable[[w.Subscription], w.Subscription],
@@ -150,7 +150,7 @@ class WebhookEndpoints:
             lambda endpoint: w.disable(endpoint, reason),
         )
 
-    async def _check(self, caller: IntegratorPrincipal, subscription: w.Subscription) -> None:
+    async def _check(self, caller: Manager, subscription: w.Subscription) -> None:
         w.check_event_types(subscription, self._types)
         for name in subscription.event_types:
             require(caller, self._types[name])

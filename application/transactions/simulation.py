@@ -29,7 +29,7 @@ from application.ports import (
     StaleStream,
     Streams,
 )
-from application.principals import DevicePrincipal, IntegratorPrincipal
+from application.principals import DevicePrincipal, Manager
 from application.transactions.asked import Asked, TransactionRequest
 from application.transactions.attempt import Attempts
 from application.transactions.decisions import Decisions
@@ -157,7 +157,7 @@ class Simulations:
         self._clock = clock
         self._ids = ids
 
-    async def transact(self, caller: IntegratorPrincipal, what: Simulated) -> Played:
+    async def transact(self, caller: Manager, what: Simulated) -> Played:
         """The transaction, decided, or left undecided by a vendor that is taken to have failed.
 
         The same key is the same transaction. Raises Forbidden (`tenant_not_sandbox`), NotFound
@@ -197,7 +197,7 @@ class Simulations:
             return Played(asked.id, None)
         return Played(asked.id, x.answer(decided))
 
-    async def _asked(self, caller: IntegratorPrincipal, tenant: t.Tenant, what: Simulated) -> Asked:
+    async def _asked(self, caller: Manager, tenant: t.Tenant, what: Simulated) -> Asked:
         """As a device of the tenant would have asked that nobody ever registered."""
         started = self._clock.monotonic()
         device = _device(caller, what)
@@ -242,7 +242,7 @@ class Simulations:
         )
 
 
-def _device(caller: IntegratorPrincipal, what: Simulated) -> d.Device:
+def _device(caller: Manager, what: Simulated) -> d.Device:
     bound = f"simulator:{what.product_key}:{what.action}"
     return d.Device(
         id=DeviceId(uuid5(caller.tenant_id, bound)),

@@ -14,6 +14,7 @@ from interfaces.cli.device_ca import device_ca
 from interfaces.cli.event_log import log
 from interfaces.cli.exit_codes import exit_code
 from interfaces.cli.keys import keys
+from interfaces.cli.operators import operators
 from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.read_models import projections
 from interfaces.cli.session import WrongArgument, configure_logging
@@ -52,10 +53,17 @@ def serve(roles: tuple[Role, ...], as_json: bool) -> None:
         else:
             facts({name: value for name, value in told.items() if value}, as_json=False)
 
+    def seeded(email: str, password: str) -> None:
+        told = {"platform_admin": email, "initial_password": password}
+        if as_json:
+            line({"event": "seeded", **told})
+        else:
+            facts(told, as_json=False)
+
     with servers(settings, notice) as found:
         prepare(found)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(run(settings, found, roles or ROLES, started))
+            runner.run(run(settings, found, roles or ROLES, started, seeded))
 
 
 @commands.command("migrate")
@@ -85,7 +93,17 @@ def read_inbox(mobile: str, as_json: bool) -> None:
     facts(msgspec.to_builtins(message), as_json=as_json)
 
 
-for group in (tenants, clients, keys, device_ca, signing_keys, log, projections, deliveries):
+for group in (
+    tenants,
+    clients,
+    operators,
+    keys,
+    device_ca,
+    signing_keys,
+    log,
+    projections,
+    deliveries,
+):
     commands.add_command(group)
 
 

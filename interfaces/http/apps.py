@@ -13,11 +13,13 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, pki, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
+from interfaces.http.console import account, sign_in
 from interfaces.http.device import challenges as device_challenges
 from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
+    approvals,
     audit,
     audit_stream,
     breakers,
@@ -37,6 +39,7 @@ from interfaces.http.integrator import (
     match_policies,
     oauth_clients,
     oauth_endpoints,
+    operators,
     palms,
     simulation,
     tenant,
@@ -82,6 +85,10 @@ PUBLIC: Final = (
     *user_commands.HANDLERS,
     *user_lookup.HANDLERS,
     *user_sessions.HANDLERS,
+    *sign_in.HANDLERS,
+    *account.HANDLERS,
+    *operators.HANDLERS,
+    *approvals.HANDLERS,
     *codes.HANDLERS,
     *passwords.HANDLERS,
     *accounts.HANDLERS,
@@ -178,6 +185,7 @@ def _door(services: Services) -> Callable[[authentication.AnyRequest], Awaitable
         services.dpop_proofs,
         services.issuer,
         services.user_sessions,
+        services.console.sessions,
         services.streams,
         services.places,
         services.trust_domain,
@@ -194,6 +202,7 @@ def _app(services: Services, handlers: tuple[HTTPRouteHandler | ASGIRouteHandler
             "services": Provide(lambda: services, sync_to_thread=False),
             "integrator": Provide(authentication.integrator, sync_to_thread=False),
             "person": Provide(authentication.person, sync_to_thread=False),
+            "operator": Provide(authentication.operator, sync_to_thread=False),
             "device": Provide(authentication.device, sync_to_thread=False),
         },
         before_request=_door(services),

@@ -1,24 +1,35 @@
 """Who is asking: a certificate or a token becomes a principal, on every request (003 §3.7).
 
 It happens before a byte of the body is read, so nobody unknown makes us parse anything. What a
-route asks of its caller stands on the route itself: `permission` for integrators,
-`device_operation` for devices, `user=True` for people, `public=True` for everybody. A route that
-says nothing of it is not built.
+route asks of its caller stands on the route itself: `permission` for backends and console people,
+`device_operation` for devices, `user=True` for people, `console=True` for what a console person
+does with their own account, `public=True` for everybody. A route that says nothing of it is not
+built.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
+import msgspec
 from litestar import Request
 from litestar.di import NamedDependency
 
+from application.console.sessions import TOKEN_PREFIX, OperatorSessions
 from application.execute import stream_of
 from application.people.user_sessions import UserSessions
-from application.permissions import DeviceOperation, Permission, require, require_device
+from application.permissions import (
+    PLATFORM_WIDE,
+    DeviceOperation,
+    Permission,
+    require,
+    require_device,
+)
 from application.ports import Clock, DpopProofs, Streams
 from application.principals import (
     DevicePrincipal,
     IntegratorPrincipal,
+    Manager,
+    OperatorPrincipal,
     UserPrincipal,
     client_actor,
     device_actor,
@@ -26,7 +37,8 @@ from application.principals import (
 from application.tenants.issued_tokens import IssuedTokens
 from domain import device as d
 from domain import tenant as t
-from domain.errors import Forbidden, Unauthenticated
+from domain.errors import Forbidden, Malformed, NotFound, Unauthenticated
+from domain.ids import PLATFORM, ApprovalId, TenantId, parse
 from domain.spiffe import read_device_uri
 from interfaces.http.admission import TenantPlaces
 from interfaces.http.parameters import check_query
@@ -35,7 +47,9 @@ from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 
 TOKEN_MAX: Final = 4096
-ASKED: Final = ("permission", "device_operation", "user", "public")
+ASKED: Final = ("permission", "device_operation", "user", "console", "public")
+TENANT_HEADER: Final = "Link-Tenant"
+APPROVAL_HEADER: Final = "Approval-Id"
 
 _PRINCIPAL: Final = "link_principal"
 
@@ -61,6 +75,7 @@ def door(
     proofs: DpopProofs,
     issuer: str,
     user_sessions: UserSessions,
+    console: OperatorSessions,
     streams: Streams,
     places: TenantPlaces,
     trust_domain: str,
@@ -74,15 +89,20 @@ def door(
 
     async def admit(request: AnyRequest) -> None:
         opt: Mapping[str, Any] = request.route_handler.opt
-        principal: DevicePrincipal | IntegratorPrincipal | UserPrincipal | None = None
+        principal: DevicePrincipal | Manager | UserPrincipal | None = None
         if "device_operation" in opt:
             operation = cast("DeviceOperation", opt["device_operation"])
             principal = await _device(request, streams, trust_domain, operation, clock)
         elif "permission" in opt:
             permission = cast("Permission", opt["permission"])
-            principal = await _integrator(request, issued_tokens, proofs, issuer, permission)
+            if _of_console(request):
+                principal = await _manager(request, console, streams, permission)
+            else:
+                principal = await _integrator(request, issued_tokens, proofs, issuer, permission)
         elif "user" in opt:
             principal = await _person(request, user_sessions, proofs, issuer)
+        elif "console" in opt:
+            principal = await _operator(request, console)
         if principal is not None:
             state: dict[str, Any] = request.scope["state"]
             state[_PRINCIPAL] = principal
@@ -92,14 +112,14 @@ def door(
     return admit
 
 
-def integrator(request: AnyRequest, services: Given) -> IntegratorPrincipal:
+def integrator(request: AnyRequest, services: Given) -> Manager:
     """Whom the door let in; there is nobody on a route that has no `permission`.
 
     `services` is asked for and not used: Litestar provides what depends on each other in turn,
     and starts a group of tasks for what does not, at twice the cost of the rest of its work.
     """
     del services
-    found: IntegratorPrincipal = request.scope["state"][_PRINCIPAL]
+    found: Manager = request.scope["state"][_PRINCIPAL]
     return found
 
 
@@ -123,6 +143,16 @@ def person(request: AnyRequest, services: Given) -> UserPrincipal:
     return found
 
 
+def operator(request: AnyRequest, services: Given) -> OperatorPrincipal:
+    """Whom the door let in; there is nobody on a route that has no `console`.
+
+    `services` is asked for as in `integrator`.
+    """
+    del services
+    found: OperatorPrincipal = request.scope["state"][_PRINCIPAL]
+    return found
+
+
 def _token(request: AnyRequest, schemes: tuple[str, ...]) -> tuple[str, str]:
     """The scheme, in lower case, and the token. Raises Unauthenticated (`token_missing`,
     `token_invalid`)."""
@@ -133,6 +163,66 @@ def _token(request: AnyRequest, schemes: tuple[str, ...]) -> tuple[str, str]:
     if len(token) > TOKEN_MAX:
         raise Unauthenticated("token_invalid")
     return scheme.lower(), token
+
+
+def _approval(request: AnyRequest) -> ApprovalId | None:
+    """What somebody else agreed to; one that cannot be read is none."""
+    found = parse("apr", request.headers.get(APPROVAL_HEADER, ""))
+    return None if found is None else ApprovalId(found)
+
+
+def _of_console(request: AnyRequest) -> bool:
+    """Whether what is shown claims to be the token of a console session."""
+    given = request.headers.getall("authorization", [])
+    return len(given) == 1 and given[0].partition(" ")[2].startswith(TOKEN_PREFIX)
+
+
+async def _operator(request: AnyRequest, console: OperatorSessions) -> OperatorPrincipal:
+    """Raises Unauthenticated (`token_missing`, `token_invalid`)."""
+    _, token = _token(request, ("bearer",))
+    return await console.authenticate(token, correlation_id(request))
+
+
+async def _manager(
+    request: AnyRequest, console: OperatorSessions, streams: Streams, permission: Permission
+) -> OperatorPrincipal:
+    """A console person who manages a tenant: their own, or which a Platform Admin names.
+
+    Raises Unauthenticated (`token_missing`, `token_invalid`), Forbidden (`console_setup_required`,
+    `insufficient_scope`), NotFound (`tenant_not_found`) and Malformed (`tenant_not_named`).
+    """
+    principal = await _operator(request, console)
+    if principal.pending:
+        todo = ", ".join(principal.pending)
+        raise Forbidden("console_setup_required", f"first: {todo}, at /v1/console")
+    require(principal, permission)
+    return msgspec.structs.replace(
+        principal,
+        tenant_id=await _where(request, principal, streams, permission),
+        approval_id=_approval(request),
+    )
+
+
+async def _where(
+    request: AnyRequest, principal: OperatorPrincipal, streams: Streams, permission: Permission
+) -> TenantId:
+    """In which tenant a console person acts."""
+    named = request.headers.getall(TENANT_HEADER, [])
+    tenant_id = principal.home
+    if named:
+        found = parse("ten", named[0]) if len(named) == 1 else None
+        if found is None:
+            raise NotFound("tenant_not_found")
+        tenant_id = TenantId(found)
+    if tenant_id == principal.home == PLATFORM:
+        if permission not in PLATFORM_WIDE:
+            raise Malformed("tenant_not_named", f"send {TENANT_HEADER} with a tenant's id")
+    elif tenant_id != principal.home and (
+        principal.home != PLATFORM
+        or await streams.state(tenant_id, tenant_id, _tenant_stream) is None
+    ):
+        raise NotFound("tenant_not_found")
+    return tenant_id
 
 
 async def _integrator(
@@ -168,6 +258,7 @@ async def _integrator(
         correlation_id=correlation_id(request),
         client_id=verified.client_id,
         scopes=verified.scopes & client.scopes,
+        approval_id=_approval(request),
     )
     require(principal, permission)
     return principal

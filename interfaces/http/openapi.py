@@ -13,12 +13,20 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.routes import HTTPRoute
 
-from application.permissions import SCOPES
+from application.permissions import ROLES, SCOPES
 from interfaces.http.as_of import NAME as AS_OF
 from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
 from interfaces.http.parameters import BATCH_PATTERN, KEY_HEADER, KEY_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
-from interfaces.http.refusals import DEVICE, INTEGRATOR, UNAVAILABLE, USER, Refusals, merged
+from interfaces.http.refusals import (
+    CONSOLE,
+    DEVICE,
+    INTEGRATOR,
+    UNAVAILABLE,
+    USER,
+    Refusals,
+    merged,
+)
 from interfaces.http.times import NAMES as TIMES
 from interfaces.http.times import PATTERN as TIME_PATTERN
 
@@ -40,6 +48,7 @@ BEARER: Final = "integrator"
 MUTUAL_TLS: Final = "device"
 BASIC: Final = "client"
 PERSON: Final = "user"
+OPERATOR: Final = "console"
 
 ID_PREFIXES: Final = {
     "device_id": "dev",
@@ -55,6 +64,9 @@ ID_PREFIXES: Final = {
     "session_id": "uss",
     "tenant_id": "ten",
     "consent_id": "cst",
+    "operator_id": "opr",
+    "approval_id": "apr",
+    "console_session_id": "ocs",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 
@@ -115,6 +127,8 @@ def required_codes(handler: HTTPRouteHandler) -> Refusals:
         return merged(DEVICE, own, UNAVAILABLE)
     if "user" in handler.opt:
         return merged(USER, own, UNAVAILABLE)
+    if "console" in handler.opt:
+        return merged(CONSOLE, own, UNAVAILABLE)
     return merged(own, UNAVAILABLE) if own else own
 
 
@@ -122,9 +136,12 @@ def security(opt: Mapping[str, Any]) -> list[dict[str, list[str]]]:
     """Who may call, in OpenAPI's words: any one of the listed suffices, none means anybody."""
     if "permission" in opt:
         opening = sorted(name for name, opens in SCOPES.items() if opt["permission"] in opens)
-        return [{BEARER: [scope]} for scope in opening]
+        by_people = any(opt["permission"] in opens for opens in ROLES.values())
+        return [{BEARER: [scope]} for scope in opening] + [{OPERATOR: []}] * by_people
     if "user" in opt:
         return [{PERSON: []}]
+    if "console" in opt:
+        return [{OPERATOR: []}]
     return [{MUTUAL_TLS: []}] if "device_operation" in opt else []
 
 
@@ -244,6 +261,12 @@ def _security_schemes(issuer: str) -> Document:
             "type": "http",
             "scheme": "bearer",
             "description": "The access token of a user session, for the auth endpoints only",
+        },
+        OPERATOR: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token of a console session. A Platform Admin names the tenant in "
+            "the header Link-Tenant; the rest act in their own. What a role may: docs/console.md",
         },
         BASIC: {
             "type": "http",

@@ -41,6 +41,14 @@ IdempotencyKey = Annotated[
 IfMatch = Annotated[
     str | None, HeaderParameter(name="If-Match", max_length=32, description="the ETag last seen")
 ]
+ApprovalHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Approval-Id",
+        max_length=64,
+        description="what somebody else agreed to (`/v1/approvals`); console people need one here",
+    ),
+]
 
 
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

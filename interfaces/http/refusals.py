@@ -17,6 +17,12 @@ PAGE: Final[Refusals] = {
 FRESHNESS: Final[Refusals] = {400: ("invalid_request",), 503: ("position_not_reached",)}
 KEY: Final[Refusals] = {400: ("idempotency_key_invalid",), 422: ("idempotency_key_reused",)}
 CONDITION: Final[Refusals] = {400: ("invalid_request",), 412: ("version_mismatch",)}
+APPROVAL: Final[Refusals] = {
+    403: ("approval_required",),
+    409: ("approval_decided", "approval_waiting"),
+    410: ("approval_expired",),
+}
+"""Where a console person needs somebody else's agreement."""
 WRITE: Final[Refusals] = {409: ("conflict",), 503: ("commit_failed",)}
 SCAN: Final[Refusals] = {400: ("scan_invalid",), 415: ("unsupported_scan_format",)}
 
@@ -26,8 +32,15 @@ UNAVAILABLE: Final[Refusals] = {
 """What every route may answer that asks the log or the database."""
 
 INTEGRATOR: Final[Refusals] = {
+    400: ("tenant_not_named",),
     401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
-    403: ("insufficient_scope", "tenant_suspended"),
+    403: ("insufficient_scope", "tenant_suspended", "console_setup_required"),
+    404: ("tenant_not_found",),
+    429: ("tenant_at_capacity",),
+}
+CONSOLE: Final[Refusals] = {
+    401: ("token_missing", "token_invalid"),
+    403: ("tenant_suspended",),
     429: ("tenant_at_capacity",),
 }
 USER: Final[Refusals] = {

@@ -53,6 +53,7 @@ from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.pki import RevocationLists
 from application.ports.transparency import TransparencyLogs
+from application.tenants.approvals import Approvals
 from application.tenants.certifications import Certifications
 from application.tenants.clients import Clients
 from application.tenants.issued_tokens import IssuedTokens
@@ -71,6 +72,7 @@ from application.transactions.stand_in import StandIns
 from domain.ids import TenantId
 from domain.tenant import TenantStatus
 from interfaces.http.admission import TenantPlaces, Traffic
+from interfaces.http.console.use_cases import ConsoleUseCases
 from projections.audit import AuditRow
 from projections.read_model import Connection, Page
 from projections.tenants import TenantRow
@@ -181,6 +183,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     password_sign_ins: PasswordSignIns
     account_sign_ins: AccountSignIns
     account_links: AccountLinks
+    console: ConsoleUseCases
+    approvals: Approvals
     consents: Consents
     consent_types: ConsentTypes
     consent_records: ConsentRecords

@@ -50,7 +50,7 @@ class Rotation:
 
     @property
     def cas(self) -> DeviceCAs:
-        return DeviceCAs(self.world.log, self, self, self.world.ids)
+        return DeviceCAs(self.world.log, self, self, self.world.approvals(), self.world.ids)
 
     async def followed(self) -> ca.DeviceCA:
         """The process hears of it."""

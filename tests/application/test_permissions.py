@@ -1,11 +1,15 @@
 """Who may do what, written out a second time: the whole table against the code (003 §3.2, §3.4)."""
 
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from application.permissions import (
     DEVICE_OPERATIONS,
+    PEOPLE_ONLY,
+    ROLES,
     SCOPES,
     DeviceOperation,
     Permission,
@@ -17,6 +21,7 @@ from domain.device import Device, DeviceType, rebuild
 from domain.errors import Forbidden
 from domain.events import DomainEvent
 from domain.ids import OAuthClientId
+from domain.operator import Role
 from tests.builders import device_locked, device_registered
 from tests.spec import CORRELATION, STREAM, TENANT, recorded
 
@@ -59,6 +64,8 @@ OPENS: dict[str, set[Permission]] = {
     "dsr:write": {"dsr.read", "dsr.write"},
     "oauth_clients:read": {"oauth_clients.read"},
     "oauth_clients:write": {"oauth_clients.read", "oauth_clients.write"},
+    "approvals:read": {"approvals.read"},
+    "approvals:write": {"approvals.read", "approvals.write"},
 }
 
 AT_A_COUNTER: set[DeviceOperation] = {
@@ -91,7 +98,7 @@ def integrator(*scopes: str) -> IntegratorPrincipal:
 
 def test_the_table_knows_every_scope_and_every_permission() -> None:
     assert set(SCOPES) == set(OPENS)
-    assert set().union(*SCOPES.values()) == set(PERMISSIONS)
+    assert set().union(*SCOPES.values()) | PEOPLE_ONLY == set(PERMISSIONS)
     assert set(DEVICE_OPERATIONS) == set(DEVICE_TYPES) == set(MAY)
     assert set().union(*DEVICE_OPERATIONS.values()) == set(OPERATIONS)
 
@@ -112,7 +119,8 @@ def test_a_scope_opens_what_it_says_and_nothing_else(scope: str, permission: Per
 
 @pytest.mark.parametrize("permission", PERMISSIONS)
 def test_scopes_add_up_and_unknown_ones_open_nothing(permission: Permission) -> None:
-    require(integrator(*OPENS), permission)
+    if permission not in PEOPLE_ONLY:
+        require(integrator(*OPENS), permission)
     for scopes in ((), ("everything",), ("*",), (permission,), ("",)):
         with pytest.raises(Forbidden, match="insufficient_scope"):
             require(integrator(*scopes), permission)
@@ -160,3 +168,11 @@ def a_device(device_type: DeviceType, *since: DomainEvent) -> Device:
     device = rebuild(recorded(device_registered(type=device_type), *since))
     assert device is not None
     return device
+
+
+def test_the_page_for_console_people_shows_the_table_of_roles() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \|(.*)\|$", page, re.MULTILINE))
+    for permission in PERMISSIONS:
+        shown = [len(cell.strip()) > 1 for cell in rows[permission].split("|")]
+        assert shown == [permission in ROLES[role] for role in get_args(Role)], permission

@@ -51,6 +51,7 @@ from application.ports import (
     Streams,
 )
 from application.principals import Caller, DevicePrincipal
+from application.tenants.approvals import Approvals
 from application.tenants.clients import Clients
 from application.tenants.issued_tokens import IssuedTokens
 from application.tenants.linked_services import LinkedServices
@@ -571,9 +572,13 @@ class World:
             self.templates(),
             self.identifiers(),
             self.user_sessions(),
+            self.approvals(),
             self.clock,
             self.ids,
         )
+
+    def approvals(self) -> Approvals:
+        return Approvals(self.log, self.clock, self.ids)
 
     def identifiers(self) -> Identifiers:
         return Identifiers(self.log, self.vault, E164PhoneNumbers(), self.digests)

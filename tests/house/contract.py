@@ -33,6 +33,12 @@ class Operation(msgspec.Struct, frozen=True):
         """Whether it is a signed-in person who asks."""
         return {"user": []} in self.described["security"]
 
+    @property
+    def by_operator(self) -> bool:
+        """Whether it is a console person who asks, and nobody else may."""
+        security: list[dict[str, list[str]]] = self.described["security"]
+        return security == [{"console": []}]
+
     def codes(self, status: int) -> list[str]:
         """The problem codes that are documented for a status; none for a success."""
         answer = self.described["responses"].get(str(status), {})

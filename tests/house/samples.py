@@ -21,10 +21,14 @@ class Stage(msgspec.Struct, frozen=True):
     tenant: Tenancy
     till: PairedDevice
     person: httpx.AsyncClient
+    operator: httpx.AsyncClient
     token_form: dict[str, str] = {}
 
     def client(self, operation: Operation) -> httpx.AsyncClient:
-        """Who may ask: the till, a signed-in person, or the backend with all scopes."""
+        """Who may ask: the till, a signed-in person, a console person, or the backend with all
+        scopes."""
+        if operation.by_operator:
+            return self.operator
         if operation.by_user:
             return self.person
         return self.till.http if operation.on_device else self.tenant.api
@@ -46,6 +50,9 @@ class Stage(msgspec.Struct, frozen=True):
             "tenant_id": f"ten_{uuid4().hex}",
             "consent_id": f"cst_{uuid4().hex}",
             "provider": "google",
+            "console_session_id": f"ocs_{uuid4().hex}",
+            "operator_id": f"opr_{uuid4().hex}",
+            "approval_id": f"apr_{uuid4().hex}",
             "tile_path": "0/000.p/1",
             "batch": "spring-rollout",
         }
@@ -66,7 +73,8 @@ class Stage(msgspec.Struct, frozen=True):
 async def stage(house: House) -> Stage:
     tenant = await house.tenant()
     till = await house.device(tenant)
-    return Stage(house, tenant, till, await house.signed_in(tenant))
+    operator = await house.operator("tenant_admin", tenant.tenant_id)
+    return Stage(house, tenant, till, await house.signed_in(tenant), operator)
 
 
 def id_token() -> dict[str, Any]:
@@ -246,6 +254,29 @@ def bodies() -> dict[str, dict[str, Any]]:
             "challenge_id": f"chl_{uuid4().hex}",
             "code": "738291",
         },
+        "signInOperator": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "email": "noura.alotaibi@example.com",
+            "password": "four words nobody says",
+            "totp": "738291",
+            "recovery_code": "ABCD-EFGH-JKMN-PQRS",
+        },
+        "acceptInvitation": {
+            "invitation": f"lci_{'0' * 64}_1_{'x' * 43}",
+            "password": "four words nobody says",
+        },
+        "changeOwnPassword": {
+            "current": "four words nobody says",
+            "new": "four others nobody says",
+        },
+        "enrollTotp": {"code": "738291"},
+        "inviteOperator": {
+            "email": "noura.alotaibi@example.com",
+            "name": "Noura Al-Otaibi",
+            "role": "tenant_operator",
+        },
+        "changeOperator": {"role": "tenant_operator"},
+        "askApproval": {"operation": "user.erase", "subject": f"usr_{uuid4().hex}"},
         "signUpUser": {
             "name": "Sara Al-Harbi",
             "mobile": "+966501230007",

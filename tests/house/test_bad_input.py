@@ -37,9 +37,9 @@ async def test_every_route_that_reads_json_is_attacked() -> None:
 ALL_OPTIONAL = {
     "changeLinkedService",
     "changeOAuthClient",
+    "changeTenantSettings",
     "changeUser",
     "changeSettingsOfTenant",
-    "changeTenantSettings",
     "changeWebhookEndpoint",
     "suspendTenant",
     "erasePerson",

@@ -135,21 +135,25 @@ class Session:
         person = requests.Session()
         person.headers["authorization"] = at.person.headers["authorization"]
         self._person = person
+        operator = requests.Session()
+        operator.headers["authorization"] = at.operator.headers["authorization"]
+        self._operator = operator
         self._verify = str(ca)
         self._certificates = (None, tuple(str(file) for file in certificate))
 
     def call(self, case: Any, described: Operation) -> Any:
         on_device = described.on_device
+        people = {described.by_user: self._person, described.by_operator: self._operator}
         return case.call(
             base_url=self._urls[on_device],
-            session=self._person if described.by_user else self._sessions[on_device],
+            session=people.get(True, self._sessions[on_device]),
             verify=self._verify,
             cert=self._certificates[on_device],
             timeout=10,
         )
 
     def close(self) -> None:
-        for session in (*self._sessions, self._person):
+        for session in (*self._sessions, self._person, self._operator):
             session.close()
 
 
@@ -252,6 +256,10 @@ async def session_of(at: Stage, folder: Path) -> Session:
     for name, path in (("verification", "verifications"), ("identification", "identifications")):
         body = shown if name == "identification" else {**shown, "user_id": ids["user_id"]}
         ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
+    ids["operator_id"] = (await at.operator.get("/v1/console/me")).json()["id"]
+    ids["console_session_id"] = f"ocs_{'0' * 32}"
+    wanted = {"operation": "user.erase", "subject": ids["user_id"]}
+    ids["approval_id"] = (await api.post("/v1/approvals", json=wanted)).json()["id"]
     ids["session_id"] = f"uss_{'0' * 32}"
     ids["tile_path"] = "entries/000.p/1"
     ids["tenant_id"] = wire("ten", at.tenant.tenant_id)

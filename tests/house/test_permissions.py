@@ -1,18 +1,29 @@
 """Who may call what: generated from the routes and the one table, over every pair of the two."""
 
 from typing import Any, get_args
+from uuid import uuid4
 
 import pytest
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from application.permissions import DEVICE_OPERATIONS, SCOPES, Permission
+from application.permissions import (
+    DEVICE_OPERATIONS,
+    PEOPLE_ONLY,
+    PLATFORM_WIDE,
+    PROGRAMS_ONLY,
+    ROLES,
+    SCOPES,
+    Permission,
+)
 from domain.device import DeviceType
+from domain.ids import PLATFORM, wire
+from domain.operator import Role
 from interfaces.http import apps
 from interfaces.http.authentication import RouteUnguarded, check_guarded
 from interfaces.http.openapi import security
 from tests.house.contract import Operation
-from tests.house.samples import dumped, stage
+from tests.house.samples import Stage, dumped, stage
 from tests.house.spoilt import JSON
 from tests.house.world import House
 
@@ -40,6 +51,7 @@ ANYBODY = OAUTH | {
 
 WAYS_IN = {
     "issueSignInNonce",
+    "acceptInvitation",
     "refreshTokens",
     "requestCode",
     "requestPasswordReset",
@@ -47,6 +59,7 @@ WAYS_IN = {
     "signInByApple",
     "signInByGoogle",
     "signInByPassword",
+    "signInOperator",
     "verifyCode",
 }
 """Where a person is not known yet; the guard stands in front of each (tests/house/test_sign_in)."""
@@ -61,7 +74,9 @@ async def test_every_route_says_who_may_call_it_and_only_a_few_let_anybody_in() 
         check_guarded(name, route.opt)
     assert {name for name, route in routes().items() if "public" in route.opt} == ANYBODY | WAYS_IN
     integrators = {route.operation_id for route in apps.PUBLIC if "permission" in route.opt}
-    people = {str(route.operation_id) for route in apps.PUBLIC if "user" in route.opt}
+    people = {
+        str(route.operation_id) for route in apps.PUBLIC if {"user", "console"} & route.opt.keys()
+    }
     assert integrators == {str(route.operation_id) for route in apps.PUBLIC} - (
         ANYBODY | WAYS_IN | people
     )
@@ -70,7 +85,11 @@ async def test_every_route_says_who_may_call_it_and_only_a_few_let_anybody_in() 
 
 async def test_every_permission_guards_a_route_and_stands_behind_a_scope() -> None:
     guarded = {route.opt["permission"] for route in apps.PUBLIC if "permission" in route.opt}
-    assert guarded == set(get_args(Permission)) == set().union(*SCOPES.values())
+    assert guarded == set(get_args(Permission))
+    assert guarded == PEOPLE_ONLY | set().union(*SCOPES.values())
+    assert guarded == PROGRAMS_ONLY | set().union(*ROLES.values())
+    assert not PEOPLE_ONLY & set().union(*SCOPES.values())
+    assert not PROGRAMS_ONLY & set().union(*ROLES.values())
     operations = {route.opt["device_operation"] for route in apps.DEVICE}
     assert operations == set().union(*DEVICE_OPERATIONS.values())
     assert set(DEVICE_OPERATIONS) == set(get_args(DeviceType))
@@ -109,6 +128,8 @@ async def ask(at: Any, operation: Operation, headers: dict[str, str]) -> tuple[i
             service_id="lsvc_0",
             endpoint_id="whe_0",
             client_id="cli_0",
+            operator_id="opr_0",
+            approval_id="apr_0",
         ),
         content=content,
         params={"wait": 0} if operation.id == "streamAudit" else None,
@@ -143,6 +164,122 @@ async def test_each_scope_opens_its_own_routes_and_no_other(house: House) -> Non
     assert await at.facts() == issued
 
 
+SEED: dict[str, tuple[str, str, str]] = {
+    "tenant.read": ("all", "own", "own"),
+    "tenant.write": ("all", "own", "-"),
+    "oauth_clients.read": ("all", "own", "-"),
+    "oauth_clients.write": ("all", "own", "-"),
+    "devices.read": ("all", "own", "own"),
+    "devices.write": ("all", "own", "-"),
+    "webhooks.write": ("all", "own", "-"),
+    "users.read": ("all", "own", "own"),
+    "users.write": ("all", "own", "-"),
+    "audit.read": ("all", "own", "own"),
+    "consents.read": ("all", "own", "own"),
+    "tenants.read": ("all", "-", "-"),
+    "tenants.write": ("all", "-", "-"),
+    "device_ca.write": ("all", "-", "-"),
+    "enrollments.read": ("all", "own", "own"),
+    "linked_services.read": ("all", "own", "own"),
+    "linked_services.write": ("all", "own", "-"),
+    "transactions.read": ("all", "own", "own"),
+    "transactions.simulate": ("all", "own", "-"),
+    "dsr.read": ("all", "own", "own"),
+    "dsr.write": ("all", "own", "-"),
+    "operators.write": ("all", "own", "-"),
+    "verifications.write": ("-", "-", "-"),
+    "identifications.write": ("-", "-", "-"),
+}
+"""003 §3.4 line by line, and what reference broker.md §8 row 8 adds, in the order of the roles."""
+
+
+async def test_the_table_says_what_the_seed_says() -> None:
+    for permission, by_role in SEED.items():
+        opened = ["own" if permission in ROLES[role] else "-" for role in get_args(Role)]
+        assert opened == [said.replace("all", "own") for said in by_role], permission
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+async def test_each_role_opens_its_own_routes_and_no_other(house: House, role: Role) -> None:
+    """Both ways, over every route of the document; a Platform Admin names the tenant. What is not
+    about a tenant's things opens to no role, and no token of another kind stands in for a
+    session's.
+
+    Seen to fail with a permission taken out of a role, and with one put in.
+    """
+    at = await stage(house)
+    tenant_id = at.tenant.tenant_id
+    named = {"link-tenant": wire("ten", tenant_id)} if role == "platform_admin" else {}
+    person = await house.operator(role, PLATFORM if named else tenant_id)
+    session = {"authorization": person.headers["authorization"]}
+    before = await at.facts()
+    opened, expected = set[str](), set[str]()
+    for operation in house.contract.operations:
+        opt = routes()[operation.id].opt
+        if operation.on_device or "public" in opt:
+            continue
+        if "permission" not in opt:
+            if named:
+                await check_another_kind(at, operation, "console" in opt)
+            continue
+        status, code = await ask(at, operation, {**session, **named})
+        if opt["permission"] in ROLES[role]:
+            expected.add(operation.id)
+        if (status, code) != (403, "insufficient_scope"):
+            assert status in (200, 400, 404), (operation.id, status, code)
+            opened.add(operation.id)
+        if named:
+            without = await ask(at, operation, session)
+            wide = opt["permission"] in PLATFORM_WIDE
+            missing = (400, "tenant_not_named")
+            assert (without == missing) is not (wide or operation.id not in expected)
+    assert opened == expected
+    assert await at.facts() == before
+
+
+async def check_another_kind(at: Stage, operation: Operation, console: bool) -> None:
+    """A backend's, a user's and a console person's tokens are each nothing to the others."""
+    shown = {
+        "backend": at.tenant.api.headers["authorization"],
+        "user": at.person.headers["authorization"],
+        "console": at.operator.headers["authorization"],
+    }
+    del shown["console" if console else "user"]
+    for token in shown.values():
+        told = await ask(at, operation, {"authorization": token})
+        assert told == (401, "token_invalid"), operation.id
+
+
+async def test_a_console_person_acts_in_no_tenant_but_their_own(house: House) -> None:
+    ours, theirs = await house.tenant(), await house.tenant()
+    admin = await house.operator("tenant_admin", ours.tenant_id)
+    platform = await house.operator()
+    own = {"link-tenant": wire("ten", ours.tenant_id)}
+    assert (await admin.get("/v1/devices", headers=own)).status_code == 200
+    answers = [
+        (await by.get("/v1/devices", headers={"link-tenant": named})).json()["code"]
+        for by, named in (
+            (admin, wire("ten", theirs.tenant_id)),
+            (admin, wire("ten", uuid4())),
+            (admin, wire("ten", PLATFORM)),
+            (admin, "nonsense"),
+            (platform, wire("ten", uuid4())),
+            (platform, "nonsense"),
+            (platform, wire("ten", PLATFORM)),
+        )
+    ]
+    assert answers == ["tenant_not_found"] * 6 + ["tenant_not_named"]
+
+
+async def test_a_role_is_not_given_by_a_client_that_a_person_registers(house: House) -> None:
+    tenant = await house.tenant()
+    admin = await house.operator("tenant_admin", tenant.tenant_id)
+    made = await admin.post(
+        "/v1/oauth-clients", json={"name": "backend", "scopes": ["verifications:write"]}
+    )
+    assert made.status_code == 201, made.text
+
+
 async def test_without_a_token_nothing_opens(house: House) -> None:
     at = await stage(house)
     for operation in house.contract.operations:
@@ -154,6 +291,8 @@ async def test_without_a_token_nothing_opens(house: House) -> None:
             ({"authorization": "Bearer"}, "token_missing"),
             ({"authorization": "Bearer x.y.z"}, "token_invalid"),
             ({"authorization": "Bearer " + "x" * 5000}, "token_invalid"),
+            ({"authorization": "Bearer lcs_x"}, "token_invalid"),
+            ({"authorization": "Basic lcs_x"}, "token_missing"),
         ):
             assert await ask(at, operation, headers) == (401, code), operation.id
 

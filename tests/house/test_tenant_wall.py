@@ -29,12 +29,14 @@ from domain.ids import (
 )
 from interfaces.http.openapi import ID_PREFIXES
 from projections import (
+    approvals,
     audit,
     device_commands,
     devices,
     enrollments,
     linked_services,
     oauth_clients,
+    operators,
     palm_challenges,
     transactions,
     users,
@@ -59,6 +61,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "changeWebhookEndpoint": {"event_types": ["device.paired"]},
     "retireOAuthClientSecret": {"secret": 1},
     "queueCommand": {"kind": "identify"},
+    "changeOperator": {"role": "tenant_operator"},
     "changeUser": {"name": "Sara"},
     "suspendTenant": {},
     "recordConsent": {"consent_type": "marketing", "version": "1"},
@@ -80,8 +83,11 @@ class Estate(msgspec.Struct, frozen=True):
     position: int
     correlation_id: str
     person: httpx.AsyncClient
+    operator: httpx.AsyncClient
 
     def client(self, operation: Operation) -> httpx.AsyncClient:
+        if operation.by_operator:
+            return self.operator
         return self.person if operation.by_user else self.tenant.api
 
 
@@ -116,10 +122,18 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     person = await house.signed_in(tenant)
     (session,) = (await person.get("/v1/auth/sessions")).json()["items"]
     agreed = (await tenant.api.get(f"/v1/users/{user_id}/consents")).json()["items"]
+    operator = await house.operator("tenant_admin", tenant.tenant_id)
+    own = (await operator.get("/v1/console/sessions")).json()["items"][0]
+    asked_for = await operator.post(
+        "/v1/approvals", json={"operation": "user.erase", "subject": user_id}
+    )
     ids = {
         "consent_id": str(agreed[0]["id"]),
         "tenant_id": wire("ten", tenant.tenant_id),
         "session_id": str(session["id"]),
+        "console_session_id": str(own["id"]),
+        "operator_id": str((await operator.get("/v1/console/me")).json()["id"]),
+        "approval_id": str(asked_for.json()["id"]),
         "device_id": till.id,
         "service_id": tenant.service_id,
         "transaction_id": str(told["transaction_id"]),
@@ -133,7 +147,10 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     }
     correlation_id = str(lines[0]["correlation_id"])
     challenge_id = waiting.json()["challenge_id"]
-    return Estate(tenant, till, ids, challenge_id, mobile, position, correlation_id, person)
+    position = await house.end()
+    return Estate(
+        tenant, till, ids, challenge_id, mobile, position, correlation_id, person, operator
+    )
 
 
 async def challenged(tenant: Tenancy, device_id: str, user_id: str) -> str:
@@ -415,6 +432,8 @@ async def _all_of(connection: Connection, of: Estate) -> dict[str, int]:
         "oauth_clients": await oauth_clients.by_tenant(connection, tenant_id),
         "webhook_endpoints": await webhook_endpoints.by_tenant(connection, tenant_id),
         "webhook_identities": await webhook_identities.by_tenant(connection, tenant_id),
+        "operators": await operators.by_tenant(connection, tenant_id),
+        "approvals": await approvals.by_tenant(connection, tenant_id),
         "audit": await audit.by_tenant(connection, tenant_id),
     }
     return {name: len(page.rows) for name, page in many.items()} | {

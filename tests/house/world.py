@@ -20,8 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from application.permissions import SCOPES
+from application.ports.console import ConsolePerson
 from application.principals import operator
-from domain.ids import TenantId, wire
+from domain import operator as o
+from domain.ids import PLATFORM, TenantId, wire
+from domain.operator import Role
 from examples.id_issuer.issuer import Issuer
 from examples.id_issuer.server import IdIssuerServer
 from infrastructure.edge.listeners import Listener, serve
@@ -37,6 +40,7 @@ from tests.house.contract import Contract
 PRODUCT_KEY = "wallet"
 TIMEOUT_MS, DEADLINE_MS = 4000, 10_000
 """A product and a till that are patient with a machine that stands still for a moment."""
+PASSWORD = "a long and winding password"
 INSTALLATION = "an-installation-of-an-app-01"
 THRESHOLDS = [0.7, 0.7, 0.7, 0.7]
 
@@ -373,6 +377,24 @@ class House:
         told = await client.post("/v1/auth/codes/verify", json={**who, **proof})
         assert told.status_code == 200, told.text
         return dict(told.json())
+
+    async def operator(
+        self, role: Role = "platform_admin", tenant_id: TenantId = PLATFORM
+    ) -> httpx.AsyncClient:
+        """A console person's own client, who has all that is asked of them."""
+        console = self.platform.services.console
+        cli = operator(tenant_id, uuid4())
+        person = ConsolePerson(email=f"{uuid4().hex}@example.com", name="Noura")
+        invited = await console.operators.invite(cli, person, role, None)
+        assert invited.invitation is not None
+        hashed = await self.platform.passwords.hashed(PASSWORD, least=15)
+        await console.operators.accept(cli, invited.invitation, hashed)
+        state = await console.operators.tell(cli, tenant_id, invited.operator.id, o.enroll_totp)
+        opened = await console.sessions.open(cli, state, "password_totp")
+        assert opened.pending == ()
+        client = await self.client(self.public_url)
+        client.headers["authorization"] = f"Bearer {opened.token}"
+        return client
 
     def mobile(self) -> str:
         """A number that no test has had before."""

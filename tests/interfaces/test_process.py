@@ -37,10 +37,14 @@ class Served:
 
     def __init__(self, given: Settings, servers: Servers, roles: Sequence[Role] = ROLES) -> None:
         self.stop = asyncio.Event()
+        self.seeded: list[tuple[str, str]] = []
         self.addresses: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(
-            run(given, servers, roles, self.addresses.set_result, self.stop)
+            run(given, servers, roles, self.addresses.set_result, self._seeded, self.stop)
         )
+
+    def _seeded(self, email: str, password: str) -> None:
+        self.seeded.append((email, password))
 
     async def started(self) -> Addresses:
         done, _ = await asyncio.wait(

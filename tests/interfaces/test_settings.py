@@ -174,7 +174,11 @@ def test_the_example_file_lists_every_variable_with_its_default() -> None:
     env = Environment({})
     read(env)
     documented = dict(
-        re.findall(r"^(#?LINK_\w+)=(.*)$", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+        re.findall(
+            r"^(#?(?:LINK|PLATFORM_ADMIN)_\w+)=(.*)$",
+            EXAMPLE.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
     )
     assert {name.removeprefix("#") for name in documented} == set(env.known)
     for name, default in env.known.items():

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from application.execute import stream_of
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain import user as u
 from domain.errors import NotFound
 from domain.ids import UserId
@@ -20,7 +20,7 @@ from interfaces.http.services import Services
 from projections import accesses as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 _user: Final = stream_of(u.UserSignedUp, u.rebuild)
 

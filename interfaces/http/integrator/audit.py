@@ -10,7 +10,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, fresh, opaque
 from interfaces.http.refusals import PAGE, merged
 from interfaces.http.services import Services
@@ -19,7 +19,7 @@ from projections import audit as view
 from projections.published import Severity
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 ActionFilter = Annotated[
     str | None, QueryParameter(name="action", max_length=80, pattern="^[a-z][a-z0-9_]*$")

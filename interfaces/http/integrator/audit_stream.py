@@ -13,14 +13,14 @@ from litestar.openapi import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.audit import AuditRead
 from domain.errors import Malformed, TooMany
 from interfaces.http.integrator.audit import AuditLine, shown
 from interfaces.http.services import AuditEar, AuditPage, Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 NDJSON: Final = "application/x-ndjson"
 READERS_MAX: Final = 4
@@ -108,7 +108,7 @@ async def stream(
     return Stream(_items(integrator, services, ear, first, wait), media_type=NDJSON)
 
 
-async def _page(integrator: IntegratorPrincipal, services: Services, after: int) -> AuditPage:
+async def _page(integrator: Manager, services: Services, after: int) -> AuditPage:
     page = await services.audit_feed.page(integrator.tenant_id, after)
     if any(row.event != AuditRead.NAME for row in page.lines):
         # Whoever is told of nothing but readings leaves none, or two would never end.
@@ -117,7 +117,7 @@ async def _page(integrator: IntegratorPrincipal, services: Services, after: int)
 
 
 async def _items(
-    integrator: IntegratorPrincipal,
+    integrator: Manager,
     services: Services,
     ear: AuditEar,
     page: AuditPage,

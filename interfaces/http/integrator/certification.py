@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.permissions import may
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.tenants.certifications import Reported
 from domain.certification import MINOR, CaseName, Grade, Run, Verdict, tester
 from domain.ids import wire
@@ -21,7 +21,7 @@ from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "lsvc"
 NOT_FOUND: Final = "linked_service_not_found"
@@ -134,9 +134,7 @@ async def show(
     return Response(_shown(report, services, integrator), headers=NOT_KEPT)
 
 
-def _shown(
-    report: Reported, services: Services, integrator: IntegratorPrincipal
-) -> CertificationShown:
+def _shown(report: Reported, services: Services, integrator: Manager) -> CertificationShown:
     now = services.clock.now()
     last, writes = report.runs[-1], may(integrator, "linked_services.write")
     certified = last.certified

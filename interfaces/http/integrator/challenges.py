@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from application.palms.challenges import Wanted
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.ids import DeviceId, UserId, wire
 from domain.palm import Hand
 from domain.palm_challenge import (
@@ -45,7 +45,7 @@ from interfaces.http.services import Services
 from projections import palm_challenges as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "pch"
 NOT_FOUND: Final = "challenge_not_found"
@@ -179,7 +179,7 @@ def _row(row: view.PalmChallengeRow) -> ChallengeShown:
 async def _open(
     request: Request[Any, Any, Any],
     data: NewEnrollment | NewChallenge,
-    integrator: IntegratorPrincipal,
+    integrator: Manager,
     services: Services,
 ) -> Response[ChallengeShown]:
     enrollment = data if isinstance(data, NewEnrollment) else None

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.palms.comparisons import Compared
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.comparison import ComparisonReason, ComparisonResult
 from domain.errors import NotFound
 from domain.ids import UserId, parse, wire
@@ -21,7 +21,7 @@ from interfaces.http.refusals import BODY, KEY, SCAN, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 VERIFICATION: Final = "ver"

@@ -9,7 +9,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.consent_type import PublishedConsent
 from domain.ids import ConsentId, UserId
 from interfaces.http.consent_shapes import (
@@ -34,7 +34,7 @@ from interfaces.http.refusals import BODY, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 OF_USER: Final[Refusals] = {404: ("user_not_found",)}

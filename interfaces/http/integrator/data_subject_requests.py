@@ -10,18 +10,27 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from application.people.data_exports import DataExport
 from application.people.erasures import ErasureReport
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.erasure import ErasureCompleted, Technique
 from domain.ids import UserId, wire
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, fresh, opaque, path_id
-from interfaces.http.refusals import BODY, PAGE, WRITE, merged
+from interfaces.http.parameters import (
+    ApprovalHeader,
+    Cursor,
+    Limit,
+    MinPosition,
+    cursor,
+    fresh,
+    opaque,
+    path_id,
+)
+from interfaces.http.refusals import APPROVAL, BODY, PAGE, WRITE, merged
 from interfaces.http.services import Services
 from projections import erasures as view
 from projections.erasures import ErasureStatus
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 NOT_FOUND: Final = "user_not_found"
@@ -177,14 +186,18 @@ async def export(
     return_dto=None,
     permission="dsr.write",
     request_max_body_size=65_536,
-    refusals=merged(BODY, WRITE, {400: ("erasure_reference_invalid",), 404: (NOT_FOUND,)}),
+    refusals=merged(
+        BODY, WRITE, APPROVAL, {400: ("erasure_reference_invalid",), 404: (NOT_FOUND,)}
+    ),
 )
 async def erase(
     user_id: FromPath[str],
     data: JSONBody[DataSubjectRequest],
     integrator: Integrator,
     services: Given,
+    approval: ApprovalHeader = None,
 ) -> ErasureShown:
+    del approval  # declared for OpenAPI; the door read it
     user = UserId(path_id(USER, user_id, NOT_FOUND))
     return erasure_shown(user, await services.erasures.request(integrator, user, data.reference))
 

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from application.fleet.batches import SLOTS_MAX, Slot
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.device import DeviceRegistered, DeviceType, RevocationReason
 from domain.errors import NotFound
 from domain.ids import wire
@@ -23,7 +23,7 @@ from interfaces.http.services import Services
 from projections import devices as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 NOT_FOUND: Final = "device_batch_not_found"
 CSV: Final = "text/csv"

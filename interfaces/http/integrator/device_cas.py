@@ -10,16 +10,17 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from application.fleet.device_cas import SPREAD_MAX_S, RotationStanding, Step
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.device_ca import Phase
 from domain.errors import NotFound
 from domain.ids import PLATFORM, wire
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.refusals import BODY, WRITE, Refusals, merged
+from interfaces.http.parameters import ApprovalHeader
+from interfaces.http.refusals import APPROVAL, BODY, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 OF_PLATFORM: Final[Refusals] = {
     404: ("device_ca_not_found",),
@@ -144,18 +145,22 @@ async def rotate(
     dto=StrictJSON[Regeneration],
     return_dto=None,
     permission="device_ca.write",
-    refusals=merged(BODY, WRITE, OF_PLATFORM, {422: ("confirmation_wrong",)}),
+    refusals=merged(BODY, WRITE, APPROVAL, OF_PLATFORM, {422: ("confirmation_wrong",)}),
 )
 async def regenerate(
-    data: JSONBody[Regeneration], integrator: Integrator, services: Given
+    data: JSONBody[Regeneration],
+    integrator: Integrator,
+    services: Given,
+    approval: ApprovalHeader = None,
 ) -> Response[RotationShown]:
+    del approval  # declared for OpenAPI; the door read it
     _platform(integrator)
     await services.device_cas.regenerate(integrator, data.confirm)
     found = await services.device_cas.standing()
     return Response(shown(found), headers={"cache-control": "no-store"})
 
 
-def _platform(integrator: IntegratorPrincipal) -> None:
+def _platform(integrator: Manager) -> None:
     """Raises NotFound (`device_ca_not_found`): a tenant has none."""
     if integrator.tenant_id != PLATFORM:
         raise NotFound("device_ca_not_found")

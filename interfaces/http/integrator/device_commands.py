@@ -8,7 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.device_command import CommandKind, CommandStatus, DeviceCommand, DeviceMessage
 from domain.ids import DeviceId, wire
 from interfaces.http.json_body import StrictJSON
@@ -29,7 +29,7 @@ from interfaces.http.services import Services
 from projections import device_commands as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "cmd"
 NOT_FOUND: Final = "device_not_found"

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from application.fleet.pairing_codes import IssuedPairingCode
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.device import (
     Device,
     DeviceRegistered,
@@ -41,7 +41,7 @@ from interfaces.http.services import Services
 from projections import devices as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "dev"
 NOT_FOUND: Final = "device_not_found"

@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.enrollment import EnrollmentStarted, RemovalDelay, Template
 from domain.errors import NotFound
 from domain.ids import PalmRef, UserId, wire
@@ -29,7 +29,7 @@ from interfaces.http.services import Services
 from projections import enrollments as enrollments_view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 PALM: Final = "plm"

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from application.permissions import may
 from application.ports import DeliveryRecord
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.transactions.authorization import NOT_RECORDED
 from application.transactions.full_explanation import BreakerState, CircuitThen, Matched
 from domain import transaction as x
@@ -30,7 +30,7 @@ from interfaces.http.services import Services
 from projections.transaction_row import reduce
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 DESTINATIONS: Final = {"webhook": "whe", "void": "lsvc", "advice": "lsvc"}
 """What the destination of a kind of delivery is, by the prefix of its id."""
@@ -119,7 +119,7 @@ async def explain(
 
 
 async def explained(
-    services: Services, integrator: IntegratorPrincipal, transaction_id: str
+    services: Services, integrator: Manager, transaction_id: str
 ) -> TransactionExplanation:
     """The answer, for whoever may read transactions. Raises NotFound."""
     found = await services.full_explanations.explain(

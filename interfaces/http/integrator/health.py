@@ -9,14 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from application.ports.health import HealthRecord
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.health import HealthStatus
 from domain.ids import wire
 from interfaces.http.parameters import path_id
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 SERVICE_PREFIX: Final = "lsvc"
 

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.ports.health import HealthRecord
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.errors import NotFound
 from domain.fail_mode import FailMode
 from domain.ids import LinkedServiceId, wire
@@ -46,7 +46,7 @@ from interfaces.http.services import Services
 from projections import linked_services as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "lsvc"
 NOT_FOUND: Final = "linked_service_not_found"

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from application.palms.evaluation import Evaluation, Flip
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.device import DeviceType
 from domain.errors import Invalid, Malformed
 from domain.fail_mode import FailMode
@@ -23,7 +23,7 @@ from interfaces.http.refusals import BODY, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 ProductKey = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,62}$")]

@@ -6,7 +6,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.tenants.oauth_clients import Changed
 from domain.ids import wire
 from interfaces.http.integrator.oauth_client_shapes import (
@@ -39,7 +39,7 @@ from interfaces.http.services import Services
 from projections import oauth_clients as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 NOT_FOUND: Final = "oauth_client_not_found"
 HELD: Final[Refusals] = {403: ("scope_not_held",), 404: (NOT_FOUND,)}

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from application.palms.palm_removals import Palm
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.enrollment import RemovalDelay
 from domain.ids import PalmRef, UserId, wire
 from domain.palm import Hand, PalmRemovalReason
@@ -19,7 +19,7 @@ from interfaces.http.refusals import WRITE, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 PALM: Final = "plm"

@@ -7,7 +7,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.transactions.simulation import Palm, Simulated
 from domain import transaction as x
 from domain.errors import Malformed, NotFound
@@ -20,7 +20,7 @@ from interfaces.http.refusals import BODY, KEY, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "txn"
 ProductKey = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,62}$")]

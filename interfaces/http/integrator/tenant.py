@@ -4,7 +4,7 @@ import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.ids import wire
 from domain.tenant import Tenant, TenantSettings, TenantStatus
 from interfaces.http.as_of import AS_OF, AsOf
@@ -13,7 +13,7 @@ from interfaces.http.refusals import merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 
 class TenantShown(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from litestar import Response, get, patch
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain import tenant as t
 from domain.errors import NotFound
 from domain.events import Recorded
@@ -32,7 +32,7 @@ from interfaces.http.refusals import BODY, CONDITION, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 NOT_FOUND: Final = "tenant_not_found"
 CHANGE: Final[Refusals] = merged(

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from application.execute import Done
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.tenants.lifecycle import on_behalf
 from domain import tenant as t
 from domain.errors import NotFound
@@ -46,7 +46,7 @@ from interfaces.http.services import Services
 from projections import tenants as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "ten"
 ONE: Final[Refusals] = merged(CONDITION, WRITE, {404: (NOT_FOUND,), 409: ("tenant_deleted",)})
@@ -276,7 +276,7 @@ async def change_settings(
     return answer
 
 
-def _of_platform(integrator: IntegratorPrincipal) -> None:
+def _of_platform(integrator: Manager) -> None:
     """Raises NotFound (`tenant_not_found`) for clients of a tenant: nobody else is there for them,
     and under this path they are not there themselves."""
     if integrator.tenant_id != PLATFORM:

@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.transactions.explanation import Basis, Determinant, Source, What
 from domain.errors import NotFound
 from domain.folding import fold
@@ -31,7 +31,7 @@ from projections import transactions as view
 from projections.transaction_row import Outcome, TransactionRow, TransactionState, reduce
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PREFIX: Final = "txn"
 

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from application.ports.transparency import LogIdentity
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.errors import Malformed, NotFound
 from domain.ids import PLATFORM, TenantId, parse
 from domain.transparency.origin import PLATFORM_LOG
@@ -21,7 +21,7 @@ from domain.transparency.tiles import read_tile_path
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
@@ -221,7 +221,7 @@ async def consistency(
     return Response(encode_hashes(found), media_type=TEXT, headers=NEVER_CHANGES)
 
 
-def _log(integrator: IntegratorPrincipal, tree: str) -> TenantId:
+def _log(integrator: Manager, tree: str) -> TenantId:
     """Raises NotFound (`log_not_found`)."""
     if tree == "tenant":
         return integrator.tenant_id

@@ -8,13 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from application.identifiers import Values
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.ids import UserId, wire
 from domain.user import KycStatus, PersonalField, SuspensionReason
 from interfaces.http.integrator.data_subject_requests import ErasureShown, erasure_shown
 from interfaces.http.integrator.users import NOT_FOUND, USER, UserShown, now
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
+    ApprovalHeader,
     IdempotencyKey,
     IfMatch,
     expected_version,
@@ -22,11 +23,11 @@ from interfaces.http.parameters import (
     path_id,
 )
 from interfaces.http.positions import positioned
-from interfaces.http.refusals import BODY, CONDITION, KEY, WRITE, Refusals, merged
+from interfaces.http.refusals import APPROVAL, BODY, CONDITION, KEY, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 Mobile = Annotated[str, msgspec.Meta(min_length=4, max_length=24)]
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
@@ -198,11 +199,15 @@ async def change_kyc(
     summary="Delete a person, which is to erase them; asked again, it says how far that is",
     status_code=202,
     permission="users.write",
-    refusals=merged(WRITE, {404: (NOT_FOUND,)}),
+    refusals=merged(WRITE, APPROVAL, {404: (NOT_FOUND,)}),
 )
 async def remove(
-    user_id: FromPath[str], integrator: Integrator, services: Given
+    user_id: FromPath[str],
+    integrator: Integrator,
+    services: Given,
+    approval: ApprovalHeader = None,
 ) -> Response[ErasureShown]:
+    del approval  # declared for OpenAPI; the door read it
     found = UserId(path_id(USER, user_id, NOT_FOUND))
     report = await services.erasures.request(integrator, found)
     location = f"/v1/users/{wire(USER, found)}/dsr/erasure"

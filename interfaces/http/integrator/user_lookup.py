@@ -5,7 +5,7 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.errors import Malformed
 from domain.ids import wire
 from domain.personal_data import AccessPurpose
@@ -17,7 +17,7 @@ from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 
 class LookUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

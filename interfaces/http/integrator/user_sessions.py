@@ -4,7 +4,7 @@ from litestar import delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.ids import UserId
 from interfaces.http.integrator.users import NOT_FOUND, USER
 from interfaces.http.parameters import path_id
@@ -13,7 +13,7 @@ from interfaces.http.services import Services
 from interfaces.http.user.sessions import SessionList, session
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 
 @get(

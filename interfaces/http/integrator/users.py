@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.folding import fold
@@ -32,7 +32,7 @@ from interfaces.http.services import Services
 from projections import users as users_view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 USER: Final = "usr"
 PALM: Final = "plm"

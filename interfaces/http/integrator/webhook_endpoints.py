@@ -6,7 +6,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from application.tenants.webhook_endpoints import KIND
 from domain.ids import wire
 from interfaces.http.integrator.webhook_shapes import (
@@ -45,7 +45,7 @@ from interfaces.http.services import Services
 from projections import webhook_endpoints as view
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 NOT_FOUND: Final = "webhook_endpoint_not_found"
 SUBSCRIPTION: Final[Refusals] = {

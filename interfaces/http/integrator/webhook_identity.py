@@ -8,7 +8,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from application.principals import IntegratorPrincipal
+from application.principals import Manager
 from domain.spiffe import webhooks_path
 from domain.webhook_identity import Certificate, OpenRequest, WebhookIdentity
 from interfaces.http.json_body import StrictJSON
@@ -17,7 +17,7 @@ from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
-Integrator = NamedDependency[IntegratorPrincipal]
+Integrator = NamedDependency[Manager]
 
 PEM_CHARACTERS_MAX: Final = 32 * 1024
 
@@ -138,7 +138,7 @@ def _csr(request: OpenRequest) -> WebhookCsr:
 
 
 def _shown(
-    services: Services, integrator: IntegratorPrincipal, identity: WebhookIdentity | None
+    services: Services, integrator: Manager, identity: WebhookIdentity | None
 ) -> WebhookMtlsShown:
     now = services.clock.now()
     presented = None if identity is None else identity.presented(now)

@@ -1,0 +1,1 @@
+"""Console people: how they come in, prove who they are, and let others in."""

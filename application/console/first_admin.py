@@ -1,0 +1,86 @@
+"""The first Platform Admin: made once, where there is none, from what the first start was told
+(003 §3.6, design §2 row 18)."""
+
+from typing import Final
+
+from application.console.operators import Operators, described
+from application.passwords import Passwords
+from application.ports import Clock, EventLog, IdSource, StaleStream
+from application.ports.console import ConsoleCredentials, ConsolePeople
+from application.principals import operator
+from domain import operator as o
+from domain import platform_admins as pa
+from domain.events import StreamAppend
+from domain.ids import PLATFORM, OperatorId
+
+SYMBOLS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+LENGTH: Final = 20
+"""116 bits, of symbols that nobody confuses."""
+INITIAL_LEAST: Final = 8
+"""Of a password that somebody chose for a day."""
+NAME: Final = "Platform Admin"
+
+
+def initial_password(ids: IdSource) -> str:
+    return ids.code(SYMBOLS, LENGTH)
+
+
+class FirstAdmin:
+    def __init__(
+        self,
+        log: EventLog,
+        operators: Operators,
+        people: ConsolePeople,
+        credentials: ConsoleCredentials,
+        passwords: Passwords,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._log = log
+        self._operators = operators
+        self._people = people
+        self._credentials = credentials
+        self._passwords = passwords
+        self._clock = clock
+        self._ids = ids
+
+    async def wanted(self) -> bool:
+        """Whether there is no Platform Admin; once there was one, there always is."""
+        return pa.rebuild(await self._log.load(PLATFORM, pa.STREAM)) is None
+
+    async def seed(self, email: str, password: str | None) -> str | None:
+        """Make one, unless somebody was faster; the password, where it was drawn here.
+
+        It counts for 24 hours and must be changed at the first sign-in. Raises Invalid
+        (`email_invalid`, and what `Passwords.hashed` raises).
+        """
+        person = described(email, NAME)
+        chosen = initial_password(self._ids) if password is None else password
+        hashed = await self._passwords.hashed(chosen, least=INITIAL_LEAST)
+        operator_id = OperatorId(self._ids.uuid())
+        caller = operator(PLATFORM, self._ids.uuid())
+        await self._people.put(PLATFORM, operator_id, person)
+        await self._credentials.set_password(PLATFORM, operator_id, hashed)
+        claim = self._operators.claim(PLATFORM, person.email)
+        appends = [
+            *await self._operators.take_claim(PLATFORM, claim, operator_id),
+            StreamAppend(
+                tenant_id=PLATFORM,
+                stream_id=pa.STREAM,
+                expected_version=0,
+                events=pa.add(None, operator_id),
+            ),
+            StreamAppend(
+                tenant_id=PLATFORM,
+                stream_id=operator_id,
+                expected_version=0,
+                events=o.seed(None, self._clock.now()),
+            ),
+        ]
+        try:
+            await self._log.append(caller.origin(self._ids.uuid()), appends)
+        except StaleStream:
+            # Another process of the same first start made one.
+            await self._people.forget(PLATFORM, operator_id)
+            return None
+        return chosen if password is None else None

@@ -1,0 +1,1 @@
+"""What is kept of console people outside the log."""

@@ -1,0 +1,37 @@
+"""Which adapters stand behind the use cases of console people."""
+
+from typing import TYPE_CHECKING
+
+from application.console.first_admin import FirstAdmin
+from application.console.operators import Operators
+from application.console.second_factors import SecondFactors
+from application.console.sessions import OperatorSessions
+from application.console.sign_ins import ConsoleSignIns
+from application.people.sign_in_guard import SignInGuard
+from application.tenants.approvals import Approvals
+from infrastructure.console.sessions import PostgresConsoleSessions
+from infrastructure.console.users import PostgresConsoleCredentials, PostgresConsolePeople
+from interfaces.http.console.use_cases import ConsoleUseCases
+
+if TYPE_CHECKING:
+    from interfaces.composition import Platform
+
+
+def console(of: "Platform", guard: SignInGuard, approvals: Approvals) -> ConsoleUseCases:
+    """Everything that console people do for themselves and to each other."""
+    log, clock, ids, digests = of.streams, of.clock, of.ids, of.keyring
+    people = PostgresConsolePeople(of.app_pool, of.keyring)
+    credentials = PostgresConsoleCredentials(of.app_pool, of.keyring)
+    sessions = OperatorSessions(
+        log, of.streams, PostgresConsoleSessions(of.app_pool), digests, clock, ids
+    )
+    operators = Operators(log, people, credentials, sessions, approvals, digests, clock, ids)
+    return ConsoleUseCases(
+        operators=operators,
+        sessions=sessions,
+        sign_ins=ConsoleSignIns(
+            guard, operators, credentials, of.passwords, sessions, digests, clock
+        ),
+        second_factors=SecondFactors(operators, credentials, sessions, guard, digests, clock, ids),
+        first_admin=FirstAdmin(log, operators, people, credentials, of.passwords, clock, ids),
+    )

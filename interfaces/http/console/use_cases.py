@@ -1,0 +1,17 @@
+"""What the console's routes need, as one member of `Services`."""
+
+import msgspec
+
+from application.console.first_admin import FirstAdmin
+from application.console.operators import Operators
+from application.console.second_factors import SecondFactors
+from application.console.sessions import OperatorSessions
+from application.console.sign_ins import ConsoleSignIns
+
+
+class ConsoleUseCases(msgspec.Struct, frozen=True, kw_only=True):
+    operators: Operators
+    sessions: OperatorSessions
+    sign_ins: ConsoleSignIns
+    second_factors: SecondFactors
+    first_admin: FirstAdmin
