@@ -24,8 +24,9 @@ from infrastructure.log_export.export import (
     export,
 )
 from infrastructure.log_export.proving import CannotProve, NoSuchEvent, prove
+from infrastructure.log_export.reasons import MEANINGS
 from infrastructure.log_export.shown_rows import write_rows
-from infrastructure.log_export.verification import MEANINGS, Verdict, verify
+from infrastructure.log_export.verification import Verdict, verify
 from infrastructure.projections.live_rows import OtherVersion
 from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.session import WrongArgument, tenant_of, with_platform

@@ -10,6 +10,7 @@ from domain.transparency import merkle
 from domain.transparency.tiles import append, bundle, bundles_of, tile_path
 from infrastructure.log_export import verification
 from infrastructure.log_export.directory import CHECKPOINT, TILES
+from infrastructure.log_export.signed_tree import SignedTree
 from infrastructure.log_export.verification import verify
 from tests.infrastructure.log_export.stage import Log, leaves_of
 
@@ -188,7 +189,7 @@ def test_the_search_finds_a_verifier_that_forgets_the_tiles(
     def no_faults(_: object) -> list[object]:
         return []
 
-    monkeypatch.setattr(verification.SignedTree, "faults", no_faults)
+    monkeypatch.setattr(SignedTree, "faults", no_faults)
     monkeypatch.setattr(verification, "faults_of", no_faults)
     exports = Exports(tmp_path)
     chance = random.Random("tampering 0")  # noqa: S311 - to be had again

@@ -10,7 +10,8 @@ from domain.transparency import merkle
 from domain.transparency.note import SignedNote, VerifierKey, cosign, read_note
 from domain.transparency.tiles import Tile, bundle, read_bundle, tile_path
 from infrastructure.log_export.directory import CHECKPOINT, CHECKPOINTS, NotAnExport
-from infrastructure.log_export.verification import MEANINGS, Trust, Verdict, verify
+from infrastructure.log_export.reasons import MEANINGS
+from infrastructure.log_export.verification import Trust, Verdict, verify
 from infrastructure.transparency.ed25519 import NoteSigner
 from tests.infrastructure.log_export.stage import Log, leaves_of
 
