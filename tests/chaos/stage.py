@@ -104,6 +104,7 @@ class Stage:
         self, name: str, change: Callable[[psycopg.Connection[TupleRow], str], None] | None
     ) -> None:
         """A copy of the prepared database, with a bug planted in it when there is one."""
+        self.await_no_backends(PREPARED)  # who prepared it may not have gone yet
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY WAL_LOG").format(
