@@ -15,6 +15,7 @@ from benchmarks.checkpoint import checkpoint
 from benchmarks.edge import edge
 from benchmarks.figures import Benchmark, Figure, Options
 from benchmarks.growth import growth
+from benchmarks.login import login
 from benchmarks.projections import projections
 from benchmarks.token import token
 from benchmarks.verification import verification
@@ -27,6 +28,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "broker-open": broker_open,
     "checkpoint": checkpoint,
     "edge": edge,
+    "login": login,
     "projections": projections,
     "token": token,
     "verify": verification,

@@ -50,11 +50,15 @@ def token(options: Options) -> Figure:
     machine, key = Machine(), SigningKey.generate()
     runs: list[Run] = []
     found: dict[str, list[Outcome]] = {"ours": [], "baseline": []}
-    with ground() as place, _platform(place, key) as ours, _provider(place, key) as baseline:
+    with (
+        ground() as place,
+        token_platform(place, key) as (ours, _),
+        _provider(place, key) as baseline,
+    ):
         for _ in range(options.rounds):
-            found["ours"].append(_load(ours, key, options.seconds))
+            found["ours"].append(token_load(ours, key, options.seconds))
             if baseline is not None:
-                found["baseline"].append(_load(baseline, key, options.seconds))
+                found["baseline"].append(token_load(baseline, key, options.seconds))
             theirs = found["baseline"][-1].per_core_s if found["baseline"] else 0.0
             runs.append(Run(ours=found["ours"][-1].per_core_s, baseline=theirs))
     others: dict[str, Any] = {side: outcomes[-1] for side, outcomes in found.items() if outcomes}
@@ -64,7 +68,7 @@ def token(options: Options) -> Figure:
     return figure("token", "requests/s for a core", runs, machine, built)
 
 
-def _load(side: Side, key: SigningKey, seconds: float) -> Outcome:
+def token_load(side: Side, key: SigningKey, seconds: float) -> Outcome:
     """Raises ProgramFailed when any answer was not what was asked for."""
     order = Order(
         issuer=side.issuer,
@@ -87,8 +91,10 @@ def _load(side: Side, key: SigningKey, seconds: float) -> Outcome:
 
 
 @contextmanager
-def _platform(place: Ground, key: SigningKey) -> Generator[Side]:
-    """One process with all roles."""
+def token_platform(
+    place: Ground, key: SigningKey, environ: Mapping[str, str] | None = None
+) -> Generator[tuple[Side, str]]:
+    """One process with all roles, and its tenant."""
     folder = place.folder / "platform"
     folder.mkdir()
     place.database("platform")
@@ -101,23 +107,26 @@ def _platform(place: Ground, key: SigningKey) -> Generator[Side]:
         "LINK_DEVICE_PORT": str(free_port()),
         "LINK_INTERNAL_PORT": str(free_port()),
         "LINK_LOG_LEVEL": "warning",
+        **(environ or {}),
     }
     with program("interfaces", "serve", "--json", environment=environment) as running:
         issuer, ca = f"https://localhost:{port}", folder / "pki" / "server-ca.pem"
-        yield Side(
+        tenant, clients = _registered(environment, issuer, ca, key)
+        side = Side(
             issuer=issuer,
             paths=("/oauth2/token", "/oauth2/introspect"),
             ca_file=str(ca),
-            clients=_registered(environment, issuer, ca, key),
+            clients=clients,
             watch={"server": running.pid},
             families={"postgres": place.postmaster},
         )
+        yield side, tenant
 
 
 def _registered(
     environment: Mapping[str, str], issuer: str, ca: Path, key: SigningKey
-) -> list[str]:
-    """The ids of so many clients that all hold the one key."""
+) -> tuple[str, list[str]]:
+    """A tenant, and the ids of so many clients of its that all hold the one key."""
     made = answer_of("interfaces", "tenants", "create", "Bench", "--json", environment=environment)
     tenant = made["tenant_id"]
     first = answer_of(
@@ -135,7 +144,7 @@ def _registered(
         got = api.post("/oauth2/token", data=form, auth=auth).raise_for_status().json()
         api.headers["authorization"] = f"Bearer {got['access_token']}"
         answers = [api.post("/v1/oauth-clients", json=body) for _ in range(CLIENTS)]
-    return [str(answer.raise_for_status().json()["id"]) for answer in answers]
+    return tenant, [str(answer.raise_for_status().json()["id"]) for answer in answers]
 
 
 @contextmanager

@@ -24,6 +24,7 @@ OTHERS: dict[str, set[str]] = {
     "broker-slow": {"ours", "baseline", "processes"},
     "checkpoint": {"signed"},
     "edge": {"revoked"},
+    "login": {"tokens_quiet", "tokens_in_a_storm", "p99_ratio"},
     "projections": {"events", "read_models"},
     "token": {"ours"},
     "verify": {"leaves", "megabytes"},
