@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from application.permissions import ROLES, SCOPES
 from interfaces.http.as_of import NAME as AS_OF
 from interfaces.http.as_of import PATTERN as AS_OF_PATTERN
-from interfaces.http.parameters import BATCH_PATTERN, KEY_HEADER, KEY_PATTERN
+from interfaces.http.parameters import BATCH_PATTERN, KEY_HEADER, KEY_PATTERN, PROVIDER_PATTERN
 from interfaces.http.problems import CHALLENGES, MEDIA_TYPE, TITLES, Problem
 from interfaces.http.refusals import (
     CONSOLE,
@@ -214,6 +214,9 @@ def _complete_parameter(parameter: Document) -> None:
     if parameter["name"] == "tile_path":
         schema["pattern"] = TILE_PATTERN
         parameter["example"] = "entries/x001/234.p/17"
+    if parameter["name"] == "provider":
+        schema["pattern"] = PROVIDER_PATTERN
+        parameter["example"] = "google"
     if parameter["name"] == "batch":
         schema["pattern"] = BATCH_PATTERN
     if parameter["name"].lower().replace("_", "-") == KEY_HEADER:

@@ -18,6 +18,7 @@ KEY_PATTERN: Final = "^[A-Za-z0-9_-]{16,64}$"
 _KEY: Final = re.compile(KEY_PATTERN[1:-1])
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,9})"')
 KEY_HEADER: Final = "idempotency-key"
+PROVIDER_PATTERN: Final = "^(google|apple)$"
 BATCH_PATTERN: Final = "^[a-z0-9][a-z0-9_-]{0,39}$"
 
 Cursor = Annotated[

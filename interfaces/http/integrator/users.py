@@ -48,7 +48,9 @@ ExternalId = Annotated[
 ]
 
 
-class ConsentShown(msgspec.Struct, frozen=True, kw_only=True):
+class LatestConsent(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for one purpose; every time stands under `/v1/users/{id}/consents`."""
+
     id: str
     type: str
     version: str
@@ -72,7 +74,7 @@ class UserShown(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[PersonalField, ...]
     signed_up_by: str
     signed_up_at: datetime
-    consents: list[ConsentShown]
+    consents: list[LatestConsent]
     palms: list[PalmShown]
     version: int
 
@@ -84,7 +86,7 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def shown(row: users_view.UserRow) -> UserShown:
     consents = [
-        ConsentShown(
+        LatestConsent(
             id=wire("cst", consent.id),
             type=purpose,
             version=consent.version,
