@@ -18,6 +18,7 @@ FRESHNESS: Final[Refusals] = {400: ("invalid_request",), 503: ("position_not_rea
 KEY: Final[Refusals] = {400: ("idempotency_key_invalid",), 422: ("idempotency_key_reused",)}
 CONDITION: Final[Refusals] = {400: ("invalid_request",), 412: ("version_mismatch",)}
 APPROVAL: Final[Refusals] = {
+    400: ("invalid_request",),
     403: ("approval_required",),
     409: ("approval_decided", "approval_waiting"),
     410: ("approval_expired",),

@@ -262,6 +262,9 @@ async def session_of(at: Stage, folder: Path) -> Session:
     ids["approval_id"] = (await api.post("/v1/approvals", json=wanted)).json()["id"]
     ids["session_id"] = f"uss_{'0' * 32}"
     ids["tile_path"] = "entries/000.p/1"
+    ids["provider"] = "google"
+    ids["challenge_id"] = f"pch_{'0' * 32}"
+    ids["consent_id"] = f"cst_{'0' * 32}"
     ids["tenant_id"] = wire("ten", at.tenant.tenant_id)
     ids["batch"] = "spring-rollout"
     ids["palm_ref"] = enrollments.json()["items"][0]["palm_ref"]
