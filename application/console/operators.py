@@ -106,7 +106,7 @@ class Operators:
         self, caller: Caller, person: ConsolePerson, role: o.Role, key: str | None
     ) -> Changed:
         """Let somebody in who takes up the invitation. Raises Invalid (`role_not_here`,
-        `idempotency_key_reused`) and Conflict (`operator_email_taken`)."""
+        `idempotency_key_reused`) and Conflict (`operator_email_taken`, `tenant_deleted`)."""
         o.check_place(caller.tenant_id, role)
         command_id = caller.command("inviteOperator", key, self._ids.uuid())
         operator_id = OperatorId(command_id)
@@ -187,6 +187,7 @@ class Operators:
             return appends
 
         changed = await self._change(caller, operator_id, None, o.remove, beside)
+        await self._credentials.drop_password(caller.tenant_id, changed.operator.id)
         await self._credentials.drop_totp(caller.tenant_id, changed.operator.id)
         return await self._out(caller, changed, "removed")
 

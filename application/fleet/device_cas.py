@@ -98,6 +98,8 @@ class DeviceCAs:
         """
         if confirmation != REGENERATE:
             raise Invalid("confirmation_wrong", f"confirm with: {REGENERATE}")
+        # Before a key is made in vain; what counts is asked in the commit.
+        await self._approvals.used_up(caller, "ca.regenerate", PLATFORM)
         made = await self._maker.make((await self._state()).highest)
         return await self._do(
             caller,

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Final, LiteralString
 
+from psycopg.errors import ObjectNotInPrerequisiteState
+
 from application.ports.console import ConsolePerson
+from domain.errors import Conflict
 from domain.ids import OperatorId, TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.keys.keyring import Keyring
@@ -44,7 +47,8 @@ _SPEND_CODE: Final[LiteralString] = _NO_CODES + " AND digest = %s"
 
 
 class PostgresConsolePeople:
-    """`ConsolePeople` over `console_users`. Raises KeyringUnusable for a value that was moved."""
+    """`ConsolePeople` over `console_users`. Raises KeyringUnusable for a value that was moved, and
+    Conflict (`tenant_deleted`) for somebody of a tenant whose data is destroyed."""
 
     def __init__(self, pool: Pool, keyring: Keyring) -> None:
         self._pool = pool
@@ -55,8 +59,11 @@ class PostgresConsolePeople:
     ) -> None:
         email = self._keyring.seal(person.email.encode(), _place("email", tenant_id, operator_id))
         name = self._keyring.seal(person.name.encode(), _place("name", tenant_id, operator_id))
-        async with tenant_scope(self._pool, tenant_id) as connection:
-            await connection.execute(_PUT, (tenant_id, operator_id, email, name))
+        try:
+            async with tenant_scope(self._pool, tenant_id) as connection:
+                await connection.execute(_PUT, (tenant_id, operator_id, email, name))
+        except ObjectNotInPrerequisiteState as error:
+            raise Conflict("tenant_deleted", "this cannot be undone") from error
 
     async def find(
         self, tenant_id: TenantId, operators: Collection[OperatorId]
@@ -133,6 +140,10 @@ class PostgresConsoleCredentials:
         async with tenant_scope(self._pool, tenant_id) as connection:
             spent = await connection.execute(_SPEND_CODE, (tenant_id, operator_id, digest))
         return spent.rowcount == 1
+
+    async def drop_password(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_SET_HASH, (None, tenant_id, operator_id))
 
     async def drop_totp(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         async with tenant_scope(self._pool, tenant_id) as connection:

@@ -135,6 +135,9 @@ class Credentials:
         held.remove(digest)
         return True
 
+    async def drop_password(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
+        self._kept.hashes.pop((tenant_id, operator_id), None)
+
     async def drop_totp(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         self._kept.secrets.pop((tenant_id, operator_id), None)
         self._kept.codes.pop((tenant_id, operator_id), None)

@@ -9,9 +9,10 @@ import pytest
 
 from application.console.sign_ins import SecondFactor
 from application.principals import OperatorPrincipal
+from application.tenants.lifecycle import TenantLifecycle
 from application.tenants.tenants import Tenants
 from domain import operator_session as os
-from domain.errors import Conflict, Invalid, TooMany, Unauthenticated
+from domain.errors import Conflict, Forbidden, Invalid, TooMany, Unauthenticated
 from domain.ids import PLATFORM, TenantId
 from tests.application.console import ADDRESS, PASSWORD, Console, cli
 from tests.spec import CORRELATION, TENANT
@@ -77,6 +78,25 @@ async def test_who_is_suspended_or_removed_is_told_nothing_else() -> None:
         await getattr(at.operators, out)(cli(TENANT), operator.id)
         with pytest.raises(Unauthenticated, match="credentials_invalid"):
             await at.session()
+
+
+async def test_of_a_suspended_tenant_nobody_comes_in_and_who_was_in_is_stopped() -> None:
+    """Seen to fail, each half by itself, without the look at the tenant at the door and without
+    the one at each request."""
+    at = Console()
+    await at.joined()
+    admin = await at.joined("root@example.com", "platform_admin")
+    session = await at.session()
+    lifecycle = TenantLifecycle(at.log, at.approvals, at.ids)
+    await lifecycle.suspend(cli(), TENANT, None, "unpaid")
+    with pytest.raises(Forbidden, match="tenant_suspended"):
+        await at.sign_ins.sign_in(at.entry(), EMAIL, PASSWORD, None)
+    with pytest.raises(Forbidden, match="tenant_suspended"):
+        await at.sessions.authenticate(token(at, session), CORRELATION)
+    assert (await at.session("root@example.com", PLATFORM)).operator_id == admin.id
+    await lifecycle.resume(cli(), TENANT, None)
+    await at.sessions.authenticate(token(at, session), CORRELATION)
+    await at.session()
 
 
 async def test_a_code_is_wanted_of_who_has_an_app_and_counts_once() -> None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import uuid4
 
+import msgspec
 import pytest
 
 from application.fleet.device_cas import REGENERATE, DeviceCAs
 from application.ports.pki import CertificateHolder
-from application.principals import operator
+from application.principals import OperatorPrincipal, operator
 from domain import device_ca as ca
 from domain.errors import Conflict, Forbidden, Invalid
-from domain.ids import PLATFORM
+from domain.ids import PLATFORM, OperatorId, OperatorSessionId
 from tests.application.test_recovery import Desk
 from tests.application.test_renewals import fingerprint_of
 from tests.application.world import BACKEND, TILL
@@ -18,6 +20,20 @@ from tests.builders import DEVICE
 from tests.spec import CORRELATION
 
 OPERATOR = operator(PLATFORM, CORRELATION)
+
+
+def platform_admin() -> OperatorPrincipal:
+    """A console person; whoever has the command line (`OPERATOR`) needs nobody else."""
+    operator_id = OperatorId(uuid4())
+    return OperatorPrincipal(
+        tenant_id=PLATFORM,
+        actor=f"operator:opr_{operator_id.hex}",
+        correlation_id=CORRELATION,
+        operator_id=operator_id,
+        session_id=OperatorSessionId(uuid4()),
+        home=PLATFORM,
+        role="platform_admin",
+    )
 
 
 class Rotation:
@@ -113,6 +129,29 @@ async def test_after_a_regeneration_there_is_no_way_but_to_pair_anew() -> None:
         await rotation.desk.recover()
     await rotation.world.devices().issue_pairing_code(BACKEND, DEVICE, None)
     assert await rotation.desk.standing() == ("revoked", "re_pair")
+
+
+async def test_a_console_person_regenerates_only_what_another_agreed_to_and_once() -> None:
+    """Seen to fail without the approval in the commit, and with another operation's name there."""
+    rotation = Rotation()
+    approvals = rotation.world.approvals()
+    one, other = platform_admin(), platform_admin()
+    with pytest.raises(Forbidden, match="approval_required"):
+        await rotation.cas.regenerate(one, REGENERATE)
+    asked = await approvals.ask(one, "ca.regenerate", PLATFORM)
+    agreed = msgspec.structs.replace(one, approval_id=asked.id)
+    with pytest.raises(Forbidden, match="approval_required"):
+        await rotation.cas.regenerate(agreed, REGENERATE)
+    with pytest.raises(Forbidden, match="approval_needs_another_person"):
+        await approvals.give(one, asked.id)
+    await approvals.give(other, asked.id)
+    assert (await rotation.followed()).trusted == (1,)
+    await rotation.cas.regenerate(agreed, REGENERATE)
+    assert (await rotation.followed()).trusted == (2,)
+    assert (await approvals.get(PLATFORM, asked.id)).decision == "carried_out"
+    with pytest.raises(Conflict, match="approval_decided"):
+        await rotation.cas.regenerate(agreed, REGENERATE)
+    assert (await rotation.followed()).trusted == (2,)
 
 
 async def test_a_step_back_makes_the_old_ca_issue_again() -> None:

@@ -127,8 +127,12 @@ async def test_what_takes_rights_away_ends_the_open_session_at_once(how: str) ->
 async def test_a_removed_persons_address_may_be_invited_again_as_somebody_new() -> None:
     at = Console()
     operator = await at.joined()
+    await at.with_app(await at.session())
+    assert at.kept.hashes
+    assert at.kept.secrets
     await at.operators.remove(cli(TENANT), operator.id)
     await at.operators.remove(cli(TENANT), operator.id)
+    assert (at.kept.hashes, at.kept.secrets, at.kept.codes) == ({}, {}, {})
     again = await at.joined()
     assert again.id != operator.id
 

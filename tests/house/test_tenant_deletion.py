@@ -26,6 +26,9 @@ HELD = (
     "enrollment_grants",
     "client_secrets",
     "user_sessions",
+    "console_users",
+    "console_recovery_codes",
+    "console_sessions",
 )
 
 
@@ -48,6 +51,9 @@ async def test_a_tenant_is_deleted_by_two_people_and_nothing_but_the_proofs_stay
     user_id = await house.person(till, house.mobile(), b"palm of " + tenant.tenant_id.bytes)
     await house.signed_in(tenant)
     await house.signed_in(other)
+    for each in (tenant, other):
+        admin = await house.operator("tenant_admin", each.tenant_id)
+        assert (await admin.post("/v1/console/recovery-codes")).status_code == 200
     before = held(house, other.tenant_id)
     assert all(held(house, tenant.tenant_id).values())
     path = f"/v1/tenants/{wire('ten', tenant.tenant_id)}"
@@ -77,6 +83,8 @@ async def test_a_tenant_is_deleted_by_two_people_and_nothing_but_the_proofs_stay
     assert held(house, tenant.tenant_id) == dict.fromkeys(HELD, 0)
     assert held(house, other.tenant_id) == before
     assert house.vendor.enrolled == {}
+    with pytest.raises(Conflict, match="tenant_deleted"):
+        await house.operator("tenant_admin", tenant.tenant_id)
     found = parse("usr", user_id)
     assert found is not None
     with pytest.raises(Conflict, match="tenant_deleted"):

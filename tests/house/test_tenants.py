@@ -83,6 +83,7 @@ async def test_a_suspended_tenant_is_served_at_no_door_until_it_is_resumed(house
     mobile = house.mobile()
     signed_in = await house.sign_in(tenant, public, mobile)
     person = {"authorization": f"Bearer {signed_in['access_token']}"}
+    admin = await house.operator("tenant_admin", tenant.tenant_id)
     made = await tenant.api.post(
         "/v1/oauth-clients", json={"name": "shop", "scopes": ["audit:read"]}
     )
@@ -100,6 +101,8 @@ async def test_a_suspended_tenant_is_served_at_no_door_until_it_is_resumed(house
         (lambda: tenant.api.get("/v1/devices"), 403, "tenant_suspended"),
         (lambda: public.get("/v1/auth/sessions", headers=person), 403, "tenant_suspended"),
         (refresh, 403, "tenant_suspended"),
+        (lambda: admin.get("/v1/devices"), 403, "tenant_suspended"),
+        (lambda: admin.get("/v1/console/me"), 403, "tenant_suspended"),
         (
             lambda: public.post(
                 "/v1/auth/codes", json={**who, "channel": "sms", "destination": mobile}

@@ -130,7 +130,7 @@ async def _answer(
         KEY,
         WRITE,
         {
-            409: ("operator_email_taken",),
+            409: ("operator_email_taken", "tenant_deleted"),
             422: ("role_not_here", "operator_name_invalid", "email_invalid"),
         },
     ),

@@ -58,6 +58,9 @@ async def test_a_password_is_one_tenants_and_goes_with_the_person(kept: Kept) ->
     await kept.credentials.set_password(TENANT, who, "hash")
     assert await kept.credentials.password(TENANT, who) == "hash"
     assert await kept.credentials.password(OTHER_TENANT, who) is None
+    await kept.credentials.drop_password(TENANT, who)
+    assert await kept.credentials.password(TENANT, who) is None
+    await kept.credentials.set_password(TENANT, who, "hash")
     await kept.people.forget(TENANT, who)
     assert await kept.credentials.password(TENANT, who) is None
 
