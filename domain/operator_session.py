@@ -14,7 +14,7 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import OperatorId, OperatorSessionId, TenantId
 
-Method = Literal["password", "password_totp", "password_recovery_code", "passkey"]
+Method = Literal["password", "password_totp", "password_recovery_code"]
 EndReason = Literal[
     "signed_out",
     "revoked",

@@ -86,8 +86,6 @@ from domain.oauth_client import (
 from domain.operator import (
     OperatorAccepted,
     OperatorInvited,
-    OperatorPasskeyRegistered,
-    OperatorPasskeyRemoved,
     OperatorPasswordSet,
     OperatorRecovered,
     OperatorRecoveryCodesIssued,
@@ -265,8 +263,6 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     OperatorTotpRemoved: Published("operator", "operator_totp_removed", None, "warning"),
     OperatorRecoveryCodesIssued: Published("operator", "operator_recovery_codes_issued"),
     OperatorRecoveryCodeUsed: Published("operator", "operator_recovery_code_used", None, "warning"),
-    OperatorPasskeyRegistered: Published("operator", "operator_passkey_registered"),
-    OperatorPasskeyRemoved: Published("operator", "operator_passkey_removed", None, "warning"),
     OperatorSessionStarted: Published("operator_session", "operator_signed_in"),
     OperatorSessionEnded: Published("operator_session", "operator_session_ended"),
     # Who may come in is said of each of them; this keeps count.

@@ -68,7 +68,6 @@ EMAIL_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f02"))
 GOOGLE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f05"))
 CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
 OPERATOR = OperatorId(UUID("0198c000-0000-7000-8000-0000000001a1"))
-PASSKEY = UUID("0198c000-0000-7000-8000-0000000001b1")
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
 
@@ -157,8 +156,6 @@ operator_totp_enrolled = Builder(operator.OperatorTotpEnrolled())
 operator_totp_removed = Builder(operator.OperatorTotpRemoved())
 operator_recovery_codes_issued = Builder(operator.OperatorRecoveryCodesIssued(count=10))
 operator_recovery_code_used = Builder(operator.OperatorRecoveryCodeUsed())
-operator_passkey_registered = Builder(operator.OperatorPasskeyRegistered(passkey=PASSKEY))
-operator_passkey_removed = Builder(operator.OperatorPasskeyRemoved(passkey=PASSKEY))
 operator_session_started = Builder(
     operator_session.OperatorSessionStarted(
         operator_id=OPERATOR, method="password_totp", expires_at=NOW + operator_session.LIVES

@@ -88,7 +88,9 @@ class ConsoleSignIns:
         method: os.Method = "password"
         if operator.has_second_factor:
             if second is None:
-                raise Unauthenticated("second_factor_missing", "a code or a passkey is wanted")
+                raise Unauthenticated(
+                    "second_factor_missing", "a code of your authenticator app, or a recovery code"
+                )
             method = await self._proved(entry, operator, second)
         return await self._sessions.open(entry.caller(), operator, method)
 

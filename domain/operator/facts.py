@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import ClassVar, Literal
-from uuid import UUID
 
 from domain.events import DomainEvent
 
@@ -95,20 +94,6 @@ class OperatorRecoveryCodeUsed(DomainEvent, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "operator.recovery_code_used"
 
 
-class OperatorPasskeyRegistered(DomainEvent, frozen=True, kw_only=True):
-    """A passkey of this id opens the console."""
-
-    NAME: ClassVar[str] = "operator.passkey_registered"
-    passkey: UUID
-
-
-class OperatorPasskeyRemoved(DomainEvent, frozen=True, kw_only=True):
-    """The passkey opens nothing any more."""
-
-    NAME: ClassVar[str] = "operator.passkey_removed"
-    passkey: UUID
-
-
 OperatorEvent = (
     OperatorSeeded
     | OperatorInvited
@@ -123,6 +108,4 @@ OperatorEvent = (
     | OperatorTotpRemoved
     | OperatorRecoveryCodesIssued
     | OperatorRecoveryCodeUsed
-    | OperatorPasskeyRegistered
-    | OperatorPasskeyRemoved
 )

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, Literal
-from uuid import UUID
 
 import msgspec
 
@@ -15,8 +14,6 @@ from domain.operator.facts import (
     OperatorAccepted,
     OperatorEvent,
     OperatorInvited,
-    OperatorPasskeyRegistered,
-    OperatorPasskeyRemoved,
     OperatorPasswordSet,
     OperatorRecovered,
     OperatorRecoveryCodesIssued,
@@ -38,7 +35,6 @@ INITIAL_PASSWORD_LIVES: Final = timedelta(hours=24)
 PASSWORD_LEAST: Final = 15
 """Of a password that may be all that is asked for (NIST SP 800-63B-4 §3.1.1.2)."""
 RECOVERY_CODES: Final = 10
-PASSKEYS_MAX: Final = 10
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +51,10 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     password_until: datetime | None = None
     totp: bool = False
     recovery_codes: int = 0
-    passkeys: frozenset[UUID] = frozenset()
 
     @property
     def has_second_factor(self) -> bool:
-        return self.totp or bool(self.passkeys)
+        return self.totp
 
     @property
     def must_change_password(self) -> bool:
@@ -165,36 +160,19 @@ def issue_recovery_codes(operator: Operator) -> list[OperatorEvent]:
 
 
 def remove_totp(operator: Operator, *, required: bool) -> list[OperatorEvent]:
-    """Raises Conflict (`second_factor_needed`) where it is the last second factor."""
+    """Raises Conflict (`second_factor_needed`) where one is required."""
     if not operator.totp:
         return []
-    if required and not operator.passkeys:
-        raise Conflict("second_factor_needed", "register a passkey first")
+    if required:
+        raise Conflict(
+            "second_factor_needed", "it is required here; enrol another app in its place"
+        )
     return [OperatorTotpRemoved()]
 
 
 def use_recovery_code(operator: Operator) -> list[OperatorEvent]:
     check_served(operator)
     return [OperatorRecoveryCodeUsed()]
-
-
-def register_passkey(operator: Operator, passkey: UUID) -> list[OperatorEvent]:
-    """Raises Conflict (`too_many_passkeys`)."""
-    check_served(operator)
-    if passkey in operator.passkeys:
-        return []
-    if len(operator.passkeys) >= PASSKEYS_MAX:
-        raise Conflict("too_many_passkeys", f"there may be {PASSKEYS_MAX}")
-    return [OperatorPasskeyRegistered(passkey=passkey)]
-
-
-def remove_passkey(operator: Operator, passkey: UUID, *, required: bool) -> list[OperatorEvent]:
-    """Raises Conflict (`second_factor_needed`) where it is the last second factor."""
-    if passkey not in operator.passkeys:
-        return []
-    if required and not operator.totp and len(operator.passkeys) == 1:
-        raise Conflict("second_factor_needed", "enrol an authenticator app first")
-    return [OperatorPasskeyRemoved(passkey=passkey)]
 
 
 def check_served(operator: Operator) -> None:
@@ -263,8 +241,7 @@ def _changed(operator: Operator, event: DomainEvent) -> Operator:
         case OperatorPasswordSet():
             return replace(operator, password_until=None)
         case OperatorRecovered(password_until=until):
-            unproved = replace(operator, totp=False, recovery_codes=0, passkeys=frozenset())
-            return replace(unproved, password_until=until)
+            return replace(operator, totp=False, recovery_codes=0, password_until=until)
         case _:
             return _proved(operator, event)
 
@@ -281,10 +258,6 @@ def _proved(operator: Operator, event: DomainEvent) -> Operator:
             return replace(operator, recovery_codes=count)
         case OperatorRecoveryCodeUsed():
             return replace(operator, recovery_codes=max(0, operator.recovery_codes - 1))
-        case OperatorPasskeyRegistered(passkey=passkey):
-            return replace(operator, passkeys=operator.passkeys | {passkey})
-        case OperatorPasskeyRemoved(passkey=passkey):
-            return replace(operator, passkeys=operator.passkeys - {passkey})
         case other:
             raise UnexpectedEvent(other)
 

@@ -14,11 +14,8 @@ from domain.ids import PLATFORM, OperatorId
 from tests.builders import (
     NOW,
     OPERATOR,
-    PASSKEY,
     operator_accepted,
     operator_invited,
-    operator_passkey_registered,
-    operator_passkey_removed,
     operator_password_set,
     operator_recovered,
     operator_recovery_code_used,
@@ -47,9 +44,6 @@ with_app = given(
     operator_accepted(),
     operator_totp_enrolled(),
     operator_recovery_codes_issued(),
-)
-with_passkey = given(
-    o.rebuild, operator_invited(), operator_accepted(), operator_passkey_registered()
 )
 suspended = given(o.rebuild, operator_invited(), operator_accepted(), operator_suspended())
 removed = given(o.rebuild, operator_invited(), operator_accepted(), operator_removed())
@@ -127,7 +121,6 @@ def test_a_recovery_takes_every_second_factor_and_lets_in_again() -> None:
             operator_accepted(),
             operator_totp_enrolled(),
             operator_recovery_codes_issued(),
-            operator_passkey_registered(),
             operator_recovered(),
         )
     )
@@ -145,30 +138,8 @@ def test_an_app_comes_with_recovery_codes_and_goes_with_them() -> None:
     active.when(o.remove_totp, required=False).then_nothing()
 
 
-def test_the_last_second_factor_stays_where_one_is_required() -> None:
+def test_a_second_factor_stays_where_one_is_required() -> None:
     with_app.when(o.remove_totp, required=True).then_refused(Conflict, "second_factor_needed")
-    with_passkey.when(o.remove_passkey, PASSKEY, required=True).then_refused(
-        Conflict, "second_factor_needed"
-    )
-    with_passkey.when(o.remove_passkey, PASSKEY, required=False).then(operator_passkey_removed())
-    both = given(
-        o.rebuild,
-        operator_invited(),
-        operator_accepted(),
-        operator_totp_enrolled(),
-        operator_passkey_registered(),
-    )
-    both.when(o.remove_totp, required=True).then(operator_totp_removed())
-    both.when(o.remove_passkey, PASSKEY, required=True).then(operator_passkey_removed())
-
-
-def test_a_passkey_is_registered_and_there_are_ten_at_most() -> None:
-    active.when(o.register_passkey, PASSKEY).then(operator_passkey_registered())
-    with_passkey.when(o.register_passkey, PASSKEY).then_nothing()
-    many = [operator_passkey_registered(passkey=UUID(int=n)) for n in range(o.PASSKEYS_MAX)]
-    given(o.rebuild, operator_invited(), operator_accepted(), *many).when(
-        o.register_passkey, PASSKEY
-    ).then_refused(Conflict, "too_many_passkeys")
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,6 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.operator_totp_enrolled(),
         b.operator_recovery_codes_issued(),
         b.operator_recovery_code_used(),
-        b.operator_passkey_registered(),
-        b.operator_passkey_removed(),
         b.operator_totp_removed(),
         b.operator_password_set(),
         b.operator_role_changed(),

@@ -44,7 +44,6 @@ class OwnAccount(msgspec.Struct, frozen=True, kw_only=True):
     permissions: list[str]
     totp: bool
     recovery_codes_left: int
-    passkeys: list[str]
     pending: list[SetupStep]
 
 
@@ -116,7 +115,6 @@ async def me(operator: Operator, services: Given) -> OwnAccount:
         permissions=sorted(ROLES[state.role]),
         totp=state.totp,
         recovery_codes_left=state.recovery_codes,
-        passkeys=sorted(wire("pky", each) for each in state.passkeys),
         pending=list(operator.pending),
     )
 

@@ -106,7 +106,7 @@ async def test_a_session_is_found_seen_and_ended(kept: Kept) -> None:
         OpenSession(
             session_id=OperatorSessionId(uuid4()),
             operator_id=who,
-            method="passkey",
+            method="password_totp",
             started_at=NOW + timedelta(hours=n),
             seen_at=NOW + timedelta(hours=n),
             expires_at=NOW + timedelta(hours=n) + LIVES,
