@@ -19,11 +19,12 @@ READER = X509ClientCertificates()
 
 def test_a_certificate_is_read_with_its_chain() -> None:
     leaf = CA.signed(CSR)
-    read = READER.read(f"\n{leaf}{CA.pem}", NOW)
+    now = datetime.now(UTC)
+    read = READER.read(f"\n{leaf}{CA.pem}", now)
     assert read.chain_pem == leaf + CA.pem
-    assert read.not_before < NOW < read.not_after
+    assert read.not_before < now < read.not_after
     assert len(read.spki_sha256) == len(read.fingerprint_sha256) == 64
-    assert READER.read(leaf, NOW).fingerprint_sha256 == read.fingerprint_sha256
+    assert READER.read(leaf, now).fingerprint_sha256 == read.fingerprint_sha256
 
 
 @pytest.mark.parametrize(
