@@ -17,6 +17,8 @@ async def shared_house(
     postgres_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        # A process that had nothing left to do, and then took over tests of another, opens it anew.
+        connection.execute("DROP DATABASE IF EXISTS house WITH (FORCE)")
         connection.execute(
             sql.SQL("CREATE DATABASE house TEMPLATE {}").format(sql.Identifier(template_database))
         )

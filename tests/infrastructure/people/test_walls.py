@@ -47,7 +47,7 @@ async def test_the_application_has_the_least_that_it_needs(admin: Connection) ->
         "key_encryption_keys": "INSERT SELECT",
         "key_material": "INSERT SELECT",
         "otp_challenges": "DELETE INSERT SELECT",
-        "personal_data": "INSERT SELECT UPDATE",
+        "personal_data": "DELETE INSERT SELECT UPDATE",
         "personal_keys": "DELETE INSERT SELECT",
         "product_texts": "SELECT",
         "tenant_keys": "INSERT SELECT",
