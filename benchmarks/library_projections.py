@@ -203,6 +203,9 @@ def _environment(dsn: str) -> dict[str, str]:
         "POSTGRES_HOST": given["host"],
         "POSTGRES_PORT": str(given["port"]),
         "POSTGRES_USER": given["user"],
+        # A runner for each read model: five connections for each of its recorders, as is usual,
+        # would be more than the server takes.
+        "POSTGRES_POOL_SIZE": "2",
         "POSTGRES_PASSWORD": "",
     }
 
