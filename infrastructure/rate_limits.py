@@ -25,6 +25,9 @@ from application.ports import Digests
 
 T = TypeVar("T")
 
+PATIENCE_S: Final = 0.25
+"""A Redis that has not answered a hit by then is away."""
+
 AWAY_FOR_S: Final = 1.0
 """After a failure, how long Redis is left alone before one hit tries it again."""
 
@@ -112,6 +115,7 @@ class RedisRateLimiter:
         digests: Digests,
         *,
         connections_max: int = 8,
+        patience_s: float = PATIENCE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._digests = digests
@@ -123,9 +127,9 @@ class RedisRateLimiter:
         self._connections = BlockingConnectionPool.from_url(
             url,
             max_connections=connections_max,
-            timeout=0.5,
-            socket_connect_timeout=0.25,
-            socket_timeout=0.25,
+            timeout=2 * patience_s,
+            socket_connect_timeout=patience_s,
+            socket_timeout=patience_s,
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         # The storage wants a URL to know the kind of server; what it uses is the pool.

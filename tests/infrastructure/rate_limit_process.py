@@ -39,7 +39,11 @@ async def spend(limiter: RedisRateLimiter | CheckThenSet, hits: int, limit: int)
 
 
 async def main(name: str, url: str, hits: int, limit: int) -> None:
-    limiter = RedisRateLimiter(url, Keyring(bytes(32))) if name == "ours" else CheckThenSet(url)
+    limiter = (
+        RedisRateLimiter(url, Keyring(bytes(32)), patience_s=30)
+        if name == "ours"
+        else CheckThenSet(url)
+    )
     try:
         await spend(limiter, hits, limit)
     finally:

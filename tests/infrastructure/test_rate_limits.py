@@ -15,6 +15,8 @@ from infrastructure.keys.keyring import Keyring
 from infrastructure.rate_limits import AWAY_FOR_S, InProcessRateLimiter, RedisRateLimiter
 
 KEYRING = Keyring(bytes(32))
+PATIENT_S = 30.0
+"""For tests of what is counted: a machine that stands still is no Redis that is away."""
 
 
 class Ticking:
@@ -38,7 +40,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def limiter(redis: Redis, redis_url: str) -> AsyncIterator[RedisRateLimiter]:
-    opened = RedisRateLimiter(redis_url, KEYRING)
+    opened = RedisRateLimiter(redis_url, KEYRING, patience_s=PATIENT_S)
     yield opened
     await opened.close()
 
@@ -202,7 +204,7 @@ async def test_the_budget_in_redis_is_back_as_soon_as_redis_is(cut: Cut) -> None
 
 
 async def test_a_redis_that_is_back_before_anybody_noticed_is_used_at_once(cut: Cut) -> None:
-    limiter = RedisRateLimiter(f"redis://127.0.0.1:{cut.port}", KEYRING)
+    limiter = RedisRateLimiter(f"redis://127.0.0.1:{cut.port}", KEYRING, patience_s=PATIENT_S)
     with capture_logs() as logs:
         assert await allowed(limiter, 4, limit=10) == 4
         await cut.cut()
