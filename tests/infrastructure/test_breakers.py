@@ -149,14 +149,21 @@ async def probes_of_two_processes(redis_url: str, kind: str) -> int:
     return sum(int(out) for out, _ in answers)
 
 
-@pytest.mark.parametrize("kind", ["ours", "last_writer_wins"])
-async def test_probes_are_counted_over_all_processes(
-    processes: Processes, redis_url: str, kind: str
-) -> None:
-    """Whoever counts down what it read, and not what is there, lets more through."""
+async def test_probes_are_counted_over_all_processes(processes: Processes, redis_url: str) -> None:
     await processes(SETTINGS).call("failed", A)
-    probes = await probes_of_two_processes(redis_url, kind)
-    assert probes == 3 if kind == "ours" else probes > 3
+    assert await probes_of_two_processes(redis_url, "ours") == 3
+
+
+async def test_who_counts_down_what_it_read_lets_more_through(
+    processes: Processes, redis: Redis, redis_url: str
+) -> None:
+    """The planted bug needs two processes that look at the same time, so it gets many chances."""
+    for _ in range(30):
+        await redis.flushdb()
+        await processes(SETTINGS).call("failed", A)
+        if await probes_of_two_processes(redis_url, "last_writer_wins") > 3:
+            return
+    pytest.fail("the planted bug was not seen")
 
 
 async def test_without_redis_each_process_manages_by_itself() -> None:
