@@ -25,13 +25,18 @@ BATCH: Final = 500
 
 _SWEEP: Final[LiteralString] = "SELECT * FROM sweep_people(%s, %s, %s, %s)"
 
-_SWEEP_ADVICE: Final[LiteralString] = "SELECT sweep_advice_contexts(%s, %s)"
 ADVICE_AFTER: Final = timedelta(days=35)
 """Longer than an advice that failed can be replayed (30 days)."""
-
-_SWEEP_SESSIONS: Final[LiteralString] = "SELECT sweep_user_sessions(%s, %s)"
 SESSIONS_AFTER: Final = timedelta(days=30)
 """Since a session ended, or could be used no more: so long a spent token is known as one."""
+
+_BY_AGE: Final[tuple[tuple[LiteralString, timedelta], ...]] = (
+    ("SELECT sweep_advice_contexts(%s, %s)", ADVICE_AFTER),
+    ("SELECT sweep_user_sessions(%s, %s)", SESSIONS_AFTER),
+    ("SELECT sweep_console_sessions(%s, %s)", timedelta(0)),
+)
+"""What goes when it has been over for a while. Contexts of advice are of decisions that never came
+to be, and of products that were never reached."""
 
 _log = structlog.get_logger(__name__)
 
@@ -61,13 +66,11 @@ class Retention:
             assert row is not None, "the function answers with one row"
             total = (total[0] + row[0], total[1] + row[1], total[2] + row[2])
             if max(row) < BATCH:
-                await self._sweep_all(_SWEEP_ADVICE, now - ADVICE_AFTER)
-                await self._sweep_all(_SWEEP_SESSIONS, now - SESSIONS_AFTER)
+                for sweep, after in _BY_AGE:
+                    await self._sweep_all(sweep, now - after)
                 return Swept(signups=total[0], challenges=total[1], grants=total[2])
 
     async def _sweep_all(self, sweep: LiteralString, before: datetime) -> None:
-        """Contexts that nobody will be told of any more (of decisions that never came to be, and
-        of products that were never reached), or sessions that were over before."""
         forgotten = BATCH
         while forgotten == BATCH:
             async with self._pool.connection() as connection:

@@ -120,6 +120,27 @@ async def test_a_session_goes_a_month_after_it_could_be_used_no_more(
     assert await left(admin, "user_sessions", "id") == kept
 
 
+async def test_a_console_session_goes_when_it_can_be_used_no_more(
+    pool: Pool, clock: HandClock, admin: Connection
+) -> None:
+    """Also that of somebody who never comes again. Without the sweep all of them stay."""
+    now, kept, operator_id = clock.now(), set[UUID](), uuid4()
+    for tenant_id in TENANTS:
+        await admin.execute(
+            "INSERT INTO console_users (tenant_id, id, email, name) VALUES (%s, %s, '', '')",
+            (tenant_id, operator_id),
+        )
+        for ends_in in (timedelta(seconds=-1), timedelta(seconds=1)):
+            session_id = uuid4()
+            await admin.execute(
+                "INSERT INTO console_sessions VALUES (%s, %s, %s, 'password', %s, %s, %s)",
+                (tenant_id, session_id, operator_id, now, now, now + ends_in),
+            )
+            kept |= {session_id} if ends_in > timedelta(0) else set()
+    await Retention(pool, clock).sweep()
+    assert await left(admin, "console_sessions", "id") == kept
+
+
 async def test_more_than_a_batch_goes_in_one_sweep(
     pool: Pool, clock: HandClock, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
