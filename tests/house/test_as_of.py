@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from application.principals import operator
+from tests.house.pages import every_item
 from tests.house.world import TIMEOUT_MS, House, Tenancy, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -211,15 +212,8 @@ async def test_a_list_as_of_a_moment_is_paged_and_filtered_like_todays(house: Ho
     now = await house.end()
 
     async def listed(**asked: Any) -> list[str]:
-        found: list[str] = []
-        asked = {"limit": "2", **asked}
-        while True:
-            page = (await tenant.api.get("/v1/devices", params=asked)).json()
-            assert len(page["items"]) <= 2
-            found += [item["id"] for item in page["items"]]
-            if page["next"] is None:
-                return found
-            asked["cursor"] = page["next"]
+        items = await every_item(tenant.api, "/v1/devices", limit=2, **asked)
+        return [item["id"] for item in items]
 
     ids = [device["id"] for device in made]
     assert await listed(as_of=then) == ids

@@ -12,6 +12,7 @@ import pytest
 
 from application.principals import operator
 from interfaces.http.integrator.audit_stream import NDJSON, READERS_MAX
+from tests.house.pages import every_item
 from tests.house.world import House, Tenancy
 from tests.infrastructure.projections.watching import until
 
@@ -40,13 +41,7 @@ def lines(items: list[Item]) -> list[Item]:
 
 async def searched(tenant: Tenancy, **asked: Any) -> list[Item]:
     """All pages, oldest first."""
-    found: list[Item] = []
-    while True:
-        page = (await tenant.api.get("/v1/audit", params={"limit": 200, **asked})).json()
-        found += page["items"]
-        if page["next"] is None:
-            return found[::-1]
-        asked["cursor"] = page["next"]
+    return (await every_item(tenant.api, "/v1/audit", **asked))[::-1]
 
 
 async def kiosk(tenant: Tenancy, name: str = "Kiosk") -> str:

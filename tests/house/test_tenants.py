@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from domain.ids import PLATFORM, wire
+from tests.house.pages import every_item
 from tests.house.world import INSTALLATION, House, key_and_csr, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -50,8 +51,8 @@ async def test_a_tenant_is_created_found_changed_and_only_by_the_platform(house:
         f"{path}/settings", json={"kyc_required": True}, headers={"if-match": '"1"'}
     )
     assert settings.status_code == 200, settings.text
-    newest = {"min_position": settings.headers["log-position"], "limit": "200"}
-    listed = (await platform.get("/v1/tenants", params=newest)).json()["items"]
+    newest = settings.headers["log-position"]
+    listed = await every_item(platform, "/v1/tenants", min_position=newest)
     (found,) = [each for each in listed if each["id"] == made.json()["id"]]
     assert (found["name"], found["sandbox"], found["status"], found["version"]) == (
         "Fresh",
