@@ -124,12 +124,15 @@ class Crowd:
         self._note_rebuild()
 
     def rest(self) -> None:
-        """No writers any more; a rebuild may end, and the workers go on."""
-        for writer in self._writers:
-            _kill(writer)
+        """A rebuild may end, there are no writers any more, and the workers go on.
+
+        In this order: the planted bug of a rebuild waits for one event more.
+        """
         if self._rebuilding is not None:
             self._rebuilding.join()
             self._note_rebuild()
+        for writer in self._writers:
+            _kill(writer)
 
     def end(self) -> None:
         for member in (*self._writers, *self._workers, self._rebuilding):
