@@ -4,6 +4,7 @@ Where a hash is kept, who may be asked for it and how often somebody may try is 
 say: people of a tenant and console people keep theirs apart (003 §3.2).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -28,22 +29,31 @@ class Passwords:
         self._hashes = hashes
         self._breached = breached
 
-    async def check(self, text: str, *, least: int) -> str:
+    async def check(self, text: str, policy: p.PasswordPolicy) -> str:
         """What somebody wants for a password, prepared, if it will do; nothing is hashed yet.
 
-        Raises Invalid (`password_invalid`, `password_too_short`, `password_breached`).
+        Raises Invalid (`password_invalid`, `password_too_short`, `password_too_long`,
+        `password_breached`).
         """
-        wanted = p.check_new(text, least=least)
-        if await self._breached.has(wanted):
+        wanted = p.check_new(text, policy)
+        if policy.breach_check and await self._breached.has(wanted):
             raise Invalid("password_breached", "this one is among the first that are tried")
         return wanted
 
-    async def hashed(self, text: str, *, least: int) -> str:
-        """The hash to keep for a new password.
+    async def taken(self, wanted: str, before: Sequence[str]) -> str:
+        """The hash to keep for what `check` has let pass, where it is none of those that `before`
+        are of; each of them costs a comparison.
 
-        Raises what `check` raises, and Unavailable (`sign_in_busy`).
+        Raises Invalid (`password_reused`), Unavailable (`sign_in_busy`).
         """
-        return await self._hashes.of(await self.check(text, least=least))
+        for hashed in before:
+            if await self._hashes.matches(wanted, hashed):
+                raise Invalid("password_reused", "you had this one before")
+        return await self._hashes.of(wanted)
+
+    async def hashed(self, text: str, policy: p.PasswordPolicy, before: Sequence[str] = ()) -> str:
+        """The hash to keep for a new password. Raises what `check` and `taken` raise."""
+        return await self.taken(await self.check(text, policy), before)
 
     async def prove(self, text: str, hashed: str | None) -> Proved:
         """Whether it is the password that `hashed` is of.

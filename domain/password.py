@@ -6,12 +6,44 @@ long a password is, every byte of it counts.
 """
 
 import unicodedata
+from datetime import datetime, timedelta
 from typing import Final
 
-from domain.errors import Invalid
+import msgspec
+
+from domain.errors import Forbidden, Invalid
 
 LENGTH_MAX: Final = 128
 """Code points; at least 64 must do (NIST SP 800-63B-4 §3.1.1.2)."""
+
+
+class PasswordPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody's new password must be, and how long it counts.
+
+    Lengths are in code points. `history` is how many passwords, the present one among them, may not
+    be had again. `age_max_days` 0: it never runs out. `breach_check`: it must not be one that
+    whoever guesses knows.
+    """
+
+    length_min: int
+    length_max: int = LENGTH_MAX
+    history: int = 0
+    age_max_days: int = 0
+    breach_check: bool = True
+
+    @property
+    def remember(self) -> int:
+        """How many hashes are kept beside that of the present one."""
+        return max(0, self.history - 1)
+
+    def expired(self, set_at: datetime, now: datetime) -> bool:
+        """Whether a password of that time counts no more."""
+        return bool(self.age_max_days) and now >= set_at + timedelta(days=self.age_max_days)
+
+    def check_age(self, set_at: datetime, now: datetime) -> None:
+        """Raises Forbidden (`password_expired`)."""
+        if self.expired(set_at, now):
+            raise Forbidden("password_expired", "set another one, by a code to the e-mail address")
 
 
 def prepared(text: str) -> str:
@@ -26,13 +58,15 @@ def prepared(text: str) -> str:
     return composed
 
 
-def check_new(text: str, *, least: int) -> str:
+def check_new(text: str, policy: PasswordPolicy) -> str:
     """A password that somebody wants to have from now on, prepared.
 
-    Raises Invalid (`password_invalid`, `password_too_short`). `least` counts code points, once
-    composed: an emoji is one, and so is a letter with its accent.
+    Raises Invalid (`password_invalid`, `password_too_short`, `password_too_long`). Code points are
+    counted once composed: an emoji is one, and so is a letter with its accent.
     """
     password = prepared(text)
-    if len(password) < least:
-        raise Invalid("password_too_short", f"at least {least} characters")
+    if len(password) < policy.length_min:
+        raise Invalid("password_too_short", f"at least {policy.length_min} characters")
+    if len(password) > policy.length_max:
+        raise Invalid("password_too_long", f"at most {policy.length_max} characters")
     return password

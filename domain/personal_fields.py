@@ -29,7 +29,11 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 
 PASSWORD_HASH: Final = "password_hash"  # noqa: S105 - the name of a field
-SECRETS: Final[Mapping[str, str]] = {PASSWORD_HASH: "hash of the person's password"}
+PAST_PASSWORDS: Final = "past_password_hashes"
+SECRETS: Final[Mapping[str, str]] = {
+    PASSWORD_HASH: "hash of the person's password",
+    PAST_PASSWORDS: "hashes of passwords before it, newest first, as a JSON array",
+}
 """What only proves that it is the person. It is told to nobody, not even to the person."""
 
 _CONSENT_TEXT: Final = re.compile(r"consent_text_[0-9a-f]{32}", re.ASCII)

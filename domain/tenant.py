@@ -12,6 +12,7 @@ from domain.ids import TenantId
 from domain.tenant_settings import AuthMethod as AuthMethod
 from domain.tenant_settings import TenantSettings as TenantSettings
 from domain.tenant_settings import check
+from domain.tenant_settings import password_policy as password_policy
 
 SuspensionReason = Literal["unspecified", "requested", "unpaid", "abuse", "under_review"]
 

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.errors import Invalid
 from domain.matching import MatchPolicy
+from domain.password import LENGTH_MAX, PasswordPolicy
 
 AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
 """How a tenant's people may sign in (000 §1.5). Accounts at Google and Apple let nobody in
@@ -80,6 +81,18 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     password_length_min: Annotated[
         int, _said(ge=8, le=64, description="characters that a new password has at least")
     ] = 15
+    password_length_max: Annotated[
+        int, _said(ge=64, le=LENGTH_MAX, description="characters that it has at most")
+    ] = LENGTH_MAX
+    password_history: Annotated[
+        int, _said(ge=0, le=10, description="passwords, with the present one, not to be had again")
+    ] = 0
+    password_age_max_days: Annotated[
+        int, _said(ge=0, le=3650, description="how long a password counts; 0: it never runs out")
+    ] = 0
+    password_breach_check: Annotated[
+        bool, _said(description="a password that whoever guesses knows is refused")
+    ] = True
     google_client_ids: Annotated[
         tuple[ProviderClientId, ...],
         _said(max_length=20, description="whose ID tokens of Google let people in: your apps"),
@@ -112,6 +125,17 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: Annotated[
         int, _said(ge=10, le=3600, description="how often a device says that it is there")
     ] = 60
+
+
+def password_policy(settings: TenantSettings) -> PasswordPolicy:
+    """What the passwords of the tenant's people must be."""
+    return PasswordPolicy(
+        length_min=settings.password_length_min,
+        length_max=settings.password_length_max,
+        history=settings.password_history,
+        age_max_days=settings.password_age_max_days,
+        breach_check=settings.password_breach_check,
+    )
 
 
 def check(settings: TenantSettings) -> None:

@@ -11,6 +11,7 @@ from application.palms.enrollment_endings import EnrollmentEndings
 from application.palms.templates import Templates
 from application.passwords import Passwords
 from application.ports import Clock, RateLimiter
+from application.ports.passwords import BreachedPasswords
 from application.tenants.tenants import Tenants
 from application.transactions.circuits import Circuits
 from domain.catalogue import EVENTS, UPCASTERS
@@ -44,7 +45,6 @@ from infrastructure.keys.tenant_keys import TenantKeys, platform_keyring
 from infrastructure.loop_lateness import LoopLateness
 from infrastructure.messages.inbox import Inbox
 from infrastructure.metrics import Metrics
-from infrastructure.passwords.common import CommonPasswords
 from infrastructure.passwords.hashes import BcryptHashes
 from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.product_texts import PostgresProductTexts
@@ -59,6 +59,7 @@ from infrastructure.tokens.client_trust import ClientTrust
 from infrastructure.webhooks.clients import WebhookClients
 from infrastructure.webhooks.keys import PostgresWebhookKeys
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
+from interfaces.breached_passwords import breached_passwords
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.duties import Duties
 from interfaces.http.admission import TenantPlaces
@@ -204,7 +205,7 @@ class Platform:
         self.webhook_secrets = PostgresWebhookSecrets(self.app_pool, self.keyring)
         hashes = BcryptHashes(cost=self.settings.password_cost)
         self._stack.push_async_callback(hashes.close)
-        self.passwords = Passwords(hashes, CommonPasswords())
+        self.passwords = Passwords(hashes, self._breached_passwords())
         self.services = use_cases(self, outside)
         self._stack.push_async_callback(self.services.certifications.close)
         self.tenants = Tenants(self.streams, self.ids)
@@ -284,6 +285,15 @@ class Platform:
         breakers = Breakers(self.clock, shared, notes.tell, circuits.recall)
         self._stack.push_async_callback(breakers.close)
         return breakers
+
+    def _breached_passwords(self) -> BreachedPasswords:
+        return breached_passwords(
+            self.settings.breached,
+            self.settings.egress_allow,
+            development=self.settings.development,
+            metrics=self.metrics,
+            at_end=self._stack.push_async_callback,
+        )
 
     @property
     def inbox(self) -> Inbox:

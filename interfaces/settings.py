@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from interfaces.breach_settings import BreachSettings, read_breach_settings
 from interfaces.environment import Environment
 from interfaces.first_admin import FirstAdminSettings, read_first_admin
 from interfaces.key_settings import KeySettings, read_keys
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     digest_interval_s: int
     password_cost: int
+    breached: BreachSettings
     test_id_issuer: str | None
     log_level: LogLevel
     log_origin: str | None
@@ -141,6 +143,7 @@ def read(env: Environment) -> Settings:
         ),
         digest_interval_s=env.integer("LINK_DIGEST_INTERVAL_S", 900, least=0, most=86_400),
         password_cost=env.integer("LINK_PASSWORD_COST", 12, least=10, most=16),
+        breached=read_breach_settings(env, development=development),
         test_id_issuer=_test_id_issuer(env, development=development),
         log_level=env.choice("LINK_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_origin=env.optional(

@@ -12,11 +12,12 @@ from domain import operator as o
 from domain import platform_admins as pa
 from domain.events import StreamAppend
 from domain.ids import PLATFORM, OperatorId
+from domain.password import PasswordPolicy
 
 SYMBOLS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 LENGTH: Final = 20
 """116 bits, of symbols that nobody confuses."""
-INITIAL_LEAST: Final = 8
+INITIAL: Final = PasswordPolicy(length_min=8)
 """Of a password that somebody chose for a day."""
 NAME: Final = "Platform Admin"
 
@@ -56,7 +57,7 @@ class FirstAdmin:
         """
         person = described(email, NAME)
         chosen = initial_password(self._ids) if password is None else password
-        hashed = await self._passwords.hashed(chosen, least=INITIAL_LEAST)
+        hashed = await self._passwords.hashed(chosen, INITIAL)
         operator_id = OperatorId(self._ids.uuid())
         caller = operator(PLATFORM, self._ids.uuid())
         await self._people.put(PLATFORM, operator_id, person)

@@ -13,8 +13,9 @@ import msgspec
 
 from application.console.admins import counted
 from application.console.invitations import Invitations
+from application.console.password_policy import console_policy
 from application.console.sessions import OperatorSessions
-from application.execute import Done, execute
+from application.execute import Done, execute, stream_of
 from application.identifiers import identifier_claim
 from application.ports import Clock, Digests, EventLog, IdSource
 from application.ports.console import ConsoleCredentials, ConsolePeople, ConsolePerson
@@ -25,11 +26,13 @@ from domain import email as e
 from domain import operator as o
 from domain import operator_session as os
 from domain import platform_admins as pa
+from domain import tenant as t
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from domain.events import DomainEvent, Recorded, StreamAppend
 from domain.ids import ClaimId, OperatorId, TenantId
 
 NAME_MAX: Final = 80
+_tenant: Final = stream_of(t.TenantCreated, t.rebuild)
 
 Decide = Callable[[o.Operator], Sequence[o.OperatorEvent]]
 Beside = Callable[[o.Operator], Awaitable[Sequence[StreamAppend]]]
@@ -195,7 +198,10 @@ class Operators:
         """A new initial password, and no second factor: for whoever has the machine itself."""
         operator = await self.get(caller.tenant_id, operator_id)
         o.recover(operator, self._clock.now())
-        await self._credentials.set_password(caller.tenant_id, operator.id, hashed)
+        tenant = _tenant(await self._log.load(caller.tenant_id, caller.tenant_id))
+        await self._credentials.set_password(
+            caller.tenant_id, operator.id, hashed, remember=console_policy(tenant).remember
+        )
         await self._credentials.drop_totp(caller.tenant_id, operator.id)
         changed = await self._change(
             caller,

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from application.admission import check_served
+from application.console.password_policy import console_policy
 from application.execute import execute, stream_of
 from application.ports import Clock, Digests, EventLog, IdSource, Streams
 from application.ports.console import ConsoleSessions
@@ -118,7 +119,7 @@ class OperatorSessions:
     async def pending(self, operator: o.Operator) -> tuple[SetupStep, ...]:
         """What the person has to do before anything else."""
         steps: list[SetupStep] = []
-        if operator.must_change_password:
+        if operator.must_change_password or await self._password_expired(operator):
             steps.append("change_password")
         if not operator.has_second_factor and await self.second_factor_required(operator):
             steps.append("enroll_second_factor")
@@ -130,6 +131,12 @@ class OperatorSessions:
             return True
         tenant = await self._streams.state(operator.tenant_id, operator.tenant_id, _tenant)
         return tenant is None or tenant.settings.operator_second_factor_required
+
+    async def _password_expired(self, operator: o.Operator) -> bool:
+        if operator.password_set_at is None:
+            return False
+        tenant = await self._streams.state(operator.tenant_id, operator.tenant_id, _tenant)
+        return console_policy(tenant).expired(operator.password_set_at, self._clock.now())
 
     async def of_operator(
         self, tenant_id: TenantId, operator_id: OperatorId

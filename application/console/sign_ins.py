@@ -11,6 +11,7 @@ import msgspec
 
 from application.console.invitations import Invitations
 from application.console.operators import Operators
+from application.console.password_policy import console_policy
 from application.console.sessions import Opened, OperatorSessions
 from application.passwords import Passwords
 from application.people.sign_in_guard import SignInGuard
@@ -99,15 +100,19 @@ class ConsoleSignIns:
     ) -> None:
         """Ends every other session. Raises Unauthenticated (`credentials_invalid`), what
         `Passwords.hashed` raises, and Invalid (`password_unchanged`)."""
-        await self._guard.admit_operator(operator.home, address, str(operator.operator_id))
+        tenant = await self._guard.admit_operator(operator.home, address, str(operator.operator_id))
         state = await self._operators.get(operator.home, operator.operator_id)
         if not await self._knows(state, current):
             await self._guard.failed(operator.home)
             raise Unauthenticated("credentials_invalid")
-        hashed = await self._passwords.hashed(new, least=o.PASSWORD_LEAST)
+        policy = console_policy(tenant)
+        wanted = await self._passwords.check(new, policy)
         if current == new:
             raise Invalid("password_unchanged", "choose another one")
-        await self._credentials.set_password(operator.home, operator.operator_id, hashed)
+        of = (operator.home, operator.operator_id)
+        before = await self._credentials.latest_passwords(*of, policy.history)
+        hashed = await self._passwords.taken(wanted, before)
+        await self._credentials.set_password(*of, hashed, remember=policy.remember)
         await self._operators.tell(operator, operator.home, operator.operator_id, o.set_password)
         await self._sessions.end_all(
             operator,
@@ -120,8 +125,8 @@ class ConsoleSignIns:
         """Take up an invitation by setting a password. Raises what `Operators.accept` and
         `Passwords.hashed` raise, and TooMany (`rate_limited`)."""
         tenant_id, operator_id, _ = self._invitations.read(invitation)
-        await self._guard.admit_operator(tenant_id, entry.address, str(operator_id))
-        hashed = await self._passwords.hashed(password, least=o.PASSWORD_LEAST)
+        tenant = await self._guard.admit_operator(tenant_id, entry.address, str(operator_id))
+        hashed = await self._passwords.hashed(password, console_policy(tenant))
         caller = msgspec.structs.replace(entry.caller(), tenant_id=tenant_id)
         return await self._operators.accept(caller, invitation, hashed)
 
@@ -136,8 +141,10 @@ class ConsoleSignIns:
         until = operator.password_until
         if until is not None and self._clock.now() >= until:
             return False
-        if proved.renewed is not None:
-            await self._credentials.set_password(operator.tenant_id, operator.id, proved.renewed)
+        if proved.renewed is not None and hashed is not None:
+            await self._credentials.renew_password(
+                operator.tenant_id, operator.id, hashed, proved.renewed
+            )
         return True
 
     async def _proved(self, entry: Entry, operator: o.Operator, second: SecondFactor) -> os.Method:

@@ -12,6 +12,7 @@ from uuid import UUID
 from application.execute import execute
 from application.identifiers import Identifiers
 from application.passwords import Passwords
+from application.people.kept_passwords import KeptPasswords
 from application.people.one_time_codes import Challenged, OneTimeCodes, binding
 from application.people.sign_in_guard import Entry, SignInGuard
 from application.people.sign_ins import SignIns
@@ -22,7 +23,7 @@ from domain import tenant as t
 from domain import user as u
 from domain.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated
 from domain.ids import ChallengeId, TenantId, UserId
-from domain.personal_fields import PASSWORD_HASH
+from domain.password import PasswordPolicy
 
 NOBODY: Final = UserId(UUID(int=0))
 
@@ -50,7 +51,7 @@ class PasswordSignIns:
         self._sessions = sessions
         self._identifiers = identifiers
         self._passwords = passwords
-        self._vault = vault
+        self._kept = KeptPasswords(vault)
         self._clock = clock
         self._ids = ids
 
@@ -59,12 +60,14 @@ class PasswordSignIns:
 
         Raises Unauthenticated (`credentials_invalid`), whatever is wrong; Unavailable
         (`sign_in_busy`), what the guard raises and, for who has the password, Forbidden
-        (`user_suspended`, `user_erased`).
+        (`password_expired`, `user_suspended`, `user_erased`).
         """
         address = self._identifiers.normalised({"email": email})["email"]
-        await self._guard.admit(entry, "password", address)
+        tenant = await self._guard.admit(entry, "password", address)
         owner = await self._identifiers.owner(entry.tenant_id, "email", address)
         user = await self._proved(entry.tenant_id, owner, password)
+        assert user.password_set_at is not None, "who has a password has set it"
+        t.password_policy(tenant.settings).check_age(user.password_set_at, self._clock.now())
         return await self._sessions.open(entry, user, "password")
 
     async def set(
@@ -74,9 +77,9 @@ class PasswordSignIns:
 
         `current` is the one before it, which may be left out just after signing in; `address` is
         where the request came from. Raises Invalid (`password_invalid`, `password_too_short`,
-        `password_breached`), Conflict (`email_missing`), Forbidden (`reauthentication_required`),
-        Unauthenticated (`credentials_invalid`), Unavailable (`sign_in_busy`) and what the guard
-        raises.
+        `password_too_long`, `password_breached`, `password_reused`), Conflict (`email_missing`),
+        Forbidden (`reauthentication_required`), Unauthenticated (`credentials_invalid`),
+        Unavailable (`sign_in_busy`) and what the guard raises.
         """
         tenant = await self._guard.admit(
             Entry(
@@ -93,7 +96,10 @@ class PasswordSignIns:
             user = await self._user(person.tenant_id, person.user_id)
         else:
             user = await self._proved(person.tenant_id, person.user_id, current)
-        await self._keep(person, tenant, user, password, "changed" if user.has_password else "set")
+        by: u.PasswordSetBy = "changed" if user.has_password else "set"
+        policy = t.password_policy(tenant.settings)
+        wanted = await self._passwords.check(password, policy)
+        await self._keep(person, policy, user, wanted, by)
         await self._sessions.end_all(
             person, person.user_id, "password_changed", but=person.session_id
         )
@@ -116,7 +122,10 @@ class PasswordSignIns:
             u.rebuild,
             lambda found: u.unlink(_known(found), "password", allowed),
         )
-        await self._vault.remove(person.tenant_id, person.user_id, PASSWORD_HASH)
+        of = (person.tenant_id, person.user_id)
+        await self._kept.give_up(
+            *of, await self._kept.latest(*of, tenant.settings.password_history)
+        )
         await self._sessions.end_all(
             person, person.user_id, "password_changed", but=person.session_id
         )
@@ -148,9 +157,10 @@ class PasswordSignIns:
         address that is nobody's, and Invalid as `set` does.
         """
         tenant = await self._guard.admit(entry, "password", str(challenge_id))
-        # Before the code is spent: a password that will not do can be mended.
-        least = tenant.settings.password_length_min
-        await self._passwords.check(password, least=least)
+        # Before the code is spent: a password that will not do can be mended. Whether the person
+        # had it before is only for the code's holder to know.
+        policy = t.password_policy(tenant.settings)
+        wanted = await self._passwords.check(password, policy)
         try:
             attempt = await self._codes.prove(
                 entry.tenant_id, self._bound(entry), challenge_id, code
@@ -170,7 +180,7 @@ class PasswordSignIns:
             actor=user_actor(owner),
             correlation_id=entry.correlation_id,
         )
-        await self._keep(caller, tenant, user, password, "reset")
+        await self._keep(caller, policy, user, wanted, "reset")
         await self._sessions.end_all(caller, owner, "password_changed")
 
     async def _proved(self, tenant_id: TenantId, user_id: UserId | None, password: str) -> u.User:
@@ -180,26 +190,29 @@ class PasswordSignIns:
         Unauthenticated (`credentials_invalid`), Unavailable (`sign_in_busy`).
         """
         owner = user_id or NOBODY
-        hashed = await self._vault.read(tenant_id, owner, PASSWORD_HASH)
+        hashed = await self._kept.present(tenant_id, owner)
         proved = await self._passwords.prove(password, hashed)
         if proved.right and hashed is not None:
             user = await self._user(tenant_id, owner)
             if user.has_password:
                 if proved.renewed is not None:
-                    await self._vault.replace(
-                        tenant_id, owner, PASSWORD_HASH, hashed, proved.renewed
-                    )
+                    await self._kept.renew(tenant_id, owner, hashed, proved.renewed)
                 return user
         await self._guard.failed(tenant_id)
         raise Unauthenticated("credentials_invalid")
 
     async def _keep(
-        self, caller: Caller, tenant: t.Tenant, user: u.User, password: str, by: u.PasswordSetBy
+        self,
+        caller: Caller,
+        policy: PasswordPolicy,
+        user: u.User,
+        wanted: str,
+        by: u.PasswordSetBy,
     ) -> None:
         """The event first: a password that works is never one that the log does not know of."""
         u.set_password(user, by)
-        least = tenant.settings.password_length_min
-        hashed = await self._passwords.hashed(password, least=least)
+        before = await self._kept.latest(caller.tenant_id, user.id, policy.history)
+        hashed = await self._passwords.taken(wanted, before)
         await execute(
             self._log,
             caller.origin(self._ids.uuid()),
@@ -208,7 +221,8 @@ class PasswordSignIns:
             u.rebuild,
             lambda found: u.set_password(_known(found), by),
         )
-        await self._vault.store(caller.tenant_id, user.id, PASSWORD_HASH, hashed)
+        past = before[: policy.remember]
+        await self._kept.replace(caller.tenant_id, user.id, hashed, past)
 
     async def _user(self, tenant_id: TenantId, user_id: UserId) -> u.User:
         return _known(u.rebuild(await self._log.load(tenant_id, user_id)))

@@ -75,9 +75,11 @@ class SignInGuard:
         await self._check_failures(entry.tenant_id)
         return tenant
 
-    async def admit_operator(self, tenant_id: TenantId, address: str, target: str) -> None:
-        """One more try at a console person, of the tenant or of the platform itself; `target` is
-        whom it is at, whether or not there is anybody. Raises TooMany (`rate_limited`) and
+    async def admit_operator(
+        self, tenant_id: TenantId, address: str, target: str
+    ) -> t.Tenant | None:
+        """The tenant, none for the platform itself, for one more try at a console person; `target`
+        is whom it is at, whether or not there is anybody. Raises TooMany (`rate_limited`) and
         Forbidden (`tenant_suspended`)."""
         await self._count("sign_in.address", address, PER_ADDRESS)
         tenant = await self._streams.state(tenant_id, tenant_id, _tenant)
@@ -86,6 +88,7 @@ class SignInGuard:
         settings = t.TenantSettings() if tenant is None else tenant.settings
         await self._count_target(settings, f"{tenant_id}:operator:{target}", address)
         await self._check_failures(tenant_id)
+        return tenant
 
     async def failed(self, tenant_id: TenantId) -> None:
         """Count a try that proved nothing."""

@@ -37,8 +37,22 @@ class ConsoleCredentials(Protocol):
     """Hashes, secrets and digests of one person each; the log says what they are worth."""
 
     async def set_password(
-        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str
-    ) -> None: ...
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str, *, remember: int = 0
+    ) -> None:
+        """Have this one count, and keep the `remember` latest of those before it."""
+        ...
+
+    async def renew_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str
+    ) -> None:
+        """Another hash of the same password, unless another password was set meanwhile."""
+        ...
+
+    async def latest_passwords(
+        self, tenant_id: TenantId, operator_id: OperatorId, count: int
+    ) -> Sequence[str]:
+        """Hashes of the `count` latest passwords, newest first, as far as they were kept."""
+        ...
 
     async def password(self, tenant_id: TenantId, operator_id: OperatorId) -> str | None: ...
 

@@ -49,6 +49,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     invitation: int = 0
     invited_until: datetime | None = None
     password_until: datetime | None = None
+    password_set_at: datetime | None = None
     totp: bool = False
     recovery_codes: int = 0
 
@@ -198,6 +199,9 @@ def evolve(operator: Operator | None, recorded: Recorded) -> Operator:
             raise UnexpectedEvent(event)
         case _:
             changed = msgspec.structs.replace(operator, version=recorded.version)
+            if isinstance(event, OperatorAccepted | OperatorPasswordSet):
+                at = recorded.recorded_at
+                changed = msgspec.structs.replace(changed, password_set_at=at)
             return _changed(changed, event)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -76,7 +77,11 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     kyc_level: str | None = None
     fields: frozenset[PersonalField] = frozenset()
     claims: Mapping[str, ClaimId] = {}
-    has_password: bool = False
+    password_set_at: datetime | None = None
+
+    @property
+    def has_password(self) -> bool:
+        return self.password_set_at is not None
 
     def consent_status(self, consent_type: str, current_version: str) -> ConsentStatus:
         consent = self.consents.get(consent_type)
@@ -212,7 +217,7 @@ def evolve(user: User | None, recorded: Recorded) -> User:
         case (
             UserPasswordSet() | UserPasswordRemoved() | UserAccountLinked() | UserAccountUnlinked()
         ) as event:
-            return _with_ways_in(user, event)
+            return _with_ways_in(user, event, recorded.recorded_at)
         case UserKycChanged() as event:
             return replace(user, kyc_status=event.status, kyc_level=event.level)
         case UserConsentGranted() as event:
@@ -232,13 +237,14 @@ def evolve(user: User | None, recorded: Recorded) -> User:
 def _with_ways_in(
     user: User,
     event: UserPasswordSet | UserPasswordRemoved | UserAccountLinked | UserAccountUnlinked,
+    at: datetime,
 ) -> User:
     replace = msgspec.structs.replace
     match event:
         case UserPasswordSet():
-            return replace(user, has_password=True)
+            return replace(user, password_set_at=at)
         case UserPasswordRemoved():
-            return replace(user, has_password=False)
+            return replace(user, password_set_at=None)
         case UserAccountLinked():
             return replace(user, claims={**user.claims, event.provider: event.claim})
         case UserAccountUnlinked():

@@ -1,6 +1,6 @@
 """Console people in their own tables: who they are, sealed, and what proves it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, LiteralString
 
 from psycopg.errors import ObjectNotInPrerequisiteState
@@ -19,9 +19,18 @@ _FIND: Final[LiteralString] = """
 _FORGET: Final[LiteralString] = "DELETE FROM console_users WHERE tenant_id = %s AND id = %s"
 
 _HASH: Final[LiteralString] = "SELECT hashed FROM console_users WHERE tenant_id = %s AND id = %s"
-_SET_HASH: Final[LiteralString] = (
-    "UPDATE console_users SET hashed = %s WHERE tenant_id = %s AND id = %s"
+_SET_HASH: Final[LiteralString] = """
+    UPDATE console_users SET hashed = %(hashed)s,
+        past_hashes = (array_remove(ARRAY[hashed], NULL) || past_hashes)[1:%(remember)s::int]
+    WHERE tenant_id = %(tenant_id)s AND id = %(id)s"""
+_RENEW_HASH: Final[LiteralString] = (
+    "UPDATE console_users SET hashed = %s WHERE tenant_id = %s AND id = %s AND hashed = %s"
 )
+_NO_HASH: Final[LiteralString] = """
+    UPDATE console_users SET hashed = NULL, past_hashes = '{}' WHERE tenant_id = %s AND id = %s"""
+_LATEST: Final[LiteralString] = """
+    SELECT (array_remove(ARRAY[hashed], NULL) || past_hashes)[1:%s::int]
+    FROM console_users WHERE tenant_id = %s AND id = %s"""
 _PROPOSE: Final[LiteralString] = (
     "UPDATE console_users SET totp_pending = %s WHERE tenant_id = %s AND id = %s"
 )
@@ -91,9 +100,32 @@ class PostgresConsoleCredentials:
         self._pool = pool
         self._keyring = keyring
 
-    async def set_password(self, tenant_id: TenantId, operator_id: OperatorId, hashed: str) -> None:
+    async def set_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str, *, remember: int = 0
+    ) -> None:
+        values = {
+            "tenant_id": tenant_id,
+            "id": operator_id,
+            "hashed": hashed,
+            "remember": remember,
+        }
         async with tenant_scope(self._pool, tenant_id) as connection:
-            await connection.execute(_SET_HASH, (hashed, tenant_id, operator_id))
+            await connection.execute(_SET_HASH, values)
+
+    async def renew_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str
+    ) -> None:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_RENEW_HASH, (after, tenant_id, operator_id, before))
+
+    async def latest_passwords(
+        self, tenant_id: TenantId, operator_id: OperatorId, count: int
+    ) -> Sequence[str]:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            row = await (
+                await connection.execute(_LATEST, (count, tenant_id, operator_id))
+            ).fetchone()
+        return () if row is None else row[0]
 
     async def password(self, tenant_id: TenantId, operator_id: OperatorId) -> str | None:
         async with tenant_scope(self._pool, tenant_id) as connection:
@@ -143,7 +175,7 @@ class PostgresConsoleCredentials:
 
     async def drop_password(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         async with tenant_scope(self._pool, tenant_id) as connection:
-            await connection.execute(_SET_HASH, (None, tenant_id, operator_id))
+            await connection.execute(_NO_HASH, (tenant_id, operator_id))
 
     async def drop_totp(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         async with tenant_scope(self._pool, tenant_id) as connection:

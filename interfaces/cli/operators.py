@@ -4,7 +4,7 @@ from typing import Any
 
 import rich_click as click
 
-from application.console.first_admin import INITIAL_LEAST, initial_password
+from application.console.first_admin import INITIAL, initial_password
 from application.console.operators import described
 from domain import email
 from domain.errors import NotFound
@@ -65,7 +65,7 @@ def recover(address: str, tenant: str | None, as_json: bool) -> None:
         tenant_id = _tenant(tenant)
         found = await _person(platform, tenant_id, address)
         password = initial_password(platform.ids)
-        hashed = await platform.passwords.hashed(password, least=INITIAL_LEAST)
+        hashed = await platform.passwords.hashed(password, INITIAL)
         await platform.services.console.operators.recover(caller(tenant_id), found.id, hashed)
         return {"operator_id": wire("opr", found.id), "initial_password": password}
 

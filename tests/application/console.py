@@ -42,6 +42,7 @@ class Kept:
     def __init__(self) -> None:
         self.people: dict[Key, ConsolePerson] = {}
         self.hashes: dict[Key, str] = {}
+        self.past: dict[Key, list[str]] = {}
         self.proposed: dict[Key, bytes] = {}
         self.secrets: dict[Key, bytes] = {}
         self.steps: dict[Key, int] = {}
@@ -87,8 +88,25 @@ class Credentials:
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
 
-    async def set_password(self, tenant_id: TenantId, operator_id: OperatorId, hashed: str) -> None:
-        self._kept.hashes[tenant_id, operator_id] = hashed
+    async def set_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str, *, remember: int = 0
+    ) -> None:
+        of = (tenant_id, operator_id)
+        self._kept.past[of] = list(await self.latest_passwords(*of, remember))
+        self._kept.hashes[of] = hashed
+
+    async def renew_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str
+    ) -> None:
+        if self._kept.hashes[tenant_id, operator_id] == before:
+            self._kept.hashes[tenant_id, operator_id] = after
+
+    async def latest_passwords(
+        self, tenant_id: TenantId, operator_id: OperatorId, count: int
+    ) -> Sequence[str]:
+        of = (tenant_id, operator_id)
+        present = [self._kept.hashes[of]] if of in self._kept.hashes else []
+        return [*present, *self._kept.past.get(of, [])][:count]
 
     async def password(self, tenant_id: TenantId, operator_id: OperatorId) -> str | None:
         return self._kept.hashes.get((tenant_id, operator_id))

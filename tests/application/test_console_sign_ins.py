@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -284,3 +285,40 @@ async def test_guesses_at_a_code_end_as_those_at_a_password_do() -> None:
     ]
     assert outcomes.count(Unauthenticated) == 9
     assert outcomes.count(TooMany) == 3
+
+
+async def settings(at: Console, **changes: Any) -> None:
+    await Tenants(at.log, at.ids).change_settings(cli(TENANT), changes, None)
+
+
+async def test_a_console_persons_password_is_what_the_tenant_wants_and_no_less_than_ours() -> None:
+    at = Console()
+    await at.joined()
+    session = await at.session()
+    change = at.sign_ins.change_password
+    await settings(at, password_length_min=8, password_breach_check=False)
+    with pytest.raises(Invalid, match="password_too_short"):
+        await change(session, ADDRESS, PASSWORD, "fourteen chars")
+    with pytest.raises(Invalid, match="password_breached"):
+        await change(session, ADDRESS, PASSWORD, "password12345678")
+    await settings(at, password_length_min=30, password_history=2)
+    with pytest.raises(Invalid, match="password_too_short"):
+        await change(session, ADDRESS, PASSWORD, OTHER)
+    await settings(at, password_length_min=15)
+    await change(session, ADDRESS, PASSWORD, OTHER)
+    with pytest.raises(Invalid, match="password_reused"):
+        await change(session, ADDRESS, OTHER, PASSWORD)
+    await change(session, ADDRESS, OTHER, OTHER + " 2")
+    await change(session, ADDRESS, OTHER + " 2", PASSWORD)
+
+
+async def test_a_console_password_that_has_run_out_is_to_be_changed_before_anything_else() -> None:
+    at = Console()
+    await at.joined()
+    await settings(at, password_age_max_days=90)
+    assert (await at.session()).pending == ("enroll_second_factor",)
+    at.clock.advance(90 * 86_400)
+    session = await at.session()
+    assert session.pending == ("change_password", "enroll_second_factor")
+    await at.sign_ins.change_password(session, ADDRESS, PASSWORD, OTHER)
+    assert (await at.session(password=OTHER)).pending == ("enroll_second_factor",)

@@ -18,7 +18,7 @@ from domain.errors import (
     TooMany,
     Unauthenticated,
 )
-from domain.personal_fields import PASSWORD_HASH
+from domain.personal_fields import PASSWORD_HASH, PAST_PASSWORDS
 from tests import builders
 from tests.application.test_sign_ins import EMAIL, ENTRY, code_for, other, signed_in
 from tests.application.world import MOBILE, OTHER_TENANT, World
@@ -245,6 +245,77 @@ async def test_an_erased_persons_password_is_gone() -> None:
     assert kept(world) == []
     with pytest.raises(Unauthenticated):
         await by_password(world, PASSWORD)
+
+
+async def test_none_of_the_latest_passwords_is_taken_again() -> None:
+    world = World()
+    world.settings(password_history=3)
+    tokens = await with_password(world, PASSWORD + " 1")
+    person = await person_of(world, tokens)
+    change = world.password_sign_ins().set
+    for number in (2, 3):
+        await change(person, "a", f"{PASSWORD} {number}", None)
+    for number in (1, 2, 3):
+        with pytest.raises(Invalid, match="password_reused"):
+            await change(person, "a", f"{PASSWORD} {number}", None)
+    await change(person, "a", PASSWORD + " 4", None)
+    await change(person, "a", PASSWORD + " 1", None)
+    assert past(world) == [f"hash of {PASSWORD} {number}" for number in (4, 3)]
+    assert await by_password(world, PASSWORD + " 1")
+
+
+async def test_a_reset_and_giving_it_up_do_not_get_around_the_history() -> None:
+    world = World()
+    world.settings(password_history=2, lockout_attempts=20)
+    tokens = await with_password(world)
+    passwords = world.password_sign_ins()
+    await passwords.give_up(await person_of(world, tokens))
+    with pytest.raises(Invalid, match="password_reused"):
+        await passwords.set(await person_of(world, tokens), "a", PASSWORD, None)
+    await passwords.set(await person_of(world, tokens), "a", PASSWORD + " 2", None)
+    world.clock.advance(60)
+    told = await passwords.request_reset(ENTRY, EMAIL, "en")
+    code = world.sender.sent[-1][1]
+    with pytest.raises(Invalid, match="password_reused"):
+        await passwords.reset(ENTRY, told.challenge_id, code, PASSWORD)
+
+
+async def test_where_no_history_is_wanted_no_hash_is_kept_for_one() -> None:
+    world = World()
+    world.settings(password_history=2)
+    person = await person_of(world, await with_password(world))
+    change = world.password_sign_ins().set
+    await change(person, "a", PASSWORD + " 2", None)
+    assert past(world) == [f"hash of {PASSWORD}"]
+    world.settings(password_history=0)
+    await change(person, "a", PASSWORD + " 2", None)
+    assert past(world) == []
+
+
+async def test_a_password_that_has_run_out_opens_nothing_and_is_told_to_who_has_it() -> None:
+    world = World()
+    tokens = await with_password(world)
+    world.settings(password_age_max_days=30)
+    world.clock.advance(30 * 86_400 - 1)
+    assert await by_password(world, PASSWORD)
+    world.clock.advance(1)
+    with pytest.raises(Forbidden, match="password_expired"):
+        await by_password(world, PASSWORD)
+    with pytest.raises(Unauthenticated, match="credentials_invalid"):
+        await by_password(world, "not the password")
+    passwords = world.password_sign_ins()
+    told = await passwords.request_reset(ENTRY, EMAIL, "en")
+    code = world.sender.sent[-1][1]
+    await passwords.reset(ENTRY, told.challenge_id, code, "a brand new password")
+    assert (await by_password(world, "a brand new password")).user_id == tokens.user_id
+
+
+def past(world: World) -> list[str]:
+    """The hashes of passwords before, newest first."""
+    found = [
+        value for (_, _, field), value in world.vault.values.items() if field == PAST_PASSWORDS
+    ]
+    return msgspec.json.decode(found[0], type=list[str]) if found else []
 
 
 def kept(world: World) -> list[str]:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from application.console.password_policy import console_policy
 from application.permissions import SCOPES
 from application.ports.console import ConsolePerson
 from application.principals import operator
@@ -387,7 +388,7 @@ class House:
         person = ConsolePerson(email=f"{uuid4().hex}@example.com", name="Noura")
         invited = await console.operators.invite(cli, person, role, None)
         assert invited.invitation is not None
-        hashed = await self.platform.passwords.hashed(PASSWORD, least=15)
+        hashed = await self.platform.passwords.hashed(PASSWORD, console_policy(None))
         await console.operators.accept(cli, invited.invitation, hashed)
         state = await console.operators.tell(cli, tenant_id, invited.operator.id, o.enroll_totp)
         opened = await console.sessions.open(cli, state, "password_totp")

@@ -177,7 +177,7 @@ async def end(console_session_id: FromPath[str], operator: Operator, services: G
         NEW_PASSWORD,
         {
             401: ("credentials_invalid",),
-            422: ("password_unchanged",),
+            422: ("password_unchanged", "password_reused"),
             429: ("rate_limited",),
         },
     ),

@@ -32,7 +32,7 @@ RecoveryCode = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z -]{16,24}$")]
 Invitation = Annotated[str, msgspec.Meta(min_length=16, max_length=160)]
 
 NEW_PASSWORD: Final[Refusals] = {
-    422: ("password_invalid", "password_too_short", "password_breached"),
+    422: ("password_invalid", "password_too_short", "password_too_long", "password_breached"),
     503: ("sign_in_busy",),
 }
 

@@ -35,7 +35,13 @@ Password = Annotated[str, msgspec.Meta(min_length=1, max_length=LENGTH_MAX)]
 
 BUSY: Final[Refusals] = {503: ("sign_in_busy",)}
 NEW: Final[Refusals] = {
-    422: ("password_invalid", "password_too_short", "password_breached"),
+    422: (
+        "password_invalid",
+        "password_too_short",
+        "password_too_long",
+        "password_breached",
+        "password_reused",
+    ),
     503: ("sign_in_busy",),
 }
 """What a password that somebody wants to have may be refused for."""
@@ -85,7 +91,11 @@ class ResetProved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         SERVED,
         KEY_PROOF,
         BUSY,
-        {401: ("credentials_invalid",), 422: ("email_invalid",)},
+        {
+            401: ("credentials_invalid",),
+            403: ("password_expired",),
+            422: ("email_invalid",),
+        },
     ),
 )
 async def sign_in(

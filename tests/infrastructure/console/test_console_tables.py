@@ -52,6 +52,27 @@ async def test_a_person_is_kept_sealed_and_shown_to_their_tenant(kept: Kept) -> 
         await kept.people.find(TENANT, [who])
 
 
+async def test_hashes_before_the_present_one_are_kept_as_far_as_is_wanted(kept: Kept) -> None:
+    who = await kept.put()
+    credentials = kept.credentials
+    await credentials.set_password(TENANT, who, "1", remember=2)
+    assert list(await credentials.latest_passwords(TENANT, who, 5)) == ["1"]
+    for number in ("2", "3", "4"):
+        await credentials.set_password(TENANT, who, number, remember=2)
+    assert list(await credentials.latest_passwords(TENANT, who, 5)) == ["4", "3", "2"]
+    assert list(await credentials.latest_passwords(TENANT, who, 2)) == ["4", "3"]
+    assert list(await credentials.latest_passwords(TENANT, who, 0)) == []
+    assert list(await credentials.latest_passwords(OTHER_TENANT, who, 5)) == []
+    await credentials.renew_password(TENANT, who, "4", "4 made anew")
+    await credentials.renew_password(TENANT, who, "3", "3 made anew")
+    assert list(await credentials.latest_passwords(TENANT, who, 5)) == ["4 made anew", "3", "2"]
+    await credentials.set_password(TENANT, who, "5")
+    assert list(await credentials.latest_passwords(TENANT, who, 5)) == ["5"]
+    await credentials.set_password(TENANT, who, "6", remember=1)
+    await credentials.drop_password(TENANT, who)
+    assert list(await credentials.latest_passwords(TENANT, who, 5)) == []
+
+
 async def test_a_password_is_one_tenants_and_goes_with_the_person(kept: Kept) -> None:
     who = await kept.put()
     assert await kept.credentials.password(TENANT, who) is None
