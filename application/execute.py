@@ -51,12 +51,13 @@ async def execute(
     rebuild: Rebuild[S],
     decide: Callable[[S], Sequence[DomainEvent]],
     beside: Callable[[], Awaitable[Sequence[StreamAppend]]] | None = None,
+    unless_begun: UUID | None = None,
 ) -> Done:
     """Carry out one decision on one stream, once for each command id.
 
     `beside` names appends to other streams that stand or fall in the same commit (claims); it is
-    asked again on every attempt. Raises what `decide` raises, and StaleStream when the stream
-    moved under every attempt.
+    asked again on every attempt. `unless_begun` is as in StreamAppend. Raises what `decide` raises,
+    and StaleStream when the stream moved under every attempt, or `unless_begun` has begun.
     """
 
     async def once() -> Done:
@@ -77,6 +78,7 @@ async def execute(
                 stream_id=stream_id,
                 expected_version=len(past),
                 events=events,
+                unless_begun=unless_begun,
             ),
         ]
         appended = await log.append(origin, appends)

@@ -12,18 +12,28 @@ import msgspec
 
 from application.admission import admitted
 from application.execute import execute, stream_of
+from application.palms.challenge_outcomes import completed, reason_of
 from application.palms.challenges import challenge_of
 from application.palms.comparisons import Comparisons
 from application.palms.enrollments import consented
 from application.palms.palm_intake import PalmIntake
-from application.ports import Clock, EventLog, IdSource, ProductTexts, Scan, Streams
+from application.ports import (
+    Clock,
+    EventLog,
+    IdSource,
+    ProductTexts,
+    Scan,
+    StaleStream,
+    Streams,
+)
 from application.ports.challenges import Bells, OpenChallenges
 from application.principals import DevicePrincipal
 from domain import enrollment as e
 from domain import palm_challenge as pc
 from domain import tenant as t
 from domain import user as u
-from domain.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, Unavailable
+from domain.erasure import erasure_id
+from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from domain.ids import TransactionId
 from domain.matching import check_picture
 
@@ -111,7 +121,7 @@ class ChallengeAnswers:
                     device, challenge_id, lambda held: pc.drop_attempt(held, number, reason)
                 )
             raise
-        await self._decide(device, challenge_id, lambda held: pc.settle(held, outcome))
+        await self._settle(device, challenge_id, outcome)
         settled = await self._own(device, challenge_id)
         if settled.of_attempt(number, scan.sha256) is None:
             raise Conflict("challenge_closed", extra={"status": settled.status})
@@ -192,7 +202,7 @@ class ChallengeAnswers:
                 policy_version=compared.policy_version,
             )
         return msgspec.structs.replace(
-            _completed(challenge, number, scan, compared.result, compared.reason),
+            completed(challenge, number, scan, compared.result, compared.reason),
             palm_ref=compared.palm_ref,
             scores=compared.scores,
             thresholds=compared.thresholds,
@@ -232,7 +242,7 @@ class ChallengeAnswers:
                 replace=opened.replace,
             )
         except Forbidden as refused:
-            return _completed(challenge, number, scan, "refused", _reason(refused))
+            return completed(challenge, number, scan, "refused", reason_of(refused))
         except Invalid as poor:
             if poor.code != "low_quality":
                 raise
@@ -243,9 +253,9 @@ class ChallengeAnswers:
         except Conflict as conflict:
             if conflict.code not in ("duplicate_palm", "palm_already_enrolled"):
                 raise
-            return _completed(challenge, number, scan, "rejected", _reason(conflict))
+            return completed(challenge, number, scan, "rejected", reason_of(conflict))
         return msgspec.structs.replace(
-            _completed(challenge, number, scan, "enrolled", None), palm_ref=enrolled.palm_ref
+            completed(challenge, number, scan, "enrolled", None), palm_ref=enrolled.palm_ref
         )
 
     async def _own(self, device: DevicePrincipal, challenge_id: UUID) -> pc.PalmChallenge:
@@ -255,11 +265,30 @@ class ChallengeAnswers:
             raise NotFound("challenge_not_found")
         return challenge
 
+    async def _settle(
+        self, device: DevicePrincipal, challenge_id: UUID, outcome: pc.Outcome
+    ) -> None:
+        """A match is of nobody whose erasure has begun by then (decision 38)."""
+        if not isinstance(outcome, pc.PalmChallengeCompleted) or outcome.result != "match":
+            await self._decide(device, challenge_id, lambda held: pc.settle(held, outcome))
+            return
+        erasure = erasure_id(outcome.user_id)
+        try:
+            await self._decide(
+                device, challenge_id, lambda held: pc.settle(held, outcome), unless_begun=erasure
+            )
+        except StaleStream as stale:
+            if erasure not in stale.streams:
+                raise
+            refused = msgspec.structs.replace(outcome, result="refused", reason="user_erased")
+            await self._settle(device, challenge_id, refused)
+
     async def _decide(
         self,
         device: DevicePrincipal,
         challenge_id: UUID,
         decide: Callable[[pc.PalmChallenge], Sequence[pc.PalmChallengeEvent]],
+        unless_begun: UUID | None = None,
     ) -> None:
         def known(held: pc.PalmChallenge | None) -> Sequence[pc.PalmChallengeEvent]:
             assert held is not None, "events are never removed from the log"
@@ -272,33 +301,5 @@ class ChallengeAnswers:
             challenge_id,
             challenge_of,
             known,
+            unless_begun=unless_begun,
         )
-
-
-def _completed(
-    challenge: pc.PalmChallenge,
-    number: int,
-    scan: Scan,
-    result: pc.ChallengeResult,
-    reason: pc.ChallengeReason | None,
-) -> pc.PalmChallengeCompleted:
-    opened = challenge.opened
-    return pc.PalmChallengeCompleted(
-        user_id=opened.user_id,
-        device_id=opened.device_id,
-        purpose=opened.purpose,
-        attempt=number,
-        scan_sha256=scan.sha256,
-        result=result,
-        reason=reason,
-    )
-
-
-def _reason(refusal: Refusal) -> pc.ChallengeReason:
-    """Raises the refusal itself when it says nothing of the person or the palm."""
-    if refusal.code == "consent_required":
-        withdrawn = refusal.extra.get("consent_status") == "withdrawn"
-        return "consent_withdrawn" if withdrawn else "consent_required"
-    if refusal.code not in get_args(pc.ChallengeReason):
-        raise refusal
-    return cast("pc.ChallengeReason", refusal.code)

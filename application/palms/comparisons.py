@@ -28,6 +28,7 @@ from application.transactions.outcomes import refusal
 from domain import comparison as c
 from domain import tenant as t
 from domain import user as u
+from domain.erasure import erasure_id
 from domain.errors import Conflict, Invalid, NotFound, TooMany, Unavailable
 from domain.events import StreamAppend
 from domain.ids import IdentificationId, TenantId, UserId, VerificationId
@@ -218,15 +219,25 @@ class Comparisons:
     async def _record(
         self, caller: Caller, command_id: UUID, comparison_id: UUID, completed: C
     ) -> Compared:
+        """Commit the answer. A match names nobody whose erasure has begun by then (decision 38)."""
+        erasure = None
+        if completed.result == "match" and completed.user_id is not None:
+            erasure = erasure_id(completed.user_id)
         append = StreamAppend(
             tenant_id=caller.tenant_id,
             stream_id=comparison_id,
             expected_version=0,
             events=[completed],
+            unless_begun=erasure,
         )
         try:
             appended = await self._log.append(caller.origin(command_id), [append])
-        except StaleStream:
+        except StaleStream as stale:
+            if erasure is not None and erasure in stale.streams:
+                refused = msgspec.structs.replace(
+                    completed, result="refused", reason="user_erased"
+                )
+                return await self._record(caller, command_id, comparison_id, refused)
             appended = None
         if appended is not None and not appended.replayed:
             return Compared(id=comparison_id, completed=completed, position=appended.last_position)

@@ -50,6 +50,14 @@ class WriteBehind(Door):
         return await super().append(origin, appends)
 
 
+class FenceOpen(Door):
+    """Takes no notice of what must not have begun (decision 38)."""
+
+    async def append(self, origin: Origin, appends: Sequence[StreamAppend]) -> Appended:
+        unfenced = [msgspec.structs.replace(part, unless_begun=None) for part in appends]
+        return await self.log.append(origin, unfenced)
+
+
 class Unfenced(Door):
     """Does not compare versions: everybody's events are taken, one after the other."""
 

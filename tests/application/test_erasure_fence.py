@@ -1,17 +1,19 @@
 """Whoever is to be erased is asked about no more, also by a process that lags behind."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from application.ports import Appended
+from application.palms.comparisons import Compared
+from application.ports import Appended, EventLog
 from domain import transaction as x
-from domain.events import Origin, Recorded, StreamAppend
+from domain.comparison import IdentificationCompleted, VerificationCompleted
+from domain.events import DomainEvent, Origin, Recorded, StreamAppend
 from domain.ids import TenantId
-from tests.application.doors import Door
+from tests.application.doors import Door, FenceOpen
 from tests.application.memory_log import MemoryEventLog
 from tests.application.world import (
     ALI,
@@ -21,6 +23,7 @@ from tests.application.world import (
     Killed,
     World,
     kill,
+    scan,
     transaction,
 )
 from tests.builders import PALM, USER
@@ -42,10 +45,8 @@ class Lagging(Door):
         return rebuild([each for each in past if each.position <= self._seen])
 
 
-class LaggingWithoutFence(Lagging):
-    async def append(self, origin: Origin, appends: Sequence[StreamAppend]) -> Appended:
-        unfenced = [msgspec.structs.replace(part, unless_begun=None) for part in appends]
-        return await self.log.append(origin, unfenced)
+class LaggingWithoutFence(Lagging, FenceOpen):
+    """Behind, and not kept out."""
 
 
 async def test_a_process_that_is_behind_asks_no_product_about_somebody_erased() -> None:
@@ -101,3 +102,40 @@ async def test_a_process_that_is_behind_takes_nothing_over_for_somebody_erased()
     refused = world.events(transaction(KEY))[-1]
     assert isinstance(refused, x.TransactionRefused)
     assert refused.void_needed
+
+
+async def compared(world: World, log: EventLog, kind: type[DomainEvent]) -> Compared:
+    """A comparison by a process with this log, when Ali's erasure begins as it is to be kept."""
+
+    async def erase() -> None:
+        await world.erasures().request(BACKEND, USER)
+
+    world.log.before(kind, erase)
+    comparisons = world.comparisons(log)
+    if kind is VerificationCompleted:
+        return await comparisons.verify(BACKEND, USER, scan(ALI), KEY)
+    return await comparisons.identify(BACKEND, scan(ALI), KEY)
+
+
+COMPARISONS: Final = (VerificationCompleted, IdentificationCompleted)
+
+
+@pytest.mark.parametrize("kind", COMPARISONS)
+async def test_nobody_is_told_of_a_match_with_somebody_erased_meanwhile(
+    kind: type[DomainEvent],
+) -> None:
+    world = World()
+    found = await compared(world, world.log, kind)
+    assert (found.completed.result, found.completed.reason) == ("refused", "user_erased")
+    assert found.confidence is None
+    assert world.events(found.id) == [found.completed]
+    repeated = await compared(world, world.log, kind)
+    assert repeated.completed == found.completed
+
+
+@pytest.mark.parametrize("kind", COMPARISONS)
+async def test_without_the_fence_the_match_would_be_told(kind: type[DomainEvent]) -> None:
+    """The bug that the test above must catch."""
+    world = World()
+    found = await compared(world, FenceOpen(world.log), kind)
+    assert found.completed.result == "match"

@@ -12,7 +12,7 @@ from application.palms.challenge_answers import ChallengeAnswers, Offered
 from application.palms.challenge_expiry import ChallengeExpiry
 from application.palms.challenges import PER_HOUR, Challenges, Wanted
 from application.people.erasures import ErasureReport
-from application.ports import PalmRejected, PalmVendorFailed
+from application.ports import EventLog, PalmRejected, PalmVendorFailed
 from application.principals import DevicePrincipal
 from domain import enrollment as e
 from domain import palm_challenge as pc
@@ -30,6 +30,7 @@ from domain.errors import (
 from domain.ids import DeviceId, PalmChallengeId, PalmRef, TenantId
 from tests import builders
 from tests.application.deliveries import Deliveries
+from tests.application.doors import FenceOpen
 from tests.application.turns import race
 from tests.application.world import (
     ALI,
@@ -102,9 +103,9 @@ class Scanning(World):
     def asking(self) -> Challenges:
         return Challenges(self.log, self, self.texts, self.limiter, self.clock, self.ids)
 
-    def answering(self) -> ChallengeAnswers:
+    def answering(self, log: EventLog | None = None) -> ChallengeAnswers:
         return ChallengeAnswers(
-            self.log,
+            log or self.log,
             self.log,
             self,
             self,
@@ -446,6 +447,32 @@ async def test_an_erasure_leaves_no_template_of_what_was_asked_in_every_order() 
         assert world.palms.enrolled == {}
 
     await race(scene, check, steps=6)
+
+
+async def answered_while_erased(world: Scanning, log: EventLog) -> pc.PalmChallengeCompleted:
+    """Ali's answer, when the erasure begins as the match is to be kept."""
+
+    async def erase() -> None:
+        await world.erasures().request(BACKEND, USER)
+
+    asked = await ask(world)
+    world.log.before(pc.PalmChallengeCompleted, erase)
+    answered = await world.answering(log).respond(SCANNER, asked.id, 1, scan(ALI))
+    assert answered.completed is not None
+    return answered.completed
+
+
+async def test_nobody_is_told_of_a_match_with_somebody_erased_meanwhile() -> None:
+    world = Scanning()
+    completed = await answered_while_erased(world, world.log)
+    assert (completed.result, completed.reason) == ("refused", "user_erased")
+
+
+async def test_without_the_fence_the_match_would_be_told() -> None:
+    """The bug that the test above must catch."""
+    world = Scanning()
+    completed = await answered_while_erased(world, FenceOpen(world.log))
+    assert completed.result == "match"
 
 
 async def test_nobody_who_is_being_erased_is_asked_anything() -> None:

@@ -553,9 +553,11 @@ class World:
             self.log, AbandonedEnrollments(self.log, self.enrollment_endings(), self.clock)
         )
 
-    def comparisons(self) -> Comparisons:
+    def comparisons(self, log: EventLog | None = None) -> Comparisons:
         recognition = Recognition(self.log, self.palms, self.signatures, self.canonical, self.clock)
-        return Comparisons(self.log, self.log, recognition, self.limiter, self.clock, self.ids)
+        return Comparisons(
+            log or self.log, self.log, recognition, self.limiter, self.clock, self.ids
+        )
 
     def palm_removals(self) -> PalmRemovals:
         return PalmRemovals(
