@@ -234,9 +234,7 @@ class Comparisons:
             appended = await self._log.append(caller.origin(command_id), [append])
         except StaleStream as stale:
             if erasure is not None and erasure in stale.streams:
-                refused = msgspec.structs.replace(
-                    completed, result="refused", reason="user_erased"
-                )
+                refused = msgspec.structs.replace(completed, result="refused", reason="user_erased")
                 return await self._record(caller, command_id, comparison_id, refused)
             appended = None
         if appended is not None and not appended.replayed:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
 
-import msgspec
 import pytest
 
 from application.palms.comparisons import Compared
-from application.ports import Appended, EventLog
+from application.ports import EventLog
 from domain import transaction as x
 from domain.comparison import IdentificationCompleted, VerificationCompleted
-from domain.events import DomainEvent, Origin, Recorded, StreamAppend
+from domain.events import DomainEvent, Recorded
 from domain.ids import TenantId
 from tests.application.doors import Door, FenceOpen
 from tests.application.memory_log import MemoryEventLog
