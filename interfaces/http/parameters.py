@@ -3,6 +3,8 @@
 import base64
 import binascii
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -12,7 +14,8 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from domain.errors import Malformed, NotFound, PreconditionFailed, Refusal, Unavailable
 from domain.ids import TenantId, parse
-from interfaces.http.services import ReadModels
+from interfaces.http.services import ReadModels, Services
+from projections.read_model import Connection, ReadModel
 
 KEY_PATTERN: Final = "^[A-Za-z0-9_-]{16,64}$"
 _KEY: Final = re.compile(KEY_PATTERN[1:-1])
@@ -165,3 +168,16 @@ async def fresh(
     """Wait until the tenant's rows show it. Raises Unavailable (`position_not_reached`)."""
     if min_position is not None and not await read_models.wait(tenant_id, name, min_position):
         raise Unavailable("position_not_reached", retry_after_s=1)
+
+
+@asynccontextmanager
+async def reading(
+    services: Services, tenant_id: TenantId, model: ReadModel, min_position: int | None
+) -> AsyncGenerator[Connection]:
+    """The tenant's rows of a read model, at least as new as that.
+
+    Raises Unavailable (`position_not_reached`).
+    """
+    await fresh(services.read_models, tenant_id, model.name, min_position)
+    async with services.read_models.scope(tenant_id) as connection:
+        yield connection

@@ -14,7 +14,7 @@ from domain import user as u
 from domain.errors import NotFound
 from domain.ids import UserId
 from domain.personal_data import AccessPurpose
-from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, fresh, opaque, path_id
+from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, opaque, path_id, reading
 from interfaces.http.refusals import PAGE, merged
 from interfaces.http.services import Services
 from projections import accesses as view
@@ -77,8 +77,7 @@ async def index(
     if await services.streams.state(integrator.tenant_id, found, _user) is None:
         raise NotFound("user_not_found")
     await services.audit_readings.note(integrator, "accesses")
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         shown = await view.by_user(
             connection, integrator.tenant_id, found, after=after, limit=limit
         )

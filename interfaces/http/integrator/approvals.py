@@ -21,10 +21,10 @@ from interfaces.http.parameters import (
     MinPosition,
     cursor,
     etag,
-    fresh,
     header_key,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.positions import positioned
 from interfaces.http.refusals import BODY, KEY, PAGE, WRITE, Refusals, merged
@@ -141,8 +141,7 @@ async def index(
     min_position: MinPosition = None,
 ) -> ApprovalPage:
     after = cursor(page)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
     now = services.clock.now()
     items = [_shown(row.state(), now) for row in found.rows]

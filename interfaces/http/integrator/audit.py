@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from application.principals import Manager
-from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, fresh, opaque
+from interfaces.http.parameters import Cursor, Limit, MinPosition, cursor, opaque, reading
 from interfaces.http.refusals import PAGE, merged
 from interfaces.http.services import Services
 from interfaces.http.times import Since, Until, when
@@ -99,8 +99,7 @@ async def index(
     after = cursor(page)
     bounds = when(since), when(until)
     await services.audit_readings.note(integrator, "search")
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(
             connection,
             integrator.tenant_id,

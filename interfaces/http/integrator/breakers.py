@@ -13,7 +13,8 @@ from domain.circuit import CircuitState, FailureCounts
 from domain.errors import Invalid
 from domain.ids import DeviceId, LinkedServiceId, parse, wire
 from domain.linked_service import LinkedService
-from interfaces.http.integrator.linked_services import NOT_FOUND, PREFIX, Given, Integrator
+from interfaces.http.integrator.linked_service_shapes import PREFIX
+from interfaces.http.integrator.linked_services import NOT_FOUND, Given, Integrator
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import IfMatch, etag, expected_version, path_id
 from interfaces.http.positions import positioned

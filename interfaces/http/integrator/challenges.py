@@ -33,11 +33,11 @@ from interfaces.http.parameters import (
     Limit,
     MinPosition,
     cursor,
-    fresh,
     header_key,
     opaque,
     path_id,
     query_id,
+    reading,
 )
 from interfaces.http.positions import HEADER, positioned
 from interfaces.http.refusals import BODY, KEY, PAGE, WRITE, Refusals, merged
@@ -268,8 +268,7 @@ async def index(
 ) -> ChallengePage:
     user = query_id("usr", user_id)
     after = cursor(page)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(
             connection,
             integrator.tenant_id,

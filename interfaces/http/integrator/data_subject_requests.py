@@ -20,9 +20,9 @@ from interfaces.http.parameters import (
     Limit,
     MinPosition,
     cursor,
-    fresh,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.refusals import APPROVAL, BODY, PAGE, WRITE, merged
 from interfaces.http.services import Services
@@ -269,8 +269,7 @@ async def index(
     min_position: MinPosition = None,
 ) -> ErasurePage:
     after = cursor(page)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(
             connection, integrator.tenant_id, status=status, after=after, limit=limit
         )

@@ -17,7 +17,13 @@ from domain.errors import NotFound
 from domain.ids import wire
 from interfaces.http.integrator.devices import PREFIX, Action, Name, ProductKey, Serial
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.parameters import BATCH_PATTERN, IdempotencyKey, MinPosition, fresh, header_key
+from interfaces.http.parameters import (
+    BATCH_PATTERN,
+    IdempotencyKey,
+    MinPosition,
+    header_key,
+    reading,
+)
 from interfaces.http.refusals import BODY, FRESHNESS, KEY, WRITE, merged
 from interfaces.http.services import Services
 from projections import devices as view
@@ -123,8 +129,7 @@ async def export(
     batch: FromPath[str], integrator: Integrator, services: Given, min_position: MinPosition = None
 ) -> Response[str]:
     batch = _known(batch)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         rows = await view.of_batch(connection, integrator.tenant_id, batch)
     if not rows:
         raise NotFound(NOT_FOUND)

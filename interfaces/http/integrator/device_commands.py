@@ -18,10 +18,10 @@ from interfaces.http.parameters import (
     Limit,
     MinPosition,
     cursor,
-    fresh,
     header_key,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.positions import positioned
 from interfaces.http.refusals import BODY, KEY, PAGE, WRITE, merged
@@ -157,8 +157,7 @@ async def index(
     found = DeviceId(path_id("dev", device_id, NOT_FOUND))
     after = cursor(page)
     await services.devices.get(integrator.tenant_id, found)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         rows = await view.by_device(
             connection, integrator.tenant_id, found, status=status, after=after, limit=limit
         )

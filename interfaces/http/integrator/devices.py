@@ -30,10 +30,10 @@ from interfaces.http.parameters import (
     cursor,
     etag,
     expected_version,
-    fresh,
     header_key,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.positions import positioned
 from interfaces.http.refusals import BODY, CONDITION, KEY, PAGE, WRITE, merged
@@ -236,8 +236,7 @@ async def index(
         )
         items = [_row(row) for row in past.states]
         return Response(DevicePage(items=items, next=opaque(past.next)), headers=told(up_to))
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(
             connection, integrator.tenant_id, status=status, after=after, limit=limit
         )

@@ -19,14 +19,14 @@ from interfaces.http.parameters import (
     Limit,
     MinPosition,
     cursor,
-    fresh,
     opaque,
     path_id,
     query_id,
+    reading,
 )
 from interfaces.http.refusals import FRESHNESS, PAGE, merged
 from interfaces.http.services import Services
-from projections import enrollments as enrollments_view
+from projections import enrollments as view
 
 Given = NamedDependency[Services]
 Integrator = NamedDependency[Manager]
@@ -65,7 +65,7 @@ class EnrollmentPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def _enrollment(row: enrollments_view.EnrollmentRow) -> EnrollmentShown:
+def _enrollment(row: view.EnrollmentRow) -> EnrollmentShown:
     return EnrollmentShown(
         palm_ref=wire(PALM, row.palm_ref),
         user_id=wire(USER, row.user_id),
@@ -102,11 +102,8 @@ async def enrollments(
 ) -> EnrollmentPage:
     user = query_id(USER, user_id)
     after = cursor(page)
-    await fresh(
-        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        found = await enrollments_view.by_tenant(
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
+        found = await view.by_tenant(
             connection,
             integrator.tenant_id,
             user_id=UserId(user) if user is not None else None,
@@ -140,16 +137,13 @@ async def enrollment(
             integrator.tenant_id,
             found,
             EnrollmentStarted,
-            enrollments_view.reduce,
+            view.reduce,
             up_to,
             "enrollment_not_found",
         )
         return Response(_enrollment(past), headers=told(up_to))
-    await fresh(
-        services.read_models, integrator.tenant_id, enrollments_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        row = await enrollments_view.by_id(connection, integrator.tenant_id, PalmRef(found))
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
+        row = await view.by_id(connection, integrator.tenant_id, PalmRef(found))
     if row is None:
         raise NotFound("enrollment_not_found")
     return Response(_enrollment(row))

@@ -28,10 +28,10 @@ from interfaces.http.parameters import (
     cursor,
     etag,
     expected_version,
-    fresh,
     header_key,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.positions import positioned
 from interfaces.http.refusals import BODY, CONDITION, KEY, PAGE, WRITE, Refusals, merged
@@ -114,8 +114,7 @@ async def index(
     min_position: MinPosition = None,
 ) -> OAuthClientPage:
     after = cursor(page)
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
     return OAuthClientPage(items=[shown(row) for row in found.rows], next=opaque(found.next))
 

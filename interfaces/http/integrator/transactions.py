@@ -20,10 +20,10 @@ from interfaces.http.parameters import (
     Limit,
     MinPosition,
     cursor,
-    fresh,
     opaque,
     path_id,
     query_id,
+    reading,
 )
 from interfaces.http.refusals import FRESHNESS, PAGE, merged
 from interfaces.http.services import Services
@@ -178,8 +178,7 @@ async def index(
         )
         items = [transaction_shown(row) for row in past.states]
         return Response(TransactionPage(items=items, next=opaque(past.next)), headers=told(up_to))
-    await fresh(services.read_models, integrator.tenant_id, view.READ_MODEL.name, min_position)
-    async with services.read_models.scope(integrator.tenant_id) as connection:
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
         found = await view.by_tenant(
             connection,
             integrator.tenant_id,
@@ -216,8 +215,7 @@ async def show(
     up_to = await moment(services, as_of)
     row: TransactionRow | None
     if up_to is None:
-        await fresh(services.read_models, tenant_id, view.READ_MODEL.name, min_position)
-        async with services.read_models.scope(tenant_id) as connection:
+        async with reading(services, tenant_id, view.READ_MODEL, min_position) as connection:
             row = await view.by_id(connection, tenant_id, TransactionId(found))
         shown_to = row.last_position if row is not None else 0
         past = await services.history.stream(tenant_id, found, TransactionReceived, shown_to)

@@ -23,13 +23,13 @@ from interfaces.http.parameters import (
     MinPosition,
     cursor,
     etag,
-    fresh,
     opaque,
     path_id,
+    reading,
 )
 from interfaces.http.refusals import FRESHNESS, PAGE, merged
 from interfaces.http.services import Services
-from projections import users as users_view
+from projections import users as view
 
 Given = NamedDependency[Services]
 Integrator = NamedDependency[Manager]
@@ -84,7 +84,7 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def shown(row: users_view.UserRow) -> UserShown:
+def shown(row: view.UserRow) -> UserShown:
     consents = [
         LatestConsent(
             id=wire("cst", consent.id),
@@ -139,20 +139,15 @@ async def index(
         past = await services.history.page(
             integrator.tenant_id,
             UserSignedUp,
-            folding(users_view.reduce),
+            folding(view.reduce),
             up_to=up_to,
             after=after,
             limit=limit,
         )
         items = [shown(row) for row in past.states]
         return Response(UserPage(items=items, next=opaque(past.next)), headers=told(up_to))
-    await fresh(
-        services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        found = await users_view.by_tenant(
-            connection, integrator.tenant_id, after=after, limit=limit
-        )
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
+        found = await view.by_tenant(connection, integrator.tenant_id, after=after, limit=limit)
     return Response(UserPage(items=[shown(row) for row in found.rows], next=opaque(found.next)))
 
 
@@ -179,16 +174,13 @@ async def show(
             integrator.tenant_id,
             found,
             UserSignedUp,
-            users_view.reduce,
+            view.reduce,
             up_to,
             NOT_FOUND,
         )
         return Response(shown(past), headers={**etag(past.version), **told(up_to)})
-    await fresh(
-        services.read_models, integrator.tenant_id, users_view.READ_MODEL.name, min_position
-    )
-    async with services.read_models.scope(integrator.tenant_id) as connection:
-        row = await users_view.by_id(connection, integrator.tenant_id, UserId(found))
+    async with reading(services, integrator.tenant_id, view.READ_MODEL, min_position) as connection:
+        row = await view.by_id(connection, integrator.tenant_id, UserId(found))
     if row is None:
         raise NotFound(NOT_FOUND)
     return Response(shown(row), headers=etag(row.version))
@@ -204,7 +196,7 @@ async def now(services: Services, tenant_id: TenantId, user_id: UserId) -> Respo
 
 async def _by_external_id(
     services: Services, tenant_id: TenantId, external_id: str, up_to: int | None
-) -> users_view.UserRow | None:
+) -> view.UserRow | None:
     """Whose id it is today, as that person is, or was by then."""
     user_id = await services.users.by_external_id(tenant_id, external_id)
     if user_id is None:
@@ -215,8 +207,8 @@ async def _by_external_id(
     return _row(past)
 
 
-def _row(past: Sequence[Recorded]) -> users_view.UserRow | None:
-    return fold(users_view.reduce, past)
+def _row(past: Sequence[Recorded]) -> view.UserRow | None:
+    return fold(view.reduce, past)
 
 
 HANDLERS = (index, show)
