@@ -78,6 +78,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_days: Annotated[
         int, _said(ge=1, le=365, description="a person's session ends at the latest after that")
     ] = 180
+    sessions_max: Annotated[
+        int, _said(ge=1, le=200, description="sessions of one person; one more ends the oldest")
+    ] = 50
     password_length_min: Annotated[
         int, _said(ge=8, le=64, description="characters that a new password has at least")
     ] = 15

@@ -25,6 +25,7 @@ EndReason = Literal[
     "revoked_by_user",
     "revoked_by_integrator",
     "refresh_token_reused",
+    "session_limit_reached",
     "password_changed",
     "account_unlinked",
     "user_suspended",

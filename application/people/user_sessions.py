@@ -109,7 +109,8 @@ class UserSessions:
             us.rebuild,
             lambda session: us.start(session, started),
         )
-        await self._lines.open(tenant_id, line)
+        for ended in await self._lines.open(tenant_id, line, settings.sessions_max):
+            await self._tell_end(actor, ended, "session_limit_reached")
         return self._handed_out(tenant_id, line, settings)
 
     async def refresh(
@@ -161,6 +162,9 @@ class UserSessions:
             )
             if line.ended_by == "refresh_token_reused":
                 await self._tell_reuse(caller, line, presented)
+            elif line.ended_by == "session_limit_reached":
+                # Whoever signed in elsewhere may have been cut off before the log was told.
+                await self._tell_end(caller, line.session_id, line.ended_by)
             raise Unauthenticated("refresh_token_invalid")
         return self._handed_out(tenant_id, line, settings)
 

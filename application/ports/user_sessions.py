@@ -40,7 +40,10 @@ class UserTokens(Protocol):
 class SessionLines(Protocol):
     """One line for each session. Every method is atomic across processes."""
 
-    async def open(self, tenant_id: TenantId, line: Line) -> None: ...
+    async def open(self, tenant_id: TenantId, line: Line, at_most: int) -> Sequence[UserSessionId]:
+        """Keep a new line, and end the oldest of the person's others (`session_limit_reached`) so
+        that `at_most` are alive, however many are opened at once; those that ended."""
+        ...
 
     async def find(self, tenant_id: TenantId, session_id: UserSessionId) -> Line | None: ...
 

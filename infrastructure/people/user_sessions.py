@@ -1,6 +1,6 @@
 """The lines of refresh tokens, one row for each session; the row's lock is the arbiter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, LiteralString
 
 import msgspec
@@ -16,6 +16,18 @@ _OPEN: Final[LiteralString] = """
     VALUES (%(tenant_id)s, %(session_id)s, %(user_id)s, %(method)s, %(installation)s, %(number)s,
         %(rotated_at)s, %(authenticated_at)s, %(created_at)s, %(idle_until)s, %(expires_at)s,
         %(key_thumbprint)s)"""
+
+_ONE_AT_A_TIME: Final[LiteralString] = (
+    "SELECT pg_advisory_xact_lock(hashtextextended('user_sessions/' || %s::uuid, 0))"
+)
+_END_OLDEST: Final[LiteralString] = """
+    UPDATE user_sessions SET ended_at = %(created_at)s, ended_by = 'session_limit_reached'
+    WHERE tenant_id = %(tenant_id)s AND ended_at IS NULL AND id IN (
+        SELECT id FROM user_sessions
+        WHERE tenant_id = %(tenant_id)s AND user_id = %(user_id)s AND id <> %(session_id)s
+          AND ended_at IS NULL AND least(idle_until, expires_at) > %(created_at)s
+        ORDER BY created_at DESC, id DESC OFFSET %(others)s)
+    RETURNING id"""
 
 _FIND: Final[LiteralString] = """
     SELECT id, user_id, method, installation, number, rotated_at, authenticated_at, created_at,
@@ -50,10 +62,13 @@ class PostgresSessionLines:
         self._pool = pool
         self._clock = clock
 
-    async def open(self, tenant_id: TenantId, line: Line) -> None:
-        values = {"tenant_id": tenant_id, **msgspec.structs.asdict(line)}
+    async def open(self, tenant_id: TenantId, line: Line, at_most: int) -> Sequence[UserSessionId]:
+        values = {"tenant_id": tenant_id, **msgspec.structs.asdict(line), "others": at_most - 1}
         async with tenant_scope(self._pool, tenant_id) as connection:
+            # A statement of its own: the next one must see what the one before us committed.
+            await connection.execute(self._alone, (line.user_id,))
             await connection.execute(_OPEN, values)
+            return await self._end_oldest(connection, values)
 
     async def find(self, tenant_id: TenantId, session_id: UserSessionId) -> Line | None:
         async with tenant_scope(self._pool, tenant_id) as connection:
@@ -100,8 +115,15 @@ class PostgresSessionLines:
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_FORGET, (tenant_id, user_id))
 
+    _alone: LiteralString = _ONE_AT_A_TIME
     _locking: LiteralString = _LOCKED
-    """A test takes the lock out, to see that it is what keeps a line one line."""
+    """A test takes each lock out, to see that it is what keeps a line one line, and lines few."""
+
+    async def _end_oldest(
+        self, connection: Connection, values: Mapping[str, object]
+    ) -> Sequence[UserSessionId]:
+        ended = await connection.execute(_END_OLDEST, values)
+        return [UserSessionId(row[0]) for row in await ended.fetchall()]
 
     async def _one(
         self,

@@ -16,9 +16,15 @@ class Lines:
         self._pause = pause
         self.kept: dict[tuple[TenantId, UserSessionId], Line] = {}
 
-    async def open(self, tenant_id: TenantId, line: Line) -> None:
+    async def open(self, tenant_id: TenantId, line: Line, at_most: int) -> Sequence[UserSessionId]:
         await self._pause()
+        others = await self.of_user(tenant_id, line.user_id)
         self.kept[tenant_id, line.session_id] = line
+        for old in others[at_most - 1 :]:
+            self.kept[tenant_id, old.session_id] = msgspec.structs.replace(
+                old, ended_at=line.created_at, ended_by="session_limit_reached"
+            )
+        return [old.session_id for old in others[at_most - 1 :]]
 
     async def find(self, tenant_id: TenantId, session_id: UserSessionId) -> Line | None:
         return self.kept.get((tenant_id, session_id))

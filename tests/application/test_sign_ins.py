@@ -10,6 +10,7 @@ import pytest
 
 from application.people.sign_in_guard import Entry
 from application.people.sign_ins import Channel, SignedIn
+from application.people.user_sessions import Tokens
 from domain import user as u
 from domain import user_session as us
 from domain.errors import (
@@ -195,6 +196,40 @@ async def test_sessions_are_listed_and_ended_and_nobody_elses_is() -> None:
     with pytest.raises(Unauthenticated):
         await sessions.authenticate(first.access_token, CORRELATION)
     assert await sessions.authenticate(second.access_token, CORRELATION)
+
+
+async def test_one_session_too_many_ends_the_oldest_and_says_so() -> None:
+    world = World()
+    world.settings(sessions_max=2)
+    sessions = world.user_sessions()
+    opened: list[Tokens] = []
+    for _ in range(3):
+        world.clock.advance(60)
+        opened.append((await signed_in(world, EMAIL)).tokens)
+    first, *others = opened
+    assert world.events(first.session_id)[1:] == [
+        us.UserSessionEnded(user_id=first.user_id, reason="session_limit_reached")
+    ]
+    with pytest.raises(Unauthenticated, match="token_invalid"):
+        await sessions.authenticate(first.access_token, CORRELATION)
+    for each in others:
+        await sessions.authenticate(each.access_token, CORRELATION)
+
+
+async def test_the_end_of_the_oldest_that_was_not_told_is_told_when_it_is_used_again() -> None:
+    """Whoever signed in elsewhere was cut off between the rows and the log."""
+    world = World()
+    told = (await signed_in(world)).tokens
+    line = world.lines.kept[TENANT, told.session_id]
+    world.lines.kept[TENANT, told.session_id] = msgspec.structs.replace(
+        line, ended_at=world.clock.now(), ended_by="session_limit_reached"
+    )
+    for _ in range(2):
+        with pytest.raises(Unauthenticated, match="refresh_token_invalid"):
+            await world.user_sessions().refresh(
+                told.refresh_token, ENTRY.installation, "a", CORRELATION
+            )
+    assert world.names(told.session_id) == ["user_session.started", "user_session.ended"]
 
 
 async def test_the_guard_locks_the_place_before_the_person() -> None:
