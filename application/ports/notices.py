@@ -1,6 +1,7 @@
 """What a product is told after the fact, and what it says to that."""
 
 from typing import Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -13,13 +14,15 @@ AdviceStatus = Literal["recorded", "already_recorded", "disputed", "voided"]
 
 
 class NoticeCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One try at telling a product (reference broker.md §3.7)."""
+    """One try at telling a product (reference broker.md §3.7). `trace_id` is the trace in which
+    it was asked, so that its own log shows both together."""
 
     url: str
     bearer: str
     body: bytes
     idempotency_key: str
     deadline_s: float
+    trace_id: UUID | None = None
 
 
 class NoticeFailed(Exception):

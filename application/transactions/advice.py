@@ -90,14 +90,15 @@ class Advice:
         for each in events:
             if not isinstance(each.event, x.TransactionFailedOpen) or not each.event.advice_needed:
                 continue
-            transaction = await self._log.transaction(each.tenant_id, each.stream_id)
-            assert transaction.intent is not None, "a stand-in follows an intent"
-            service = transaction.intent.service_id
+            told = await self._log.find(each.tenant_id, each.stream_id)
+            assert told.transaction.intent is not None, "a stand-in follows an intent"
+            service = told.transaction.intent.service_id
             owed.append(Owed(event=each, destination=service, lane=each.stream_id))
         return owed
 
     async def attempt(self, delivery: Delivery) -> Attempted:
-        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
+        told = await self._log.find(delivery.tenant_id, delivery.event.stream_id)
+        transaction = told.transaction
         intent, decision = transaction.intent, transaction.decision
         if transaction.advice == "settled" or not isinstance(decision, x.TransactionFailedOpen):
             return Delivered()
@@ -118,7 +119,7 @@ class Advice:
             drill=decision.drill,
             decided_at=decision.decided_at,
         )
-        call = self._writer.call(transaction, intent, intent.advice_path, said)
+        call = self._writer.call(told, intent, intent.advice_path, said)
         try:
             status = await self._products.advise(call)
         except NoticeFailed as failed:
@@ -127,21 +128,22 @@ class Advice:
         advised = x.TransactionAdvised(
             status=status, attempt=delivery.attempt, advised_at=self._clock.now()
         )
-        await self._log.record(delivery, advised, x.settle_advice)
+        await self._log.record(delivery, told.trace_id, advised, x.settle_advice)
         return Delivered(200)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Record an end without an acknowledgement; forget the context where none can follow."""
+        told = await self._log.find(delivery.tenant_id, delivery.event.stream_id)
         if isinstance(settlement, Dead):
             failed = x.TransactionAdviceFailed(
                 reason=_REASONS.get(settlement.reason, "exhausted"),
                 attempt=delivery.attempt,
                 failed_at=self._clock.now(),
             )
-            await self._log.record(delivery, failed, x.settle_advice)
+            await self._log.record(delivery, told.trace_id, failed, x.settle_advice)
             if settlement.reason != "voided":
                 return  # it may be replayed
-        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
+        transaction = told.transaction
         assert transaction.identified is not None, "a stand-in follows an identification"
         await self._contexts.forget(
             transaction.tenant_id, transaction.identified.user_id, transaction.id

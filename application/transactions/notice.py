@@ -16,6 +16,16 @@ from domain.ids import TenantId, TransactionId, wire
 
 DEADLINE_S: Final = 5.0
 
+_Asked = x.TransactionAuthorizationRequested
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction that a notice is about, and the trace in which its product was asked."""
+
+    transaction: x.Transaction
+    trace_id: UUID
+
+
 _Settled = TypeVar("_Settled", bound=x.TransactionEvent)
 
 
@@ -40,22 +50,25 @@ class NoticeLog:
         self._log = log
         self._actor = actor
 
-    async def transaction(self, tenant_id: TenantId, stream_id: UUID) -> x.Transaction:
+    async def find(self, tenant_id: TenantId, stream_id: UUID) -> Told:
         """As it is now; the caller has an event of its stream."""
-        transaction = x.rebuild(await self._log.load(tenant_id, stream_id))
+        past = await self._log.load(tenant_id, stream_id)
+        transaction = x.rebuild(past)
         assert transaction is not None, "an event stands in its stream"
-        return transaction
+        asked = [each for each in past if isinstance(each.event, _Asked)]
+        return Told(transaction=transaction, trace_id=(asked or past)[-1].correlation_id)
 
     async def record(
         self,
         delivery: Delivery,
+        trace_id: UUID,
         event: _Settled,
         settle: Callable[[x.Transaction, _Settled], list[x.TransactionEvent]],
     ) -> None:
         """Once for each try and each kind of end, however often it is said."""
         said = f"{event.NAME}:{delivery.attempt}"
         origin = Origin(
-            actor=self._actor, correlation_id=delivery.id, command_id=uuid5(delivery.id, said)
+            actor=self._actor, correlation_id=trace_id, command_id=uuid5(delivery.id, said)
         )
 
         def decide(transaction: x.Transaction | None) -> list[x.TransactionEvent]:
@@ -96,13 +109,13 @@ class NoticeWriter:
 
     def call(
         self,
-        transaction: x.Transaction,
+        told: Told,
         intent: x.TransactionAuthorizationRequested,
         path: str,
         said: NoticeBody,
     ) -> NoticeCall:
         """One try, to the address that was asked, or would have been."""
-        body = msgspec.json.encode(said)
+        transaction, body = told.transaction, msgspec.json.encode(said)
         issued_at = int(self._clock.now().timestamp())
         simulated = {"simulated": True} if transaction.received.simulated else {}
         bearer = self._signer.sign(
@@ -132,4 +145,5 @@ class NoticeWriter:
             body=body,
             idempotency_key=said.idempotency_key,
             deadline_s=DEADLINE_S,
+            trace_id=told.trace_id,
         )

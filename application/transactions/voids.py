@@ -8,6 +8,8 @@ product that never saw the key keeps a tombstone and refuses a question that arr
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import msgspec
+
 from application.ports import (
     AssertionSigner,
     Attempted,
@@ -26,7 +28,7 @@ from application.ports import (
     RetryLater,
     Settlement,
 )
-from application.transactions.notice import NoticeBody, NoticeLog, NoticeWriter
+from application.transactions.notice import NoticeBody, NoticeLog, NoticeWriter, Told
 from application.transactions.product_texts import worded
 from domain import transaction as x
 from domain.errors import Conflict
@@ -96,14 +98,15 @@ class Voids:
                     pass
                 case _:
                     continue
-            transaction = await self._log.transaction(each.tenant_id, each.stream_id)
-            assert transaction.intent is not None, "who was never asked is owed nothing"
-            service = transaction.intent.service_id
+            told = await self._log.find(each.tenant_id, each.stream_id)
+            assert told.transaction.intent is not None, "who was never asked is owed nothing"
+            service = told.transaction.intent.service_id
             owed.append(Owed(event=each, destination=service, lane=each.stream_id))
         return owed
 
     async def attempt(self, delivery: Delivery) -> Attempted:
-        transaction = await self._log.transaction(delivery.tenant_id, delivery.event.stream_id)
+        told = await self._log.find(delivery.tenant_id, delivery.event.stream_id)
+        transaction = told.transaction
         if transaction.void not in ("owed", "failed"):
             return Delivered()
         intent = transaction.intent
@@ -111,7 +114,8 @@ class Voids:
         if intent.void_path is None:
             return Dead("no_void_path")
         try:
-            asked = self._call(delivery, await worded(self._texts, transaction), intent)
+            whole = await worded(self._texts, transaction)
+            asked = self._call(delivery, msgspec.structs.replace(told, transaction=whole), intent)
             status = await self._notices.send(asked)
         except NoticeFailed as failed:
             return RetryLater(failed.reason, failed.status, failed.after_s)
@@ -121,7 +125,7 @@ class Voids:
         voided = x.TransactionVoided(
             status=status, attempt=delivery.attempt, voided_at=self._clock.now()
         )
-        await self._log.record(delivery, voided, x.settle_void)
+        await self._log.record(delivery, told.trace_id, voided, x.settle_void)
         return Delivered(200)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
@@ -132,14 +136,16 @@ class Voids:
             attempt=delivery.attempt,
             failed_at=self._clock.now(),
         )
-        await self._log.record(delivery, failed, x.settle_void)
+        told = await self._log.find(delivery.tenant_id, delivery.event.stream_id)
+        await self._log.record(delivery, told.trace_id, failed, x.settle_void)
 
     def _call(
         self,
         delivery: Delivery,
-        transaction: x.Transaction,
+        told: Told,
         intent: x.TransactionAuthorizationRequested,
     ) -> NoticeCall:
+        transaction = told.transaction
         if intent.void_path is None:
             raise Conflict("transaction_undecided")
         allowed = isinstance(transaction.decision, x.TransactionAllowed)
@@ -150,4 +156,4 @@ class Voids:
             voided_action=intent.action,
             original_reference_id=None if text is None else text.reference_id,
         )
-        return self._writer.call(transaction, intent, intent.void_path, said)
+        return self._writer.call(told, intent, intent.void_path, said)

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from application import trace
 from application.ports import AdviceStatus, NoticeCall, NoticeFailed, NoticeStatus
 from infrastructure.outbound.client import OutboundFailed
 from infrastructure.products.linked_service_gateway import Requests
@@ -53,6 +54,8 @@ class HttpProductNotices:
             "Content-Digest": f"sha-256=:{digest}:",
             "Idempotency-Key": call.idempotency_key,
         }
+        if call.trace_id is not None:
+            headers[trace.HEADER] = trace.traceparent(call.trace_id)
         try:
             answer = await self._client.request(
                 "POST",

@@ -19,7 +19,7 @@ from application.ports import (
 )
 from application.transactions.advice import ACTOR, Advice
 from application.transactions.journal import JournalEntry
-from application.transactions.notice import NoticeLog
+from application.transactions.notice import NoticeLog, Told
 from domain import transaction as x
 from domain.ids import TenantId, wire
 from domain.linked_service import StandIn
@@ -148,9 +148,10 @@ async def test_a_product_that_had_said_no_disputes_it_and_that_is_told() -> None
 class ForgetfulLog(NoticeLog):
     """Knows neither of the void nor of what was acknowledged."""
 
-    async def transaction(self, tenant_id: TenantId, stream_id: UUID) -> x.Transaction:
-        transaction = await super().transaction(tenant_id, stream_id)
-        return msgspec.structs.replace(transaction, void="none", advice="owed")
+    async def find(self, tenant_id: TenantId, stream_id: UUID) -> Told:
+        told = await super().find(tenant_id, stream_id)
+        forgotten = msgspec.structs.replace(told.transaction, void="none", advice="owed")
+        return msgspec.structs.replace(told, transaction=forgotten)
 
 
 class Forgetful(Advice):

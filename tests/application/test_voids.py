@@ -130,6 +130,29 @@ async def test_a_product_that_was_too_slow_is_told_to_undo_it_where_it_was_asked
     )
 
 
+async def test_a_void_belongs_to_the_trace_of_its_question() -> None:
+    """Not to that of whoever had it undone: the product finds both in its own log."""
+    world = World()
+    await world.transact()
+    line = JournalEntry(idempotency_key=KEY, outcome="not_received", at=NOW)
+    later = msgspec.structs.replace(TILL, correlation_id=SETTLED)
+    await world.journal().record(later, [line])
+    office = Office(world)
+    await office.attempt()
+    asked, requested, voided = (
+        each
+        for each in world.log.stream(transaction())
+        if isinstance(
+            each.event,
+            x.TransactionAuthorizationRequested | x.TransactionVoidRequested | x.TransactionVoided,
+        )
+    )
+    assert requested.correlation_id == SETTLED
+    assert asked.correlation_id == TILL.correlation_id != SETTLED
+    assert voided.correlation_id == asked.correlation_id
+    assert office.notices.calls[0].trace_id == asked.correlation_id
+
+
 async def test_an_allow_that_nobody_saw_is_undone_by_its_reference() -> None:
     world = World()
     await world.transact()

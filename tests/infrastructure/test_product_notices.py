@@ -1,7 +1,9 @@
 """Only a whole acknowledgement is one."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
+import msgspec
 import pytest
 
 from application.ports import NoticeCall, NoticeFailed
@@ -43,6 +45,18 @@ class Product:
 
 def answering(body: bytes, status: int = 200, **headers: str) -> Product:
     return Product(Answer(status=status, headers=headers, body=body))
+
+
+async def test_a_product_is_told_in_the_trace_of_its_question() -> None:
+    told = msgspec.structs.replace(CALL, trace_id=UUID(int=7))
+    product = answering(b'{"status":"voided"}')
+    await HttpProductNotices(product).send(told)
+    assert product.sent["traceparent"].split("-")[:2] == ["00", UUID(int=7).hex]
+    product = answering(b'{"status":"recorded"}')
+    await HttpProductNotices(product).advise(told)
+    assert product.sent["traceparent"].split("-")[:2] == ["00", UUID(int=7).hex]
+    await HttpProductNotices(product).advise(CALL)
+    assert "traceparent" not in product.sent
 
 
 @pytest.mark.parametrize("status", ["voided", "already_voided", "not_found", "cannot_void"])
