@@ -13,7 +13,7 @@ import structlog
 from application.palms.challenge_expiry import ChallengeExpiry
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.people.erasures import EVERY_S, ErasureRounds
-from application.ports import DeliveryKind
+from application.ports import DeliveryKind, Undecided
 from application.tenants.deletions import EVERY_S as DELETIONS_EVERY_S
 from application.tenants.deletions import TenantDeletions
 from application.transactions.advice import Advice
@@ -55,7 +55,13 @@ class Duties:
         self._platform = of
         self._until = until
         self.deliveries = DeliveryEngine(of.dsn, of.log, _kinds(of, outside))
-        self.sweeper = Sweeper(of.streams, ReadModelUndecided(of.projector_pool), of.clock, of.ids)
+        self.sweeper = Sweeper(
+            of.streams,
+            ReadModelUndecided(of.projector_pool),
+            of.clock,
+            of.ids,
+            sweep_interrupted,
+        )
         self._sweeping = Rounds(of.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
         erasures = ErasureRounds(
             of.services.erasures,
@@ -127,6 +133,16 @@ def _kinds(of: "Platform", outside: Counterparts) -> Sequence[DeliveryKind]:
             of.webhook_clients,
             of.clock,
         ),
+    )
+
+
+def sweep_interrupted(found: Undecided, error: Exception) -> None:
+    """Tell which transaction stays open, and of what class of error; the next round tries again."""
+    _log.error(
+        "sweep_interrupted",
+        tenant=str(found.tenant_id),
+        id=str(found.transaction_id),
+        exc_info=error,
     )
 
 

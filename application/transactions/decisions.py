@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from application.execute import retrying
 from application.ports import (
     AdviceContexts,
     Authorized,
@@ -126,7 +127,8 @@ class Decisions:
             return await self.decide(asked, worded, [], decision, sealed)
         except StaleStream:
             if said.decision == "allow":
-                await self._undo_late_allow(asked)
+                # Whoever notes something of the transaction meanwhile must not keep it charged.
+                await retrying(lambda: self._undo_late_allow(asked))
             raise
 
     async def _undo_late_allow(self, asked: Asked) -> None:

@@ -6,10 +6,12 @@ expected version of the append is the fence against a device that comes back aft
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from application.ports import (
     Clock,
+    CommitFailed,
     EventLog,
     IdSource,
     StaleStream,
@@ -17,6 +19,7 @@ from application.ports import (
     UndecidedTransactions,
 )
 from domain import transaction as x
+from domain.errors import Unavailable
 from domain.events import Origin, StreamAppend
 
 ACTOR: Final = "system:sweeper"
@@ -24,24 +27,44 @@ SWEPT_AT_ONCE: Final = 500
 
 
 class Sweeper:
+    """`interrupted` is told of each transaction that cannot be closed, and of why."""
+
     def __init__(
-        self, log: EventLog, undecided: UndecidedTransactions, clock: Clock, ids: IdSource
+        self,
+        log: EventLog,
+        undecided: UndecidedTransactions,
+        clock: Clock,
+        ids: IdSource,
+        interrupted: Callable[[Undecided, Exception], None],
     ) -> None:
         self._log = log
         self._undecided = undecided
         self._clock = clock
         self._ids = ids
+        self._interrupted = interrupted
 
     async def sweep(self) -> int:
         """Close what is overdue, each with a void owed; how many were closed.
 
-        Raises CommitFailed and Unavailable; what was not closed is found again.
+        One that fails by itself keeps no other open. Raises CommitFailed and Unavailable; what
+        was not closed is found again.
         """
         before = self._clock.now() - x.SWEEP_GRACE
         found = await self._undecided.overdue(before, SWEPT_AT_ONCE)
         # Together, so that they share commits.
-        closed = await asyncio.gather(*(self._close(each) for each in found))
-        return sum(closed)
+        closing = (self._close(each) for each in found)
+        closed = await asyncio.gather(*closing, return_exceptions=True)
+        away: Exception | None = None
+        for each, outcome in zip(found, closed, strict=True):
+            if isinstance(outcome, CommitFailed | Unavailable):
+                away = outcome
+            elif isinstance(outcome, Exception):
+                self._interrupted(each, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        if away is not None:
+            raise away
+        return sum(each is True for each in closed)
 
     async def _close(self, found: Undecided) -> bool:
         past = await self._log.load(found.tenant_id, found.transaction_id)

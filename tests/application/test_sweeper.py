@@ -7,7 +7,7 @@ import pytest
 from application.ports import Authorized, CommitFailed
 from domain import transaction as x
 from tests.application.test_broker_takeover import CRASHES, LEASE_S
-from tests.application.world import Killed, World, asking, kill, raising, transaction
+from tests.application.world import TILL, Killed, World, asking, kill, raising, transaction
 
 
 async def _left_behind(world: World, key: str | None = None) -> None:
@@ -108,6 +108,37 @@ async def test_a_late_yes_to_what_was_decided_otherwise_is_to_be_undone() -> Non
     state = _state(world)
     assert state.void_requested is not None
     assert (state.void, state.void_requested.reason) == ("owed", "late_allow")
+
+
+async def test_a_late_yes_is_undone_though_somebody_notes_something_meanwhile() -> None:
+    """Seen to fail without the second try: then the void was lost to whoever came in between."""
+    world = World()
+
+    async def taken_over() -> None:
+        world.clock.advance(LEASE_S)
+        world.product.says = Authorized(decision="deny", reason_code="no_funds")
+        reply = await world.transact(broker=world.broker())
+        world.product.says = Authorized(decision="allow")
+        world.log.before(x.TransactionVoidRequested, lambda: world.broker().relayed(TILL, reply))
+
+    world.product.before = taken_over
+    await world.transact()
+    assert "transaction.relayed" in world.names(transaction())
+    assert _state(world).void == "owed"
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_open() -> None:
+    """Seen to fail where the first error ended the round, and with it the process."""
+    world = World()
+    keys = [f"till-4-{number:016}" for number in range(3)]
+    for key in keys:
+        await _left_behind(world, key)
+    world.clock.advance(LEASE_S + 6)
+    error = ValueError("no such event")
+    world.log.before_load(transaction(keys[0]), raising(error))
+    assert await world.sweeper().sweep() == 2
+    assert world.unswept == [(transaction(keys[0]), error)]
+    assert await world.sweeper().sweep() == 1
 
 
 async def test_what_could_not_be_committed_is_found_again() -> None:

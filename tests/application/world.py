@@ -300,6 +300,7 @@ class World:
         self.vault = Vault(self.turns.turn)
         self.texts = Texts(self.vault)
         self.contexts = Contexts()
+        self.unswept: list[tuple[UUID, Exception]] = []
         self.sender = Sender()
         self.challenges = Challenges(self.turns.turn)
         self.grants = Grants()
@@ -416,7 +417,13 @@ class World:
         return Journal(self.log, self.log, self.texts, self.clock, self.ids)
 
     def sweeper(self) -> Sweeper:
-        return Sweeper(self.log, Undecided(self.log), self.clock, self.ids)
+        return Sweeper(
+            self.log,
+            Undecided(self.log),
+            self.clock,
+            self.ids,
+            lambda found, error: self.unswept.append((found.transaction_id, error)),
+        )
 
     def devices(self) -> Devices:
         return Devices(

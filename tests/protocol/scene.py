@@ -175,7 +175,8 @@ class Scene:
         world = self._world
 
         async def close(worker: Worker) -> None:
-            await Sweeper(self._door, _Undecided(self), world.clock, world.ids).sweep()
+            open_ones = _Undecided(self)
+            await Sweeper(self._door, open_ones, world.clock, world.ids, _unswept).sweep()
 
         await self.workers.start("sweeper", close)
 
@@ -277,6 +278,11 @@ class Scene:
             else each
             for each in events
         ]
+
+
+def _unswept(found: Undecided, error: Exception) -> None:
+    """A transaction that cannot be closed is a broken promise."""
+    raise error
 
 
 class _Undecided:
