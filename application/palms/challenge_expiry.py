@@ -17,8 +17,8 @@ from application.ports import (
     DeliveryPolicy,
     EventLog,
     Owed,
-    RetryLater,
     Settlement,
+    Waits,
 )
 from application.principals import Caller
 from domain import palm_challenge as pc
@@ -63,7 +63,7 @@ class ChallengeExpiry:
         if left is None:
             return Delivered()
         until_s = (left.opened.expires_at - self._clock.now()).total_seconds()
-        return RetryLater("open", after_s=max(until_s, 1.0))
+        return Waits(max(until_s, 1.0), holds=False)
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Nothing is left to record: the challenge has ended."""

@@ -22,6 +22,7 @@ from application.ports import (
     Owed,
     RetryLater,
     Settlement,
+    Waits,
 )
 from application.principals import Caller
 from domain import enrollment as e
@@ -100,8 +101,9 @@ class AbandonedEnrollments:
         enrollment = e.rebuild(await self._log.load(delivery.tenant_id, delivery.event.stream_id))
         if enrollment is None or enrollment.status != "started":
             return Delivered()
-        if self._clock.now() - delivery.event.recorded_at < GIVEN_UP_AFTER:
-            return RetryLater("in_progress")
+        left = GIVEN_UP_AFTER - (self._clock.now() - delivery.event.recorded_at)
+        if left > timedelta(0):
+            return Waits(left.total_seconds(), holds=False)
         await self._endings.give_up(_worker(delivery), enrollment)
         return Delivered()
 

@@ -59,9 +59,11 @@ class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     one for ever), longer or shorter by up to the share `jitter`. A `Retry-After` is honoured up
     to `retry_after_max_s`, for the whole destination. A delivery that would be tried again more
     than `max_age_s` after it was owed (or replayed) is dead. `deadline_s` bounds one try.
-    Of one kind, a process tries at most `in_flight_max` deliveries at once, and at most
-    `per_destination_max` of them at one destination. With `wakes`, the first one that arrives
-    after an outage has everything that waits for this destination tried at once.
+    Of one kind, a process tries at most `in_flight_max` deliveries at once, of them at most half
+    for one tenant, half for destinations in a run of failures, `per_destination_max` at one
+    destination and a single one at one that fails (`infrastructure/delivery/places.py`).
+    With `wakes`, the first one that arrives after an outage has everything that waits for this
+    destination tried at once.
     """
 
     deadline_s: float = 15.0
@@ -69,7 +71,7 @@ class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.2
     retry_after_max_s: float = 3600.0
     max_age_s: float = 3 * DAY_S
-    in_flight_max: int = 64
+    in_flight_max: int = 128
     per_destination_max: int = 8
     wakes: bool = False
 
@@ -124,12 +126,14 @@ class Delivered(msgspec.Struct, frozen=True):
 class RetryLater(msgspec.Struct, frozen=True):
     """It failed in a way that may pass. `reason` is a short code of ours and never the receiver's
     words; `after_s` is what the receiver asked for (Retry-After). `begins_run` says that the
-    destination's run of failures is counted from here, whatever failed there before."""
+    destination's run of failures is counted from here, whatever failed there before; `ours` that
+    it is not the destination that failed, and its run is what it was."""
 
     reason: str
     status: int | None = None
     after_s: float | None = None
     begins_run: bool = False
+    ours: bool = False
 
 
 class Dead(msgspec.Struct, frozen=True):
@@ -140,10 +144,11 @@ class Dead(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """It was not tried, and that counts as no try: its tenant is not served now. The destination
-    is left alone for `after_s`."""
+    """It was not tried, and that counts as no try: its time has not come, or its tenant is not
+    served now. It is due again after `after_s`, and with `holds` all of its destination."""
 
     after_s: float = 5.0
+    holds: bool = True
     status: None = None
 
 
@@ -187,7 +192,7 @@ class DeliveryKind(Protocol):
         ...
 
     async def attempt(self, delivery: Delivery) -> Attempted:
-        """Try once, within `policy.deadline_s`. What it raises counts as RetryLater."""
+        """Try once, within `policy.deadline_s`. What it raises counts as RetryLater, `ours`."""
         ...
 
     async def settled(self, delivery: Delivery, settlement: Settlement) -> None:

@@ -39,6 +39,13 @@ from infrastructure.speaking import speaking
 _log: Final = structlog.stdlib.get_logger(__name__)
 _RUNNING: Final = 7310585
 """Any number will do that no other advisory lock of ours begins with."""
+_INTERRUPTIONS: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    Overtaken,
+)
+"""The connection is lost, the server has become a standby, or another process was first."""
 
 
 class FollowerPace(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +108,7 @@ class Follower:
                 async with await self._connect() as connection:
                     await self._stand_by(connection)
                     await self._follow(connection)
-            except (psycopg.OperationalError, psycopg.InterfaceError, Overtaken) as error:
+            except _INTERRUPTIONS as error:
                 _log.warning(
                     "delivery_follower_interrupted",
                     kind=self._kind.name,

@@ -7,7 +7,6 @@ delivery tried again.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
-from uuid import UUID
 
 import msgspec
 
@@ -19,39 +18,53 @@ OUTAGE_S: Final = 10.0
 """A destination that failed for so long and takes something again has come back. One delivery that
 it refuses among others that it takes makes no outage of this length."""
 
-# Deliveries behind an older one of their lane, and those of a destination that wants to be left
-# alone, are passed over. The conditions stand twice: what the first look found may have been
-# taken by the time it is locked, and only conditions beside the lock are looked at again.
+# Deliveries behind an older one of their lane, those of a destination that wants to be left alone,
+# and those whose share of the places is taken (`places.py`), are passed over before anything is
+# counted, so that no backlog hides what stands behind it. The other conditions stand twice: what
+# the first look found may have been taken by the time it is locked, and only conditions beside the
+# lock are looked at again.
 _CLAIM: Final[LiteralString] = """
-    WITH due AS (
-        SELECT d.id, row_number() OVER (PARTITION BY d.destination ORDER BY d.due_at) AS nth,
-               d.destination
+    WITH looked AS (
+        SELECT d.*, row_number() OVER (PARTITION BY d.destination ORDER BY d.due_at) AS nth
         FROM (
-            SELECT c.id, c.destination, c.due_at FROM deliveries c
+            SELECT c.id, c.tenant_id, c.destination, c.due_at,
+                   s.failing_since IS NOT NULL AS failing
+            FROM deliveries c
+            LEFT JOIN delivery_destinations s ON s.kind = c.kind AND s.destination = c.destination
             WHERE c.kind = %(kind)s AND c.state = 'pending' AND c.due_at <= now()
               AND (c.lease_until IS NULL OR c.lease_until < now())
+              AND (s.hold_until IS NULL OR s.hold_until <= now())
               AND c.destination <> ALL (%(full)s)
+              AND c.tenant_id <> ALL (%(crowded)s)
+              AND (s.failing_since IS NULL
+                   OR (%(failing_room)s > 0 AND c.destination <> ALL (%(busy)s)))
               AND NOT EXISTS (
                   SELECT FROM deliveries older
                   WHERE older.kind = c.kind AND older.lane = c.lane
                     AND older.state = 'pending' AND older.position < c.position)
-              AND NOT EXISTS (
-                  SELECT FROM delivery_destinations held
-                  WHERE held.kind = c.kind AND held.destination = c.destination
-                    AND held.hold_until > now())
             ORDER BY c.due_at
             LIMIT %(looked_at)s
         ) AS d
+    ), due AS (
+        SELECT l.id, l.tenant_id, l.failing, l.due_at, l.nth + coalesce(b.used, 0) AS place,
+               row_number() OVER (PARTITION BY l.tenant_id ORDER BY l.nth, l.due_at) AS of_tenant,
+               row_number() OVER (PARTITION BY l.failing ORDER BY l.due_at) AS of_failing
+        FROM looked l
+        LEFT JOIN unnest(%(busy)s::uuid[], %(used)s::int[]) AS b (destination, used)
+            ON b.destination = l.destination
+        WHERE l.nth + coalesce(b.used, 0)
+              <= CASE WHEN l.failing THEN 1 ELSE %(per_destination)s END
     ), chosen AS (
         SELECT d.id
         FROM due
         JOIN deliveries d ON d.id = due.id
-        LEFT JOIN unnest(%(busy)s::uuid[], %(used)s::int[]) AS b (destination, used)
-            ON b.destination = due.destination
-        WHERE due.nth <= %(per_destination)s - coalesce(b.used, 0)
+        LEFT JOIN unnest(%(tenants)s::uuid[], %(used_by)s::int[]) AS t (tenant_id, used)
+            ON t.tenant_id = due.tenant_id
+        WHERE due.of_tenant <= %(per_tenant)s - coalesce(t.used, 0)
+          AND (NOT due.failing OR due.of_failing <= %(failing_room)s)
           AND d.state = 'pending' AND d.due_at <= now()
           AND (d.lease_until IS NULL OR d.lease_until < now())
-        ORDER BY d.due_at
+        ORDER BY due.place, due.due_at
         LIMIT %(limit)s
         FOR UPDATE OF d SKIP LOCKED
     ), taken AS (
@@ -160,29 +173,9 @@ class Outbox:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def claim(
-        self,
-        kind: str,
-        *,
-        limit: int,
-        per_destination: int,
-        busy: Mapping[UUID, int],
-        lease_s: float,
-    ) -> Sequence[Leased]:
-        """Take up to `limit` deliveries that are due, each the oldest of its lane.
-
-        `busy` says how many this process has in flight at which destination.
-        """
-        given = {
-            "kind": kind,
-            "limit": limit,
-            "per_destination": per_destination,
-            "busy": list(busy),
-            "used": list(busy.values()),
-            "full": [where for where, used in busy.items() if used >= per_destination],
-            "lease_s": lease_s,
-            "looked_at": LOOKED_AT_MAX,
-        }
+    async def claim(self, kind: str, places: Mapping[str, Any], lease_s: float) -> Sequence[Leased]:
+        """Take what is due and has a place (`places.free`), each the oldest of its lane."""
+        given = {"kind": kind, "lease_s": lease_s, "looked_at": LOOKED_AT_MAX, **places}
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_CLAIM, given)
             return [_leased(row) for row in await cursor.fetchall()]
@@ -215,7 +208,7 @@ class Outbox:
         }
         match attempted:
             case Waits():
-                return await self._put_back(given)
+                return await self._put_back(given, holds=attempted.holds)
             case Delivered():
                 given |= {"state": "delivered", "outcome": "delivered"}
             case RetryLater():
@@ -231,14 +224,17 @@ class Outbox:
             succeeded = isinstance(attempted, Delivered)
             if succeeded and wakes:
                 await connection.execute(_WAKES, given)
-            await connection.execute(_SUCCEEDS if succeeded else _FAILS, given)
+            ours = isinstance(attempted, RetryLater) and attempted.ours
+            if not ours:
+                await connection.execute(_SUCCEEDS if succeeded else _FAILS, given)
             return True
 
-    async def _put_back(self, given: Mapping[str, Any]) -> bool:
+    async def _put_back(self, given: Mapping[str, Any], *, holds: bool) -> bool:
         async with self._pool.connection() as connection, connection.transaction():
             if (await connection.execute(_PUT_BACK, given)).rowcount != 1:
                 return False
-            await connection.execute(_LEAVE_ALONE, given)
+            if holds:
+                await connection.execute(_LEAVE_ALONE, given)
             return True
 
     async def prune(self, older_than_s: float) -> int:

@@ -8,11 +8,8 @@ order of the last steps is what keeps a result from being lost: the kind records
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Final
-from uuid import UUID
 
 import msgspec
 import psycopg
@@ -21,6 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from application.ports import (
     Attempted,
+    CommitFailed,
     Dead,
     Delivered,
     Delivery,
@@ -29,11 +27,21 @@ from application.ports import (
     RetryLater,
     Waits,
 )
+from domain.errors import Unavailable
+from infrastructure.delivery import places
 from infrastructure.delivery.outbox import Leased, Outbox
+from infrastructure.delivery.places import Taken
 from infrastructure.endings import end
 
 SETTLE_S: Final = 10.0
-_DATABASE_AWAY: Final = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_DATABASE_AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    PoolTimeout,
+)
+_AWAY: Final = (*_DATABASE_AWAY, Unavailable, CommitFailed)
+"""What a kind needs of us is not there for a while."""
 
 _log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -65,8 +73,7 @@ class DeliveryWorker:
         self._pace = pace
         self._news = news
         self._chance = chance or random.SystemRandom().random
-        self._busy: Counter[UUID] = Counter()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Taken] = {}
 
     @property
     def in_flight(self) -> frozenset[asyncio.Task[None]]:
@@ -94,28 +101,21 @@ class DeliveryWorker:
         await end(self._running)
 
     async def _claim(self) -> bool:
-        room = self._policy.in_flight_max - len(self._running)
-        if room <= 0:
+        free = places.free(self._policy, self._running.values())
+        if free is None:
             return False
-        leased = await self._outbox.claim(
-            self._kind.name,
-            limit=room,
-            per_destination=self._policy.per_destination_max,
-            busy={where: count for where, count in self._busy.items() if count},
-            lease_s=self._lease_s,
-        )
+        leased = await self._outbox.claim(self._kind.name, free, self._lease_s)
         for each in leased:
-            self._busy[each.delivery.destination] += 1
+            delivery = each.delivery
             task = asyncio.create_task(self._deliver(each), name=f"delivery {self._kind.name}")
-            self._running.add(task)
-            task.add_done_callback(partial(self._done, each))
+            self._running[task] = Taken(
+                delivery.tenant_id, delivery.destination, delivery.failing_since is not None
+            )
+            task.add_done_callback(self._done)
         return bool(leased)
 
-    def _done(self, leased: Leased, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._busy[leased.delivery.destination] -= 1
-        if not self._busy[leased.delivery.destination]:
-            del self._busy[leased.delivery.destination]
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
         # The next of its lane may be due now.
         self._news.set()
         if not task.cancelled() and task.exception() is not None:
@@ -145,10 +145,18 @@ class DeliveryWorker:
                 return await self._kind.attempt(delivery)
         except TimeoutError:
             return RetryLater("timeout")
+        except _AWAY as error:
+            _log.warning(
+                "delivery_attempt_interrupted",
+                kind=delivery.kind,
+                id=str(delivery.id),
+                error=type(error).__name__,
+            )
+            return RetryLater("unavailable", ours=True)
         except Exception:
             # A bug of one kind of delivery keeps the others of this worker waiting for nothing.
             _log.exception("delivery_attempt_failed", kind=delivery.kind, id=str(delivery.id))
-            return RetryLater("internal_error")
+            return RetryLater("internal_error", ours=True)
 
     async def _settle(self, delivery: Delivery, settlement: Delivered | Dead) -> Attempted | None:
         """The settlement once the kind has recorded it; None when the delivery is not ours."""
@@ -160,7 +168,7 @@ class DeliveryWorker:
         except Exception:
             # As above; what is not recorded as over is settled once more.
             _log.exception("delivery_settlement_failed", kind=delivery.kind, id=str(delivery.id))
-            return RetryLater("settlement_failed", settlement.status)
+            return RetryLater("settlement_failed", settlement.status, ours=True)
         return settlement
 
     async def _record(self, delivery: Delivery, attempted: Attempted, wait_s: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from application.palms.palm_intake import Enrolled
 from application.palms.palm_removals import Palm
 from application.palms.template_removal import GIVEN_UP_AFTER
-from application.ports import CommitFailed, Delivered, PalmVendorFailed, RetryLater
+from application.ports import CommitFailed, Delivered, PalmVendorFailed, RetryLater, Waits
 from domain import claim as k
 from domain import enrollment as e
 from domain import user as u
@@ -248,7 +248,10 @@ async def test_an_enrolment_whose_process_died_is_given_up_and_cleaned_up() -> N
     with pytest.raises(Killed):
         await enroll(world)
     sweepers = world.sweepers()
-    assert await sweepers.round() == [Delivered(), RetryLater("in_progress")]
+    assert await sweepers.round() == [
+        Delivered(),
+        Waits(GIVEN_UP_AFTER.total_seconds(), holds=False),
+    ]
     assert await world.palm_removals().outstanding(TENANT, OTHER_USER) != []
     world.clock.advance(GIVEN_UP_AFTER.total_seconds())
     assert await sweepers.round() == [Delivered()]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from psycopg_pool import PoolTimeout
 
 from application.ports import (
     Attempted,
@@ -16,8 +17,10 @@ from application.ports import (
     Waits,
 )
 from domain.device import DeviceRegistered, DeviceRevoked
+from domain.errors import Unavailable
 from infrastructure.delivery.engine import DeliveryEngine
 from infrastructure.delivery.outbox import Leased, Outbox
+from infrastructure.delivery.places import free
 from tests.builders import device_registered, device_revoked
 from tests.infrastructure.delivery.told import (
     HASTY,
@@ -282,15 +285,57 @@ async def test_a_kind_that_raises_or_takes_too_long_is_tried_again(stage: Stage)
     assert [row["reason"] for row in kept][:2] == ["internal_error", "timeout"]
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("a bug"), "internal_error"),
+        (Unavailable("event_log_unavailable", retry_after_s=1), "unavailable"),
+        (PoolTimeout("busy"), "unavailable"),
+    ],
+)
+async def test_what_fails_here_is_not_the_destinations_fault(
+    stage: Stage, error: Exception, reason: str
+) -> None:
+    """Else 72 hours of our own bug would disable a customer's endpoint. Seen to fail without
+    `ours`."""
+
+    async def answer(_: Delivery) -> Attempted:
+        raise error
+
+    tell = Tell(answer, DeliveryPolicy(delays_s=(500.0,)))
+    async with delivering(stage, tell):
+        await register(stage, 0, 1)
+        await until_said(stage, 1)
+    (kept,) = await rows(stage, "SELECT outcome, reason FROM delivery_attempts")
+    assert (kept["outcome"], kept["reason"]) == ("retry", reason)
+    assert not await rows(stage, "SELECT * FROM delivery_destinations")
+
+
+async def test_what_is_not_due_yet_keeps_no_other_of_its_destination_waiting(stage: Stage) -> None:
+    """Seen to fail where whatever waits had its whole destination wait."""
+
+    async def answer(delivery: Delivery) -> Attempted:
+        early = delivery.event.position == 1
+        return Waits(500.0, holds=False) if early else Delivered()
+
+    tell = Tell(answer)
+    async with delivering(stage, tell):
+        await register(stage, 0, 1)
+        await until(lambda: len(tell.arrived) == 1)
+        await register(stage, 1, 3)
+        await until(lambda: len(tell.settlements) == 2)
+    assert await states(stage) == [("pending", None), ("delivered", None), ("delivered", None)]
+
+
 async def test_one_destination_cannot_use_up_all_places(stage: Stage) -> None:
-    """A receiver that never answers has two of three places; another's still get through."""
+    """A receiver that never answers has two of the places; another's still get through."""
 
     async def answer(delivery: Delivery) -> Attempted:
         if delivery.destination == SHOP:
             await asyncio.Event().wait()
         return Delivered()
 
-    policy = DeliveryPolicy(in_flight_max=3, per_destination_max=2, deadline_s=60.0)
+    policy = DeliveryPolicy(in_flight_max=6, per_destination_max=2, deadline_s=60.0)
     tell = Tell(answer, policy, [SHOP, OTHER])
     async with delivering(stage, tell) as engine:
         await register(stage, 0, 6)
@@ -335,7 +380,9 @@ async def test_a_lease_that_ran_out_comes_back(stage: Stage) -> None:
 
 
 async def claim(outbox: Outbox) -> Sequence[Leased]:
-    return await outbox.claim("tell", limit=10, per_destination=10, busy={}, lease_s=60)
+    places = free(DeliveryPolicy(), ())
+    assert places is not None
+    return await outbox.claim("tell", places, lease_s=60)
 
 
 async def test_standings_say_how_old_the_oldest_is(stage: Stage) -> None:
