@@ -56,7 +56,7 @@ class FollowerPace(msgspec.Struct, frozen=True, kw_only=True):
     for one tenant. After `frozen_s` without a word from us the server gives our turn to another
     process."""
 
-    batch: int = 500
+    batch: int = 2000
     live_interval_s: float = 0.05
     poll_s: float = 0.5
     store_s: float = 5.0
@@ -81,6 +81,8 @@ class _Way(msgspec.Struct):
     stored_at: float
     waiting: dict[TenantId, _Waiting]
     singly_until: int = 0
+    taken: int = 0
+    """Events since the last rest."""
 
 
 class Follower:
@@ -168,16 +170,20 @@ class Follower:
                     await asyncio.sleep(min(self._pace.halted_s, self._pace.frozen_s / 4))
                 continue
             way.seen += len(events)
+            way.taken += len(events)
             idle = loop.time() - way.stored_at >= self._pace.store_s
             if owed or (way.seen > way.progress.position and (idle or len(events) == limit)):
                 await self._write(connection, way, owed)
                 spoke_at = loop.time()
             if any(each.try_at <= loop.time() for each in way.waiting.values()):
                 continue
-            if not events:
+            if events and len(events) == limit:
+                continue
+            taken, way.taken = way.taken, 0
+            if events:
+                await asyncio.sleep(rest_s(self._pace.live_interval_s, taken))
+            else:
                 await self._sleep(min(self._pace.poll_s, self._pace.frozen_s / 4))
-            elif len(events) < limit:
-                await asyncio.sleep(rest_s(self._pace.live_interval_s, len(events)))
 
     async def _owed(
         self,

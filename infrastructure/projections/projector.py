@@ -39,7 +39,7 @@ class Pace:
     """
 
     def __init__(
-        self, *, batch: int = 1000, live_interval_s: float = 0.05, poll_s: float = 0.5
+        self, *, batch: int = 2000, live_interval_s: float = 0.05, poll_s: float = 0.5
     ) -> None:
         self.batch = batch
         self.live_interval_s = live_interval_s
@@ -69,6 +69,8 @@ class Projector:
         self._upgrade_failed = False
         self._looked_for_resumes_at = 0.0
         self._resumed = False
+        self._taken = 0
+        """Events since the last rest."""
 
     def wake(self) -> None:
         """There may be something new: an event, a rebuild."""
@@ -183,10 +185,14 @@ class Projector:
             if passes_by_itself(error):
                 raise
             return await self._stopped_by(connection, events, error)
-        if not events:
+        self._taken += len(events)
+        if len(events) == self._pace.batch:
+            return standing
+        taken, self._taken = self._taken, 0
+        if events:
+            await self._sleep(self._hurry, rest_s(self._pace.live_interval_s, taken))
+        else:
             await self._sleep(self._news, self._pace.poll_s)
-        elif len(events) < self._pace.batch:
-            await self._sleep(self._hurry, rest_s(self._pace.live_interval_s, len(events)))
         return standing
 
     async def _stopped_by(
