@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from domain.attestation import Assurance, Attestation, RequiredLevel
 from domain.errors import Conflict, Invalid
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
@@ -19,7 +20,8 @@ RevocationReason = Literal["unspecified", "lost", "stolen", "compromised", "repl
 class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
     """A device is expected: what it is, and which product and action, or whom, it is bound to.
 
-    Devices of one `batch` were asked for together.
+    Devices of one `batch` were asked for together. `attestation` is the least level that its key
+    must prove to be paired, whatever less the tenant requires.
     """
 
     NAME: ClassVar[str] = "device.registered"
@@ -31,6 +33,7 @@ class DeviceRegistered(DomainEvent, frozen=True, kw_only=True):
     small_model_capable: bool = False
     batch: str | None = None
     bound_user: UserId | None = None
+    attestation: RequiredLevel = "none"
 
 
 class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
@@ -42,7 +45,11 @@ class DevicePairingCodeIssued(DomainEvent, frozen=True, kw_only=True):
 
 
 class DevicePaired(DomainEvent, frozen=True, kw_only=True):
-    """The holder of this key is the device from now on; `authority` numbers our device CAs."""
+    """The holder of this key is the device from now on; `authority` numbers our device CAs.
+
+    `attestation` is what its hardware proved of the key, and stays the device's: None for one that
+    offered nothing.
+    """
 
     NAME: ClassVar[str] = "device.paired"
     fingerprint: str
@@ -54,12 +61,14 @@ class DevicePaired(DomainEvent, frozen=True, kw_only=True):
     code_number: int
     info: Mapping[str, str] = {}
     authority: int = 1
+    attestation: Attestation | None = None
 
 
 class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
     """The device has a new certificate for a new key; it showed the one that this `replaces`.
 
-    `recovered`: that one had run out, and its key was proof enough.
+    `recovered`: that one had run out, and its key was proof enough. `attestation` is of the new
+    key, and no less than the device was paired with.
     """
 
     NAME: ClassVar[str] = "device.certificate_renewed"
@@ -72,6 +81,7 @@ class DeviceCertificateRenewed(DomainEvent, frozen=True, kw_only=True):
     replaces: str
     recovered: bool = False
     authority: int = 1
+    attestation: Attestation | None = None
 
 
 class DeviceCertificateTakenIntoUse(DomainEvent, frozen=True, kw_only=True):
@@ -135,6 +145,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     previous: PairedCertificate | None = None
     previous_until: datetime | None = None
     locked: bool = False
+    attestation: Attestation | None = None
+
+    @property
+    def assurance(self) -> Assurance:
+        """What was proved of its key when it was paired, and of every key since at the least."""
+        return "unattested" if self.attestation is None else self.attestation.level
 
     def usable(self, now: datetime) -> list[PairedCertificate]:
         """The certificates that may speak for the device right now: two at most."""
@@ -271,6 +287,7 @@ def evolve(device: Device | None, recorded: Recorded) -> Device:
                 ),
                 previous=None,
                 previous_until=None,
+                attestation=event.attestation,
             )
         case DeviceCertificateRenewed() as event if device is not None:
             return replace(

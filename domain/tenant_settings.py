@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from domain.attestation import AttestationPolicy
 from domain.errors import Invalid
 from domain.matching import MatchPolicy
 from domain.password import LENGTH_MAX, PasswordPolicy
@@ -128,6 +129,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: Annotated[
         int, _said(ge=10, le=3600, description="how often a device says that it is there")
     ] = 60
+    attestation: Annotated[
+        AttestationPolicy, _said(description="what hardware must prove of a device's key")
+    ] = AttestationPolicy()
 
 
 def password_policy(settings: TenantSettings) -> PasswordPolicy:

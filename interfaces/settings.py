@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from interfaces.attestation_settings import AttestationSettings, read_attestation
 from interfaces.breach_settings import BreachSettings, read_breach_settings
 from interfaces.environment import Environment
 from interfaces.first_admin import FirstAdminSettings, read_first_admin
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device_port: int
     device_url: str
     mtls: MtlsSettings | None
+    attestation: AttestationSettings
     internal_host: str
     internal_port: int
     requests_max: int
@@ -115,6 +117,7 @@ def read(env: Environment) -> Settings:
         issuer=issuer,
         device_url=_device_url(env, issuer, device_port),
         mtls=read_mtls(env, issuer),
+        attestation=read_attestation(env),
         trust_domain=env.text(
             "LINK_TRUST_DOMAIN",
             "link.localhost",

@@ -96,6 +96,7 @@ from infrastructure.tokens.dpop import SignedDpopProofs
 from infrastructure.tokens.nonces import PostgresNonces
 from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from infrastructure.webhooks.message import WEBHOOK_TYPES
+from interfaces.attestation_settings import key_attestations
 from interfaces.console import console
 from interfaces.counterparts import Counterparts
 from interfaces.http.services import Services
@@ -155,7 +156,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
     presences = PostgresPresences(of.app_pool)
     waiting = ReadModelOpenCommands(of.app_pool, of.projector_pool)
     device_commands = DeviceCommands(log, waiting, clock, ids)
-    renewals = Renewals(log, of.streams, of.authority, device_commands, clock, ids)
+    attestations = key_attestations(settings.attestation, clock)
+    renewals = Renewals(log, of.streams, of.authority, device_commands, attestations, clock, ids)
     stand_ins = StandIns(limiter)
     decisions = Decisions(
         log,
@@ -205,7 +207,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         oauth_clients=oauth_clients,
         devices=devices,
-        pairings=Pairings(log, devices, of.authority, limiter, codes, clock),
+        pairings=Pairings(log, devices, of.authority, limiter, codes, attestations, clock),
         circuits=of.breakers,
         stand_ins=stand_ins,
         linked_services=linked_services,

@@ -5,6 +5,7 @@ from typing import Final, LiteralString, get_args
 
 import msgspec
 
+from domain.attestation import Assurance, RequiredLevel
 from domain.device import (
     DeviceCertificateRenewed,
     DeviceCertificateTakenIntoUse,
@@ -48,7 +49,9 @@ DDL: Final = """
         revoked_at          timestamptz,
         revoked_reason      text,
         locked              boolean     NOT NULL,
-        batch               text
+        batch               text,
+        attestation         text        NOT NULL,
+        assurance           text        NOT NULL
     );
     CREATE INDEX devices_listing ON devices (tenant_id, position);
     CREATE INDEX devices_batch ON devices (tenant_id, batch) WHERE batch IS NOT NULL;
@@ -60,6 +63,7 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     """One device. `version` is its stream's (the ETag); `position` orders listings.
 
     The certificate is the newest it may speak with: none before pairing and after revocation.
+    `attestation` is what it must prove to be paired, `assurance` what it did prove.
     """
 
     device_id: DeviceId
@@ -85,6 +89,8 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_reason: str | None
     locked: bool
     batch: str | None = None
+    attestation: RequiredLevel
+    assurance: Assurance
 
 
 def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
@@ -108,6 +114,7 @@ def reduce(row: DeviceRow | None, recorded: Recorded) -> DeviceRow:
                 certificate_serial=event.certificate_serial,
                 certificate_not_after=event.not_after,
                 paired_at=recorded.recorded_at,
+                assurance="unattested" if event.attestation is None else event.attestation.level,
             )
         case DeviceRevoked():
             return replace(
@@ -162,12 +169,14 @@ def _registered(recorded: Recorded, event: DeviceRegistered) -> DeviceRow:
         revoked_reason=None,
         locked=False,
         batch=event.batch,
+        attestation=event.attestation,
+        assurance="unattested",
     )
 
 
 READ_MODEL: Final = ReadModel(
     name="devices",
-    version=5,
+    version=6,
     tables=("devices",),
     ddl=DDL,
     listens_to=get_args(DeviceEvent),

@@ -1,6 +1,6 @@
 """Pairing: a code and a key become a device, once (003 §3.9; reference broker.md §3.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -16,7 +16,9 @@ from application.ports import (
     RateLimiter,
     StaleStream,
 )
+from application.ports.attestation import KeyAttestations
 from application.principals import device_actor
+from domain import attestation as a
 from domain import claim as k
 from domain import device as d
 from domain import pairing_code as p
@@ -38,6 +40,7 @@ class Pairings:
         authority: CertificateAuthority,
         limiter: RateLimiter,
         codes: PairingCodes,
+        attestations: KeyAttestations,
         clock: Clock,
     ) -> None:
         self._log = log
@@ -45,6 +48,7 @@ class Pairings:
         self._authority = authority
         self._limiter = limiter
         self._codes = codes
+        self._attestations = attestations
         self._clock = clock
 
     async def pair(
@@ -52,6 +56,7 @@ class Pairings:
         typed_code: str,
         csr_pem: str,
         info: Mapping[str, str],
+        attestation: Sequence[str] | None = None,
         *,
         address: str,
         correlation_id: UUID,
@@ -59,9 +64,10 @@ class Pairings:
         """Turn a code and a key into a device. Cheap checks first, the code is consumed last.
 
         A lost answer does no harm: the same code with the same CSR gets the same certificate
-        while the code lives. Raises NotFound (`pairing_code_invalid`) whatever was wrong with
-        the code, Forbidden (`tenant_suspended`), TooMany when an address or the whole platform
-        fails too often.
+        while the code lives. `attestation` is the chain in which hardware vouches for the key.
+        Raises NotFound (`pairing_code_invalid`) whatever was wrong with the code, Forbidden
+        (`tenant_suspended`), Invalid (`attestation_…`), TooMany when an address or the whole
+        platform fails too often.
         """
         await self._within_budget(address)
         code = p.normalise(typed_code)
@@ -72,7 +78,7 @@ class Pairings:
             raise Malformed("code_binding_mismatch", "the CSR was made for another code")
         try:
             return await retrying(
-                lambda: self._redeem(code, csr_pem, request, info, correlation_id)
+                lambda: self._redeem(code, csr_pem, request, info, attestation, correlation_id)
             )
         except NotFound:
             await self._limiter.hit(
@@ -96,6 +102,7 @@ class Pairings:
         csr_pem: str,
         request: CertificateRequest,
         info: Mapping[str, str],
+        chain: Sequence[str] | None,
         correlation_id: UUID,
     ) -> Pairing:
         # A malformed code is looked up too, so that it costs the same time as a wrong one.
@@ -118,6 +125,8 @@ class Pairings:
             if not awaited:
                 raise NotFound("pairing_code_invalid")
             raise Conflict("key_already_used", "make a new key for every pairing")
+        assert typed is not None, "a code that was found was well formed"
+        proved = self._proved(typed, chain, request, device, tenant)
         issued = self._authority.issue(
             csr_pem,
             code.tenant_id,
@@ -134,6 +143,7 @@ class Pairings:
             authority=issued.authority,
             code_number=code.code_number,
             info=dict(info),
+            attestation=proved,
         )
         origin = Origin(
             actor=device_actor(code.device_id),
@@ -167,6 +177,23 @@ class Pairings:
             device = await self._devices.get(code.tenant_id, code.device_id)
             return self._repeat(device, request, tenant)
         return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
+
+    def _proved(
+        self,
+        code: str,
+        chain: Sequence[str] | None,
+        request: CertificateRequest,
+        device: d.Device,
+        tenant: t.Tenant,
+    ) -> a.Attestation | None:
+        policy, expected = tenant.settings.attestation, device.registered
+        proved = None
+        if chain is not None:
+            proved = self._attestations.verify(
+                chain, challenge=a.pairing_challenge(code), spki_sha256=request.spki_sha256
+            )
+        a.check_pairing(proved, (policy.of_type(expected.type), expected.attestation), policy)
+        return proved
 
     def _repeat(self, device: d.Device, request: CertificateRequest, tenant: t.Tenant) -> Pairing:
         held = device.certificate

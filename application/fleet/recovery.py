@@ -120,7 +120,9 @@ class Recoveries:
             correlation_id=correlation_id,
             command_id=uuid5(device.id, f"recover:{said.fingerprint}:{request.csr_sha256}"),
         )
-        return await self._renewals.certify(origin, device, tenant, csr, request, said.fingerprint)
+        return await self._renewals.certify(
+            origin, device, tenant, csr, request, said.attestation, said.fingerprint
+        )
 
     async def _fresh(self, proof: str, kind: ProofKind) -> DeviceProof:
         said = self._proofs.read(proof, kind)

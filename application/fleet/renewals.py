@@ -4,6 +4,7 @@ The one before stays usable until the new one has been in use for a while, so th
 was lost, or a key that was not written down in time, strands nobody.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import uuid5
@@ -20,7 +21,9 @@ from application.ports import (
     StaleStream,
     Streams,
 )
+from application.ports.attestation import KeyAttestations
 from application.principals import DevicePrincipal
+from domain import attestation as a
 from domain import claim as k
 from domain import device as d
 from domain import tenant as t
@@ -38,6 +41,7 @@ class Renewals:
         streams: Streams,
         authority: CertificateAuthority,
         commands: DeviceCommands,
+        attestations: KeyAttestations,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -45,20 +49,28 @@ class Renewals:
         self._streams = streams
         self._authority = authority
         self._commands = commands
+        self._attestations = attestations
         self._clock = clock
         self._ids = ids
 
-    async def renew(self, device: DevicePrincipal, csr_pem: str) -> Pairing:
+    async def renew(
+        self, device: DevicePrincipal, csr_pem: str, attestation: Sequence[str] | None = None
+    ) -> Pairing:
         """A certificate for the key of this request; the same request gets the same one again.
 
-        Raises Malformed (`csr_…`, `key_policy_violation`, `key_reuse_forbidden`), Conflict
-        (`renewal_too_early`, `key_already_used`), Unauthenticated, CommitFailed.
+        Raises Malformed (`csr_…`, `key_policy_violation`, `key_reuse_forbidden`), Invalid
+        (`attestation_…`), Conflict (`renewal_too_early`, `key_already_used`), Unauthenticated,
+        CommitFailed.
         """
         request = self._authority.examine(csr_pem)
-        return await retrying(lambda: self._renew(device, csr_pem, request))
+        return await retrying(lambda: self._renew(device, csr_pem, request, attestation))
 
     async def _renew(
-        self, device: DevicePrincipal, csr_pem: str, request: CertificateRequest
+        self,
+        device: DevicePrincipal,
+        csr_pem: str,
+        request: CertificateRequest,
+        attestation: Sequence[str] | None,
     ) -> Pairing:
         state = _device(await self._log.load(device.tenant_id, device.device_id))
         tenant = t.rebuild(await self._log.load(device.tenant_id, device.tenant_id))
@@ -73,7 +85,13 @@ class Renewals:
             await self._check_time(device, state, tenant)
         command_id = uuid5(state.id, f"renew:{device.fingerprint}:{request.csr_sha256}")
         return await self.certify(
-            device.origin(command_id), state, tenant, csr_pem, request, device.fingerprint
+            device.origin(command_id),
+            state,
+            tenant,
+            csr_pem,
+            request,
+            attestation,
+            device.fingerprint,
         )
 
     async def certify(
@@ -83,12 +101,14 @@ class Renewals:
         tenant: t.Tenant,
         csr_pem: str,
         request: CertificateRequest,
+        attestation: Sequence[str] | None,
         replaces: str,
     ) -> Pairing:
         """A certificate for the key of this request, for a device that showed the one it
         `replaces`; the one that it got for the same request, if it did.
 
-        Raises Malformed (`key_reuse_forbidden`), Conflict (`key_already_used`), StaleStream.
+        Raises Malformed (`key_reuse_forbidden`), Invalid (`attestation_…`), Conflict
+        (`key_already_used`), StaleStream.
         """
         newest, shown = device.certificate, device.certificate_of(replaces)
         assert newest is not None, "a device that was paired has a newest certificate"
@@ -105,6 +125,7 @@ class Renewals:
                     raise StaleStream([device.id])
                 raise Malformed("key_reuse_forbidden", "make a new key for every certificate")
             raise Conflict("key_already_used", "make a new key for every certificate")
+        proved = self._proved(attestation, replaces, request, device, tenant)
         recovered = (
             shown.not_after <= self._clock.now()
             or shown.authority not in self._authority.state.trusted
@@ -122,6 +143,7 @@ class Renewals:
             authority=issued.authority,
             replaces=replaces,
             recovered=recovered,
+            attestation=proved,
         )
         appended = await self._log.append(
             origin,
@@ -143,6 +165,22 @@ class Renewals:
         if appended.replayed:
             raise StaleStream([device.id])  # look again: the certificate is the log's
         return paired(self._authority, device.tenant_id, device.id, issued, tenant.settings)
+
+    def _proved(
+        self,
+        chain: Sequence[str] | None,
+        replaces: str,
+        request: CertificateRequest,
+        device: d.Device,
+        tenant: t.Tenant,
+    ) -> a.Attestation | None:
+        proved = None
+        if chain is not None:
+            proved = self._attestations.verify(
+                chain, challenge=a.renewal_challenge(replaces), spki_sha256=request.spki_sha256
+            )
+        a.check_renewal(proved, device.assurance, tenant.settings.attestation)
+        return proved
 
     async def _check_time(self, device: DevicePrincipal, state: d.Device, tenant: t.Tenant) -> None:
         """By the certificate that it shows: who lost a new key still holds the one before.

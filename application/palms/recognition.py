@@ -21,6 +21,7 @@ from application.ports import (
 )
 from domain import enrollment as e
 from domain import user as u
+from domain.attestation import reaches
 from domain.device import Device
 from domain.errors import Forbidden
 from domain.ids import PalmRef, UserId, parse
@@ -145,6 +146,8 @@ class Recognition:
         """
         if tenant.settings.palm_model != "small" or not device.registered.small_model_capable:
             raise Forbidden("small_model_not_allowed")
+        if not reaches(device.assurance, tenant.settings.attestation.small_model):
+            raise Forbidden("small_model_not_allowed", "its key is not attested well enough")
         if not self._is_signed(device, match, key, scan_sha256):
             raise Forbidden("match_signature_invalid")
         found = parse("usr", match.user_id)

@@ -1,5 +1,6 @@
 """Proofs by devices that the device listener does not let in, and what makes them fresh."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -13,7 +14,7 @@ ProofKind = Literal["device-cert-recovery+jwt", "device-cert-status+jwt"]
 class DeviceProof(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody has the key of this certificate of ours, which may have run out or been revoked.
 
-    `made_at` is by the device's own clock.
+    `made_at` is by the device's own clock; `attestation` is of the key of the `csr`.
     """
 
     tenant_id: TenantId
@@ -22,6 +23,7 @@ class DeviceProof(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     made_at: datetime
     csr: str | None
+    attestation: Sequence[str] | None = None
 
 
 class DeviceProofs(Protocol):

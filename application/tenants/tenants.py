@@ -9,6 +9,7 @@ from application.execute import Done, execute
 from application.ports import EventLog, IdSource
 from application.principals import Caller
 from domain import tenant as t
+from domain.attestation import AttestationPolicy
 from domain.errors import Invalid, NotFound, PreconditionFailed
 from domain.ids import TenantId
 from domain.matching import MatchPolicy
@@ -25,10 +26,15 @@ class _MatchPolicy(MatchPolicy, frozen=True, kw_only=True, forbid_unknown_fields
     minimum: tuple[_Score, _Score, _Score, _Score] = (0.0, 0.0, 0.0, 0.0)
 
 
+class _AttestationPolicy(AttestationPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The other nested part."""
+
+
 class _Settings(t.TenantSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a caller writes: a name that means nothing is an error here, and never in the log."""
 
     match_policy: _MatchPolicy = _MatchPolicy()
+    attestation: _AttestationPolicy = _AttestationPolicy()
 
 
 class Tenants:

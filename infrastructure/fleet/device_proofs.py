@@ -7,7 +7,7 @@ device CA signed it. Whether it still counts is for whoever asks.
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import jwt
 import msgspec
@@ -23,10 +23,18 @@ from infrastructure.fleet.platform_ca import PlatformCA
 CERTIFICATE_BYTES_MAX: Final = 4096
 
 
+class _Attestation(msgspec.Struct):
+    format: Literal["android-key"]
+    chain: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=8192)], ...], msgspec.Meta(max_length=10)
+    ]
+
+
 class _Claims(msgspec.Struct):
     nonce: Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
     iat: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
     csr: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+    attestation: _Attestation | None = None
 
 
 class CertificateProofs:
@@ -70,6 +78,7 @@ class CertificateProofs:
             nonce=said.nonce,
             made_at=datetime.fromtimestamp(said.iat, UTC),
             csr=said.csr,
+            attestation=said.attestation.chain if said.attestation is not None else None,
         )
 
     def _certificate(self, header: dict[str, Any], kind: ProofKind) -> x509.Certificate:

@@ -6,6 +6,8 @@ import psycopg
 import rich_click as click
 
 from domain.errors import Refusal
+from infrastructure.attestation.roots import RootsUnreadable
+from infrastructure.attestation.status_list import StatusListUnreadable
 from infrastructure.durability import UnsafePostgres
 from infrastructure.edge.listeners import ListenerFailed
 from infrastructure.embedded.account import ServerUnusable
@@ -40,6 +42,8 @@ CANNOT_RUN = (
     OriginChanged,
     UnsafePostgres,
     RedisRequired,
+    RootsUnreadable,
+    StatusListUnreadable,
     ListenerFailed,
     psycopg.Error,
     TimeoutError,

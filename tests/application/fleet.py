@@ -138,7 +138,13 @@ class Fleet:
     def renewals(self) -> Renewals:
         world = self.world
         return Renewals(
-            world.log, world.log, world.authority, self.commands(), world.clock, world.ids
+            world.log,
+            world.log,
+            world.authority,
+            self.commands(),
+            world.attestations,
+            world.clock,
+            world.ids,
         )
 
     async def queue(

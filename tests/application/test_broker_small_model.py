@@ -11,6 +11,7 @@ import pytest
 
 from application.palms.recognition import DeviceMatch
 from domain import transaction as x
+from domain.attestation import Attestation, AttestationPolicy
 from domain.errors import Forbidden
 from domain.events import DomainEvent
 from domain.ids import DeviceId, PalmRef, UserId, wire
@@ -35,6 +36,8 @@ from tests.spec import STREAM
 GATE = OTHER_DEVICE
 """The device that can match; the palm was enrolled at it."""
 
+ATTESTED = Attestation(level="tee", boot="verified", locked=True)
+
 
 def small_world(**settings: Any) -> World:
     world = World()
@@ -43,7 +46,7 @@ def small_world(**settings: Any) -> World:
         GATE,
         builders.device_registered(small_model_capable=True),
         builders.device_pairing_code_issued(),
-        builders.device_paired(),
+        builders.device_paired(attestation=ATTESTED),
     )
     world.given(
         OTHER_USER,
@@ -148,6 +151,10 @@ def _large_model(world: World) -> None:
     world.settings(palm_model="large")
 
 
+def _stronger_keys(world: World) -> None:
+    world.settings(palm_model="small", attestation=AttestationPolicy(small_model="strongbox"))
+
+
 def _as_it_is(world: World) -> None:
     del world
 
@@ -156,11 +163,12 @@ def _as_it_is(world: World) -> None:
     ("arrange", "device_id", "user_id"),
     [
         (_large_model, GATE, OTHER_USER),
+        (_stronger_keys, GATE, OTHER_USER),
         (_as_it_is, DEVICE, OTHER_USER),
         (_as_it_is, GATE, USER),
         (_as_it_is, GATE, UserId(PALM)),
     ],
-    ids=["large model", "incapable device", "enrolled elsewhere", "nobody"],
+    ids=["large model", "attested too weakly", "incapable device", "enrolled elsewhere", "nobody"],
 )
 async def test_a_device_that_may_not_say_so_is_refused(
     arrange: Callable[[World], None], device_id: DeviceId, user_id: UserId

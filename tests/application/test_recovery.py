@@ -29,6 +29,7 @@ class Desk:
         self.fingerprint = TILL.fingerprint
         self.slow = timedelta(0)
         self.csr: str | None = "key K1"
+        self.attestation: tuple[str, ...] | None = None
 
     def read(self, proof: str, kind: ProofKind) -> DeviceProof:
         """`DeviceProofs`: a proof is its kind and its nonce."""
@@ -42,6 +43,7 @@ class Desk:
             nonce=nonce,
             made_at=self.fleet.world.clock.now() - self.slow,
             csr=self.csr,
+            attestation=self.attestation,
         )
 
     async def issue(self, now: object, lifetime_s: int) -> str:

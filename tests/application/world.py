@@ -94,6 +94,7 @@ from infrastructure.tokens.client_certificates import RegisteredCertificates
 from infrastructure.tokens.sign_in_nonces import DigestedNonces
 from infrastructure.tokens.user_tokens import JwtUserTokens
 from tests import builders
+from tests.application.attestations import Attestations
 from tests.application.counterparts import Palms, Product
 from tests.application.deliveries import Deliveries
 from tests.application.hand_clock import HandClock
@@ -296,6 +297,7 @@ class World:
         self.signer = Signer()
         self.signatures = Signatures()
         self.authority = Authority(self.clock)
+        self.attestations = Attestations()
         self.revocations = Revocations()
         self.vault = Vault(self.turns.turn)
         self.texts = Texts(self.vault)
@@ -436,8 +438,15 @@ class World:
         )
 
     def pairings(self) -> Pairings:
-        codes = PairingCodes(self.digests)
-        return Pairings(self.log, self.devices(), self.authority, self.limiter, codes, self.clock)
+        return Pairings(
+            self.log,
+            self.devices(),
+            self.authority,
+            self.limiter,
+            PairingCodes(self.digests),
+            self.attestations,
+            self.clock,
+        )
 
     def consents(self) -> Consents:
         return Consents(

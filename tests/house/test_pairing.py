@@ -21,6 +21,7 @@ from application.ports import EventLog
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.ids import PLATFORM, TenantId
+from interfaces.attestation_settings import key_attestations
 from tests.house.samples import Stage, stage
 from tests.house.world import House, key_and_csr
 
@@ -310,6 +311,7 @@ async def test_a_malformed_code_takes_the_same_road_as_a_wrong_one(house: House,
         given.authority,
         house.limiter,
         PairingCodes(platform.keyring),
+        key_attestations(platform.settings.attestation, platform.clock),
         platform.clock,
     )
     with pytest.raises(NotFound):

@@ -333,7 +333,7 @@ async def test_a_device_that_matches_by_itself_cannot_name_a_foreign_person(
     house: House,
 ) -> None:
     theirs = await estate(house)
-    tenant = await house.tenant(palm_model="small")
+    tenant = await house.tenant(palm_model="small", attestation={"small_model": "none"})
     till = await house.device(tenant, small_model_capable=True)
     answers = [
         told(await till.http.post("/v1/device/transactions", json=matched(till, user_id)))

@@ -36,6 +36,7 @@ from interfaces.composition import Platform
 from interfaces.http.apps import Apps, build
 from interfaces.process import listen_devices, listen_public, write_ca
 from interfaces.settings import Settings
+from tests.attesting import MAKER, pem
 from tests.house.contract import Contract
 
 PRODUCT_KEY = "wallet"
@@ -467,6 +468,14 @@ async def plain(app: Any) -> AsyncGenerator[str]:
         await listener.stop(drain_s=1)
 
 
+def write_roots(data_dir: Path) -> Path:
+    """The one maker whose devices' attestations are believed here."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / "attestation-roots.pem"
+    path.write_text(pem([MAKER.root])[0])
+    return path
+
+
 @asynccontextmanager
 async def opened(
     dsn: str,
@@ -489,9 +498,11 @@ async def opened(
         product_url = await stack.enter_async_context(plain(product))
         issuer = Issuer("")
         issuer.origin = await stack.enter_async_context(plain(IdIssuerServer(issuer)))
+        roots = write_roots(data_dir)
         settings = Settings.from_environment(
             {
                 "LINK_TEST_ID_ISSUER": issuer.origin,
+                "LINK_ATTESTATION_ROOTS": str(roots),
                 "LINK_DATA_DIR": str(data_dir),
                 "LINK_PALM_VENDOR_URL": vendor_url,
                 **(environ or {}),

@@ -1,7 +1,7 @@
 """`POST /v1/device/pair`: a code and a key become a device (003 §3.9). No certificate yet."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response, post
@@ -12,7 +12,7 @@ from application.fleet.certificates import Pairing
 from domain.ids import wire
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.refusals import BODY, WRITE, merged
+from interfaces.http.refusals import BODY, WRITE, Refusals, merged
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 
@@ -31,10 +31,29 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     app_version: Line | None = None
 
 
+class AttestationGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chain (PEM, the key's own certificate first) in which hardware vouches for the key of the
+    request: `KeyStore.getCertificateChain()` on Android."""
+
+    format: Literal["android-key"]
+    chain: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=8192)], ...],
+        msgspec.Meta(min_length=1, max_length=10),
+    ]
+
+
+ATTESTATION: Final[Refusals] = {
+    422: ("attestation_invalid",),
+    503: ("attestation_status_stale",),
+}
+"""Where a key may be attested."""
+
+
 class PairingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
     csr: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]
     device_info: DeviceInfo = DeviceInfo()
+    attestation: AttestationGiven | None = None
 
 
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +67,10 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
     renew_after: datetime
     device_api: str
+
+
+def chain_of(given: AttestationGiven | None) -> tuple[str, ...] | None:
+    return None if given is None else given.chain
 
 
 def shown(services: Services, pairing: Pairing) -> Paired:
@@ -75,6 +98,7 @@ def shown(services: Services, pairing: Pairing) -> Paired:
     refusals=merged(
         BODY,
         WRITE,
+        ATTESTATION,
         {
             400: (
                 "csr_invalid",
@@ -85,6 +109,7 @@ def shown(services: Services, pairing: Pairing) -> Paired:
             403: ("tenant_suspended",),
             404: ("pairing_code_invalid",),
             409: ("key_already_used", "device_not_pairable"),
+            422: ("attestation_required",),
             429: ("rate_limited", "pairing_paused"),
         },
     ),
@@ -101,6 +126,7 @@ async def pair(
         data.code,
         data.csr,
         info,
+        chain_of(data.attestation),
         address=budget_address(request),
         correlation_id=correlation_id(request),
     )

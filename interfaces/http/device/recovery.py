@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 
 from application.fleet.recovery import NONCE_S, Action, Standing
 from interfaces.http.caller_address import budget_address
-from interfaces.http.device.pairing import Paired, shown
+from interfaces.http.device.pairing import ATTESTATION, Paired, shown
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.request_id import correlation_id
@@ -89,6 +89,7 @@ async def status(data: JSONBody[ProofBody], services: Given) -> Response[Certifi
     refusals=merged(
         BODY,
         WRITE,
+        ATTESTATION,
         {
             400: (
                 "csr_invalid",
@@ -99,6 +100,7 @@ async def status(data: JSONBody[ProofBody], services: Given) -> Response[Certifi
             401: ("proof_invalid",),
             403: ("device_revoked", "recovery_window_passed", "device_ca_distrusted"),
             409: ("certificate_not_expired", "certificate_superseded", "key_already_used"),
+            422: ("attestation_downgrade",),
         },
     ),
 )

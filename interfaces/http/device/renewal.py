@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from application.principals import DevicePrincipal
-from interfaces.http.device.pairing import Paired, shown
+from interfaces.http.device.pairing import ATTESTATION, AttestationGiven, Paired, chain_of, shown
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.services import Services
@@ -18,9 +18,11 @@ Device = NamedDependency[DevicePrincipal]
 
 
 class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request for a key that no certificate of ours was ever made for."""
+    """A request for a key that no certificate of ours was ever made for; attested, if the device
+    was paired with a key that was."""
 
     csr: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]
+    attestation: AttestationGiven | None = None
 
 
 @post(
@@ -34,6 +36,7 @@ class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     refusals=merged(
         BODY,
         WRITE,
+        ATTESTATION,
         {
             400: (
                 "csr_invalid",
@@ -42,13 +45,14 @@ class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 "key_reuse_forbidden",
             ),
             409: ("renewal_too_early", "key_already_used"),
+            422: ("attestation_downgrade",),
         },
     ),
 )
 async def renew(
     data: JSONBody[RenewalRequest], device: Device, services: Given
 ) -> Response[Paired]:
-    pairing = await services.renewals.renew(device, data.csr)
+    pairing = await services.renewals.renew(device, data.csr, chain_of(data.attestation))
     return Response(shown(services, pairing), headers={"cache-control": "no-store"})
 
 

@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from application.fleet.batches import SLOTS_MAX, Slot
 from application.principals import Manager
+from domain.attestation import RequiredLevel
 from domain.device import DeviceRegistered, DeviceType, RevocationReason
 from domain.errors import NotFound
 from domain.ids import wire
@@ -46,12 +47,14 @@ class NewSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class NewSlots(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Devices of one type, with one binding; a batch may be added to."""
+    """Devices of one type, with one binding and one least level of attestation; a batch may be
+    added to."""
 
     batch: BatchName
     type: DeviceType
     bound_product: ProductKey | None = None
     bound_action: Action | None = None
+    attestation: RequiredLevel = "none"
     slots: Annotated[tuple[NewSlot, ...], msgspec.Meta(min_length=1, max_length=SLOTS_MAX)]
 
 
@@ -109,6 +112,7 @@ async def add(
         bound_product=data.bound_product,
         bound_action=data.bound_action,
         batch=data.batch,
+        attestation=data.attestation,
     )
     slots = [Slot(name=each.name, serial=each.serial) for each in data.slots]
     made = await services.device_batches.add(integrator, kind, slots, header_key(request))

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from application.fleet.pairing_codes import IssuedPairingCode
 from application.principals import Manager
+from domain.attestation import Assurance, RequiredLevel
 from domain.device import (
     Device,
     DeviceRegistered,
@@ -55,7 +56,8 @@ WireId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 class NewDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A device that is expected. A pos or gate is bound to one product and action, a personal
-    scanner to the one person whom it is asked for."""
+    scanner to the one person whom it is asked for. To be paired its key must be attested with this
+    level at the least; the tenant's settings may require more."""
 
     type: DeviceType
     name: Name
@@ -64,6 +66,7 @@ class NewDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bound_action: Action | None = None
     bound_user: WireId | None = None
     small_model_capable: bool = False
+    attestation: RequiredLevel = "none"
 
 
 class PairingCodeShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +77,8 @@ class PairingCodeShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A device. `presence` is of this moment, and absent where the past is shown."""
+    """A device. `attestation` is what it must prove of its key to be paired, `assurance` what it
+    did prove. `presence` is of this moment, and absent where the past is shown."""
 
     id: str
     type: DeviceType
@@ -89,6 +93,8 @@ class DeviceShown(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str | None
     certificate_not_after: datetime | None
     locked: bool
+    attestation: RequiredLevel
+    assurance: Assurance
     batch: str | None = None
     pairing: PairingCodeShown | None = None
     presence: PresenceShown | None = None
@@ -119,6 +125,8 @@ def _shown(
         fingerprint=certificate.fingerprint if certificate is not None else None,
         certificate_not_after=certificate.not_after if certificate is not None else None,
         locked=device.locked,
+        attestation=registered.attestation,
+        assurance=device.assurance,
         batch=registered.batch,
         pairing=_code(code) if code is not None else None,
         presence=presence,
@@ -148,6 +156,8 @@ def _row(row: view.DeviceRow, presence: PresenceShown | None = None) -> DeviceSh
         fingerprint=row.fingerprint,
         certificate_not_after=row.certificate_not_after,
         locked=row.locked,
+        attestation=row.attestation,
+        assurance=row.assurance,
         batch=row.batch,
         presence=presence,
     )

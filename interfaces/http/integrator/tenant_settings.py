@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 
 from application.principals import Manager
 from domain import tenant as t
+from domain.attestation import AttestationPolicy
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.ids import TenantId
@@ -42,13 +43,23 @@ CHANGE: Final[Refusals] = merged(
     {404: (NOT_FOUND,), 422: ("settings_invalid",), 428: ("if_match_required",)},
 )
 
+
+class StrictAttestationPolicy(
+    AttestationPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """What hardware must prove of a device's key; whole, as other settings are."""
+
+
 if TYPE_CHECKING:
 
     class SettingsChange(msgspec.Struct):
         """The settings to change, whole each; what is absent stays."""
 
 else:
-    _STRICT: Final[Mapping[str, Any]] = {"match_policy": CandidatePolicy}
+    _STRICT: Final[Mapping[str, Any]] = {
+        "match_policy": CandidatePolicy,
+        "attestation": StrictAttestationPolicy,
+    }
     SettingsChange = msgspec.defstruct(
         "SettingsChange",
         [
