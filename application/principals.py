@@ -83,6 +83,7 @@ class OperatorPrincipal(Caller, frozen=True, kw_only=True, tag=True):
 
     operator_id: OperatorId
     session_id: OperatorSessionId
+    authenticated_at: datetime
     home: TenantId
     role: Role
     pending: tuple[SetupStep, ...] = ()

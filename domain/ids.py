@@ -33,6 +33,8 @@ AccessTokenId = NewType("AccessTokenId", UUID)
 ApprovalId = NewType("ApprovalId", UUID)
 OperatorId = NewType("OperatorId", UUID)
 OperatorSessionId = NewType("OperatorSessionId", UUID)
+PasskeyId = NewType("PasskeyId", UUID)
+PasskeyCeremonyId = NewType("PasskeyCeremonyId", UUID)
 
 PLATFORM: Final = TenantId(UUID(int=0))
 """The tenant of facts that belong to no tenant: pairing codes, and later the platform's people."""

@@ -14,7 +14,9 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import OperatorId, OperatorSessionId, TenantId
 
-Method = Literal["password", "password_totp", "password_recovery_code"]
+Method = Literal[
+    "password", "password_totp", "password_recovery_code", "password_passkey", "passkey"
+]
 EndReason = Literal[
     "signed_out",
     "revoked",

@@ -14,6 +14,7 @@ import msgspec
 
 from interfaces.attestation_settings import AttestationSettings, read_attestation
 from interfaces.breach_settings import BreachSettings, read_breach_settings
+from interfaces.console_settings import ConsoleSettings, read_console
 from interfaces.environment import Environment
 from interfaces.first_admin import FirstAdminSettings, read_first_admin
 from interfaces.key_settings import KeySettings, read_keys
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device_url: str
     mtls: MtlsSettings | None
     attestation: AttestationSettings
+    console: ConsoleSettings
     internal_host: str
     internal_port: int
     requests_max: int
@@ -118,6 +120,7 @@ def read(env: Environment) -> Settings:
         device_url=_device_url(env, issuer, device_port),
         mtls=read_mtls(env, issuer),
         attestation=read_attestation(env),
+        console=read_console(env, issuer, development=development),
         trust_domain=env.text(
             "LINK_TRUST_DOMAIN",
             "link.localhost",

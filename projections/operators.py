@@ -12,6 +12,8 @@ from domain.operator import (
     OperatorAccepted,
     OperatorEvent,
     OperatorInvited,
+    OperatorPasskeyAdded,
+    OperatorPasskeyRemoved,
     OperatorRecovered,
     OperatorRemoved,
     OperatorResumed,
@@ -37,6 +39,7 @@ DDL: Final = """
         status        text        NOT NULL,
         invited_until timestamptz,
         totp          boolean     NOT NULL,
+        passkeys      integer     NOT NULL,
         since         timestamptz NOT NULL,
         changed_at    timestamptz NOT NULL
     );
@@ -56,6 +59,7 @@ class OperatorRow(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     invited_until: datetime | None
     totp: bool
+    passkeys: int
     since: datetime
     changed_at: datetime
 
@@ -77,6 +81,10 @@ def reduce(row: OperatorRow | None, recorded: Recorded) -> OperatorRow:
             changes = {"invited_until": expires_at}
         case OperatorRoleChanged(role=role):
             changes = {"role": role}
+        case OperatorPasskeyAdded():
+            changes = {"passkeys": row.passkeys + 1}
+        case OperatorPasskeyRemoved():
+            changes = {"passkeys": row.passkeys - 1}
         case _:
             pass
     return msgspec.structs.replace(row, **changes)
@@ -89,7 +97,7 @@ _CHANGES: Final[dict[type, dict[str, object]]] = {
     OperatorRemoved: {"status": "removed"},
     OperatorTotpEnrolled: {"totp": True},
     OperatorTotpRemoved: {"totp": False},
-    OperatorRecovered: {"totp": False},
+    OperatorRecovered: {"totp": False, "passkeys": 0},
 }
 """What a fact makes of a row, whatever the row is."""
 
@@ -109,6 +117,7 @@ def _first(recorded: Recorded) -> OperatorRow:
         status="invited" if invited else "active",
         invited_until=event.expires_at if isinstance(event, OperatorInvited) else None,
         totp=False,
+        passkeys=0,
         since=recorded.recorded_at,
         changed_at=recorded.recorded_at,
     )
@@ -116,7 +125,7 @@ def _first(recorded: Recorded) -> OperatorRow:
 
 READ_MODEL: Final = ReadModel(
     name="operators",
-    version=2,
+    version=3,
     tables=("operators",),
     ddl=DDL,
     listens_to=get_args(OperatorEvent),

@@ -86,6 +86,11 @@ from domain.oauth_client import (
 from domain.operator import (
     OperatorAccepted,
     OperatorInvited,
+    OperatorPasskeyAdded,
+    OperatorPasskeyRemoved,
+    OperatorPasskeyRenamed,
+    OperatorPasskeySuspected,
+    OperatorPasskeyUsed,
     OperatorPasswordSet,
     OperatorRecovered,
     OperatorRecoveryCodesIssued,
@@ -263,6 +268,11 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     OperatorTotpRemoved: Published("operator", "operator_totp_removed", None, "warning"),
     OperatorRecoveryCodesIssued: Published("operator", "operator_recovery_codes_issued"),
     OperatorRecoveryCodeUsed: Published("operator", "operator_recovery_code_used", None, "warning"),
+    OperatorPasskeyAdded: Published("operator", "operator_passkey_added", None, "warning"),
+    OperatorPasskeyRenamed: Published("operator", "operator_passkey_renamed"),
+    OperatorPasskeyRemoved: Published("operator", "operator_passkey_removed", None, "warning"),
+    OperatorPasskeyUsed: Published("operator", "operator_passkey_used"),
+    OperatorPasskeySuspected: Published("operator", "operator_passkey_suspected", None, "high"),
     OperatorSessionStarted: Published("operator_session", "operator_signed_in"),
     OperatorSessionEnded: Published("operator_session", "operator_session_ended"),
     # Who may come in is said of each of them; this keeps count.

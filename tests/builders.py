@@ -52,6 +52,7 @@ from domain.ids import (
     OAuthClientId,
     OperatorId,
     PalmRef,
+    PasskeyId,
     UserId,
 )
 from domain.matching import MatchPolicy, ScoredPalm
@@ -67,6 +68,7 @@ MOBILE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f01"))
 EMAIL_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f02"))
 GOOGLE_CLAIM = ClaimId(UUID("0198c000-0000-5000-8000-000000000f05"))
 CONSENT = ConsentId(UUID("0198c000-0000-7000-8000-0000000000e1"))
+PASSKEY = PasskeyId(UUID("0198c000-0000-7000-8000-0000000001a2"))
 OPERATOR = OperatorId(UUID("0198c000-0000-7000-8000-0000000001a1"))
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -156,6 +158,13 @@ operator_totp_enrolled = Builder(operator.OperatorTotpEnrolled())
 operator_totp_removed = Builder(operator.OperatorTotpRemoved())
 operator_recovery_codes_issued = Builder(operator.OperatorRecoveryCodesIssued(count=10))
 operator_recovery_code_used = Builder(operator.OperatorRecoveryCodeUsed())
+operator_passkey_added = Builder(
+    operator.OperatorPasskeyAdded(passkey_id=PASSKEY, backup_eligible=True)
+)
+operator_passkey_renamed = Builder(operator.OperatorPasskeyRenamed(passkey_id=PASSKEY))
+operator_passkey_removed = Builder(operator.OperatorPasskeyRemoved(passkey_id=PASSKEY))
+operator_passkey_used = Builder(operator.OperatorPasskeyUsed(passkey_id=PASSKEY))
+operator_passkey_suspected = Builder(operator.OperatorPasskeySuspected(passkey_id=PASSKEY))
 operator_session_started = Builder(
     operator_session.OperatorSessionStarted(
         operator_id=OPERATOR, method="password_totp", expires_at=NOW + operator_session.LIVES

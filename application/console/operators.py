@@ -192,6 +192,7 @@ class Operators:
         changed = await self._change(caller, operator_id, None, o.remove, beside)
         await self._credentials.drop_password(caller.tenant_id, changed.operator.id)
         await self._credentials.drop_totp(caller.tenant_id, changed.operator.id)
+        await self._credentials.drop_passkeys(caller.tenant_id, changed.operator.id)
         return await self._out(caller, changed, "removed")
 
     async def recover(self, caller: Caller, operator_id: UUID, hashed: str) -> Changed:
@@ -203,6 +204,7 @@ class Operators:
             caller.tenant_id, operator.id, hashed, remember=console_policy(tenant).remember
         )
         await self._credentials.drop_totp(caller.tenant_id, operator.id)
+        await self._credentials.drop_passkeys(caller.tenant_id, operator.id)
         changed = await self._change(
             caller,
             operator_id,

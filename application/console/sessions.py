@@ -111,6 +111,7 @@ class OperatorSessions:
             correlation_id=correlation_id,
             operator_id=operator.id,
             session_id=session_id,
+            authenticated_at=session.started_at,
             home=tenant_id,
             role=operator.role,
             pending=await self.pending(operator),

@@ -78,6 +78,21 @@ class ConsoleSignIns:
     ) -> Opened:
         """Raises Unauthenticated (`credentials_invalid`, `second_factor_missing`), Invalid
         (`email_invalid`), TooMany (`rate_limited`) and Unavailable (`sign_in_busy`)."""
+        operator = await self.by_password(entry, email, password)
+        method: os.Method = "password"
+        if operator.has_second_factor:
+            if second is None:
+                raise Unauthenticated(
+                    "second_factor_missing",
+                    "a passkey, a code of your authenticator app, or a recovery code",
+                )
+            method = await self._proved(entry, operator, second)
+        return await self._sessions.open(entry.caller(), operator, method)
+
+    async def by_password(self, entry: Entry, email: str, password: str) -> o.Operator:
+        """Who has this address and this password, and may come in: the first factor. Raises
+        Unauthenticated (`credentials_invalid`), Invalid (`email_invalid`), TooMany
+        (`rate_limited`), Forbidden (`tenant_suspended`) and Unavailable (`sign_in_busy`)."""
         address = e.normalised(email)
         await self._guard.admit_operator(
             entry.tenant_id, entry.address, str(self._operators.claim(entry.tenant_id, address))
@@ -86,14 +101,7 @@ class ConsoleSignIns:
         if not await self._knows(operator, password) or operator is None:
             await self._guard.failed(entry.tenant_id)
             raise Unauthenticated("credentials_invalid")
-        method: os.Method = "password"
-        if operator.has_second_factor:
-            if second is None:
-                raise Unauthenticated(
-                    "second_factor_missing", "a code of your authenticator app, or a recovery code"
-                )
-            method = await self._proved(entry, operator, second)
-        return await self._sessions.open(entry.caller(), operator, method)
+        return operator
 
     async def change_password(
         self, operator: OperatorPrincipal, address: str, current: str, new: str
@@ -153,9 +161,7 @@ class ConsoleSignIns:
             return "password_totp"
         if second.kind == "recovery_code":
             digest = recovery_code_digest(self._digests, operator.id, second.value)
-            if operator.totp and await self._credentials.spend_recovery_code(
-                operator.tenant_id, operator.id, digest
-            ):
+            if await self._credentials.spend_recovery_code(operator.tenant_id, operator.id, digest):
                 await self._operators.tell(
                     entry.caller(), operator.tenant_id, operator.id, o.use_recovery_code
                 )

@@ -76,17 +76,18 @@ class SignInGuard:
         return tenant
 
     async def admit_operator(
-        self, tenant_id: TenantId, address: str, target: str
+        self, tenant_id: TenantId, address: str, target: str | None
     ) -> t.Tenant | None:
         """The tenant, none for the platform itself, for one more try at a console person; `target`
-        is whom it is at, whether or not there is anybody. Raises TooMany (`rate_limited`) and
-        Forbidden (`tenant_suspended`)."""
+        is whom it is at, whether or not there is anybody, and None before that is known. Raises
+        TooMany (`rate_limited`) and Forbidden (`tenant_suspended`)."""
         await self._count("sign_in.address", address, PER_ADDRESS)
         tenant = await self._streams.state(tenant_id, tenant_id, _tenant)
         if tenant is not None:
             t.serve(tenant)
         settings = t.TenantSettings() if tenant is None else tenant.settings
-        await self._count_target(settings, f"{tenant_id}:operator:{target}", address)
+        if target is not None:
+            await self._count_target(settings, f"{tenant_id}:operator:{target}", address)
         await self._check_failures(tenant_id)
         return tenant
 

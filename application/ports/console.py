@@ -90,8 +90,10 @@ class ConsoleCredentials(Protocol):
     async def drop_password(self, tenant_id: TenantId, operator_id: OperatorId) -> None: ...
 
     async def drop_totp(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
-        """Forget secrets and recovery codes."""
+        """Forget the app's secrets and the recovery codes."""
         ...
+
+    async def drop_passkeys(self, tenant_id: TenantId, operator_id: OperatorId) -> None: ...
 
 
 class ConsoleSessions(Protocol):

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import ClassVar, Literal
 
 from domain.events import DomainEvent
+from domain.ids import PasskeyId
 
 Role = Literal["platform_admin", "tenant_admin", "tenant_operator"]
 
@@ -94,6 +95,43 @@ class OperatorRecoveryCodeUsed(DomainEvent, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "operator.recovery_code_used"
 
 
+class OperatorPasskeyAdded(DomainEvent, frozen=True, kw_only=True):
+    """A passkey was proved and counts; `backup_eligible` ones may be on several devices."""
+
+    NAME: ClassVar[str] = "operator.passkey_added"
+    passkey_id: PasskeyId
+    backup_eligible: bool
+
+
+class OperatorPasskeyRenamed(DomainEvent, frozen=True, kw_only=True):
+    """The passkey is called something else, which stands outside the log."""
+
+    NAME: ClassVar[str] = "operator.passkey_renamed"
+    passkey_id: PasskeyId
+
+
+class OperatorPasskeyRemoved(DomainEvent, frozen=True, kw_only=True):
+    """The passkey counts no more."""
+
+    NAME: ClassVar[str] = "operator.passkey_removed"
+    passkey_id: PasskeyId
+
+
+class OperatorPasskeyUsed(DomainEvent, frozen=True, kw_only=True):
+    """The person signed in by this passkey, alone or after the password."""
+
+    NAME: ClassVar[str] = "operator.passkey_used"
+    passkey_id: PasskeyId
+
+
+class OperatorPasskeySuspected(DomainEvent, frozen=True, kw_only=True):
+    """A good signature came with a counter that had been used up: there may be a copy of the key
+    (WebAuthn §6.1.1). Whoever showed it was refused."""
+
+    NAME: ClassVar[str] = "operator.passkey_suspected"
+    passkey_id: PasskeyId
+
+
 OperatorEvent = (
     OperatorSeeded
     | OperatorInvited
@@ -108,4 +146,9 @@ OperatorEvent = (
     | OperatorTotpRemoved
     | OperatorRecoveryCodesIssued
     | OperatorRecoveryCodeUsed
+    | OperatorPasskeyAdded
+    | OperatorPasskeyRenamed
+    | OperatorPasskeyRemoved
+    | OperatorPasskeyUsed
+    | OperatorPasskeySuspected
 )

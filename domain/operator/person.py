@@ -9,11 +9,16 @@ import msgspec
 from domain.errors import Conflict, Forbidden, Gone, Invalid, Unauthenticated
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
-from domain.ids import PLATFORM, OperatorId, TenantId
+from domain.ids import PLATFORM, OperatorId, PasskeyId, TenantId
 from domain.operator.facts import (
     OperatorAccepted,
     OperatorEvent,
     OperatorInvited,
+    OperatorPasskeyAdded,
+    OperatorPasskeyRemoved,
+    OperatorPasskeyRenamed,
+    OperatorPasskeySuspected,
+    OperatorPasskeyUsed,
     OperatorPasswordSet,
     OperatorRecovered,
     OperatorRecoveryCodesIssued,
@@ -38,7 +43,8 @@ RECOVERY_CODES: Final = 10
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
-    """`password_until`: until then an initial password counts, which must be changed."""
+    """`password_until`: until then an initial password counts, which must be changed. Of the
+    `passkeys` that count, `suspected` ones may have been copied."""
 
     id: OperatorId
     tenant_id: TenantId
@@ -52,10 +58,12 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     password_set_at: datetime | None = None
     totp: bool = False
     recovery_codes: int = 0
+    passkeys: frozenset[PasskeyId] = frozenset()
+    suspected: frozenset[PasskeyId] = frozenset()
 
     @property
     def has_second_factor(self) -> bool:
-        return self.totp
+        return self.totp or bool(self.passkeys)
 
     @property
     def must_change_password(self) -> bool:
@@ -153,18 +161,18 @@ def enroll_totp(operator: Operator) -> list[OperatorEvent]:
 
 
 def issue_recovery_codes(operator: Operator) -> list[OperatorEvent]:
-    """Raises Conflict (`totp_not_enrolled`)."""
+    """Raises Conflict (`totp_not_enrolled`) where there is no second factor at all."""
     check_served(operator)
-    if not operator.totp:
-        raise Conflict("totp_not_enrolled", "recovery codes stand in for an authenticator app")
+    if not operator.has_second_factor:
+        raise Conflict("totp_not_enrolled", "recovery codes stand in for a second factor")
     return [OperatorRecoveryCodesIssued(count=RECOVERY_CODES)]
 
 
 def remove_totp(operator: Operator, *, required: bool) -> list[OperatorEvent]:
-    """Raises Conflict (`second_factor_needed`) where one is required."""
+    """Raises Conflict (`second_factor_needed`) where one is required and there is no other."""
     if not operator.totp:
         return []
-    if required:
+    if required and not operator.passkeys:
         raise Conflict(
             "second_factor_needed", "it is required here; enrol another app in its place"
         )
@@ -245,7 +253,8 @@ def _changed(operator: Operator, event: DomainEvent) -> Operator:
         case OperatorPasswordSet():
             return replace(operator, password_until=None)
         case OperatorRecovered(password_until=until):
-            return replace(operator, totp=False, recovery_codes=0, password_until=until)
+            cleared = replace(operator, totp=False, recovery_codes=0, password_until=until)
+            return replace(cleared, passkeys=frozenset(), suspected=frozenset())
         case _:
             return _proved(operator, event)
 
@@ -262,6 +271,27 @@ def _proved(operator: Operator, event: DomainEvent) -> Operator:
             return replace(operator, recovery_codes=count)
         case OperatorRecoveryCodeUsed():
             return replace(operator, recovery_codes=max(0, operator.recovery_codes - 1))
+        case _:
+            return _with_passkey(operator, event)
+
+
+def _with_passkey(operator: Operator, event: DomainEvent) -> Operator:
+    """Which passkeys count, after one more fact."""
+    replace = msgspec.structs.replace
+    match event:
+        case OperatorPasskeyAdded(passkey_id=passkey_id):
+            return replace(operator, passkeys=operator.passkeys | {passkey_id})
+        case OperatorPasskeyRemoved(passkey_id=passkey_id):
+            left = replace(
+                operator,
+                passkeys=operator.passkeys - {passkey_id},
+                suspected=operator.suspected - {passkey_id},
+            )
+            return left if left.has_second_factor else replace(left, recovery_codes=0)
+        case OperatorPasskeySuspected(passkey_id=passkey_id):
+            return replace(operator, suspected=operator.suspected | {passkey_id})
+        case OperatorPasskeyRenamed() | OperatorPasskeyUsed():
+            return operator
         case other:
             raise UnexpectedEvent(other)
 

@@ -49,6 +49,9 @@ _DROP: Final[LiteralString] = """
 _NO_CODES: Final[LiteralString] = (
     "DELETE FROM console_recovery_codes WHERE tenant_id = %s AND operator_id = %s"
 )
+_NO_PASSKEYS: Final[LiteralString] = (
+    "DELETE FROM console_passkeys WHERE tenant_id = %s AND operator_id = %s"
+)
 _ADD_CODES: Final[LiteralString] = """
     INSERT INTO console_recovery_codes (tenant_id, operator_id, digest)
     SELECT %s, %s, unnest(%s::text[])"""
@@ -94,7 +97,7 @@ class PostgresConsolePeople:
 
 
 class PostgresConsoleCredentials:
-    """`ConsoleCredentials` over `console_users` and `console_recovery_codes`."""
+    """`ConsoleCredentials` over `console_users`, and the codes and passkeys that hang on it."""
 
     def __init__(self, pool: Pool, keyring: Keyring) -> None:
         self._pool = pool
@@ -181,6 +184,10 @@ class PostgresConsoleCredentials:
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_DROP, (tenant_id, operator_id))
             await connection.execute(_NO_CODES, (tenant_id, operator_id))
+
+    async def drop_passkeys(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            await connection.execute(_NO_PASSKEYS, (tenant_id, operator_id))
 
     async def _secrets(
         self, tenant_id: TenantId, operator_id: OperatorId

@@ -34,6 +34,7 @@ _BY_AGE: Final[tuple[tuple[LiteralString, timedelta], ...]] = (
     ("SELECT sweep_advice_contexts(%s, %s)", ADVICE_AFTER),
     ("SELECT sweep_user_sessions(%s, %s)", SESSIONS_AFTER),
     ("SELECT sweep_console_sessions(%s, %s)", timedelta(0)),
+    ("SELECT sweep_passkey_ceremonies(%s, %s)", timedelta(0)),
 )
 """What goes when it has been over for a while. Contexts of advice are of decisions that never came
 to be, and of products that were never reached."""

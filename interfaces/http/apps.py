@@ -13,7 +13,7 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, pki, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
-from interfaces.http.console import account, sign_in
+from interfaces.http.console import account, passkey_sign_in, passkeys, sign_in
 from interfaces.http.device import challenges as device_challenges
 from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
 from interfaces.http.device import transactions as device_transactions
@@ -86,7 +86,9 @@ PUBLIC: Final = (
     *user_lookup.HANDLERS,
     *user_sessions.HANDLERS,
     *sign_in.HANDLERS,
+    *passkey_sign_in.HANDLERS,
     *account.HANDLERS,
+    *passkeys.HANDLERS,
     *operators.HANDLERS,
     *approvals.HANDLERS,
     *codes.HANDLERS,

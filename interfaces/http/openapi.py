@@ -67,6 +67,7 @@ ID_PREFIXES: Final = {
     "operator_id": "opr",
     "approval_id": "apr",
     "console_session_id": "ocs",
+    "passkey_id": "pky",
 }
 """Parameters that carry an id of ours, and the prefix that such an id has."""
 

@@ -16,7 +16,7 @@ from domain.ids import PLATFORM, OperatorId, OperatorSessionId
 from tests.application.test_recovery import Desk
 from tests.application.test_renewals import fingerprint_of
 from tests.application.world import BACKEND, TILL
-from tests.builders import DEVICE
+from tests.builders import DEVICE, NOW
 from tests.spec import CORRELATION
 
 OPERATOR = operator(PLATFORM, CORRELATION)
@@ -31,6 +31,7 @@ def platform_admin() -> OperatorPrincipal:
         correlation_id=CORRELATION,
         operator_id=operator_id,
         session_id=OperatorSessionId(uuid4()),
+        authenticated_at=NOW,
         home=PLATFORM,
         role="platform_admin",
     )

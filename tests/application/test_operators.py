@@ -14,6 +14,7 @@ from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticate
 from domain.ids import PLATFORM, ApprovalId, OperatorSessionId
 from domain.platform_admins import PlatformAdminTaken
 from tests.application.console import ADDRESS, PASSWORD, Console, cli
+from tests.builders import NOW
 from tests.spec import CORRELATION, TENANT
 
 SARA = ConsolePerson(email="sara@example.com", name="Sara")
@@ -152,6 +153,7 @@ def principal(operator: o.Operator, approval_id: ApprovalId | None = None) -> Op
         correlation_id=CORRELATION,
         operator_id=operator.id,
         session_id=OperatorSessionId(uuid4()),
+        authenticated_at=NOW,
         home=operator.tenant_id,
         role=operator.role,
         approval_id=approval_id,

@@ -52,6 +52,7 @@ class Stage(msgspec.Struct, frozen=True):
             "provider": "google",
             "console_session_id": f"ocs_{uuid4().hex}",
             "operator_id": f"opr_{uuid4().hex}",
+            "passkey_id": f"pky_{uuid4().hex}",
             "approval_id": f"apr_{uuid4().hex}",
             "tile_path": "0/000.p/1",
             "batch": "spring-rollout",
@@ -261,6 +262,38 @@ def bodies() -> dict[str, dict[str, Any]]:
             "totp": "738291",
             "recovery_code": "ABCD-EFGH-JKMN-PQRS",
         },
+        "beginPasskeySecondFactor": {
+            "tenant_id": f"ten_{uuid4().hex}",
+            "email": "noura.alotaibi@example.com",
+            "password": "four words nobody says",
+        },
+        "signInByPasskey": {
+            "ceremony": f"lpc_{'0' * 64}",
+            "credential": {
+                "id": "A" * 43,
+                "type": "public-key",
+                "response": {
+                    "clientDataJSON": "e30e30e30e30",
+                    "authenticatorData": "B" * 50,
+                    "signature": "C" * 96,
+                    "userHandle": "D" * 43,
+                },
+            },
+        },
+        "addPasskey": {
+            "ceremony": f"lpc_{'0' * 64}",
+            "name": "Noura's laptop",
+            "credential": {
+                "id": "A" * 43,
+                "type": "public-key",
+                "response": {
+                    "clientDataJSON": "e30e30e30e30",
+                    "attestationObject": "B" * 200,
+                    "transports": ["internal", "hybrid"],
+                },
+            },
+        },
+        "renamePasskey": {"name": "Noura's laptop"},
         "acceptInvitation": {
             "invitation": f"lci_{'0' * 64}_1_{'x' * 43}",
             "password": "four words nobody says",

@@ -258,6 +258,7 @@ async def session_of(at: Stage, folder: Path) -> Session:
         ids[f"{name}_id"] = (await api.post(f"/v1/{path}", json=body)).json()["id"]
     ids["operator_id"] = (await at.operator.get("/v1/console/me")).json()["id"]
     ids["console_session_id"] = f"ocs_{'0' * 32}"
+    ids["passkey_id"] = f"pky_{'0' * 32}"
     wanted = {"operation": "user.erase", "subject": ids["user_id"]}
     ids["approval_id"] = (await api.post("/v1/approvals", json=wanted)).json()["id"]
     ids["session_id"] = f"uss_{'0' * 32}"

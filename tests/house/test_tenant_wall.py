@@ -45,6 +45,7 @@ from projections import (
 )
 from projections.catalogue import READ_MODELS
 from projections.read_model import Connection, Page
+from tests.authenticator import Authenticator
 from tests.house.contract import Operation
 from tests.house.samples import dumped
 from tests.house.spoilt import JSON
@@ -62,6 +63,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "retireOAuthClientSecret": {"secret": 1},
     "queueCommand": {"kind": "identify"},
     "changeOperator": {"role": "tenant_operator"},
+    "renamePasskey": {"name": "Another laptop"},
     "changeUser": {"name": "Sara"},
     "suspendTenant": {},
     "recordConsent": {"consent_type": "marketing", "version": "1"},
@@ -132,6 +134,7 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
         "tenant_id": wire("ten", tenant.tenant_id),
         "session_id": str(session["id"]),
         "console_session_id": str(own["id"]),
+        "passkey_id": await passkey_of(house, operator),
         "operator_id": str((await operator.get("/v1/console/me")).json()["id"]),
         "approval_id": str(asked_for.json()["id"]),
         "device_id": till.id,
@@ -151,6 +154,16 @@ async def estate(house: House, product_key: str = "solely") -> Estate:
     return Estate(
         tenant, till, ids, challenge_id, mobile, position, correlation_id, person, operator
     )
+
+
+async def passkey_of(house: House, operator: httpx.AsyncClient) -> str:
+    """A passkey that was just added, by its id."""
+    begun = (await operator.post("/v1/console/passkeys/options")).json()
+    made = Authenticator().make(begun["options"], house.console_page())
+    body = {"ceremony": begun["ceremony"], "name": "Laptop", "credential": made}
+    added = await operator.post("/v1/console/passkeys", json=body)
+    assert added.status_code == 201, added.text
+    return str(added.json()["id"])
 
 
 async def challenged(tenant: Tenancy, device_id: str, user_id: str) -> str:
@@ -476,7 +489,8 @@ async def test_without_the_applications_filter_the_database_still_shows_nothing_
 
 async def test_a_foreign_stream_loads_as_if_it_were_not_there(house: House) -> None:
     ours, theirs = await asyncio.gather(estate(house), estate(house))
-    for name in ID_PREFIXES.keys() - {"consent_id"}:  # a consent is a fact of its person's stream
+    # Consents and passkeys are facts of their person's stream.
+    for name in ID_PREFIXES.keys() - {"consent_id", "passkey_id"}:
         stream = _uuid(theirs, name)
         assert await house.platform.log.load(theirs.tenant.tenant_id, stream)
         assert not await house.platform.log.load(ours.tenant.tenant_id, stream)

@@ -37,6 +37,7 @@ from interfaces.http.apps import Apps, build
 from interfaces.process import listen_devices, listen_public, write_ca
 from interfaces.settings import Settings
 from tests.attesting import MAKER, pem
+from tests.authenticator import Page
 from tests.house.contract import Contract
 
 PRODUCT_KEY = "wallet"
@@ -397,6 +398,10 @@ class House:
         client = await self.client(self.public_url)
         client.headers["authorization"] = f"Bearer {opened.token}"
         return client
+
+    def console_page(self) -> Page:
+        """What a browser says of the console's own page."""
+        return Page(origin=self.platform.settings.console.parties[0].origin)
 
     def mobile(self) -> str:
         """A number that no test has had before."""

@@ -43,6 +43,7 @@ class OwnAccount(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str | None
     permissions: list[str]
     totp: bool
+    passkeys: int
     recovery_codes_left: int
     pending: list[SetupStep]
 
@@ -114,6 +115,7 @@ async def me(operator: Operator, services: Given) -> OwnAccount:
         tenant_id=None if state.tenant_id == PLATFORM else wire("ten", state.tenant_id),
         permissions=sorted(ROLES[state.role]),
         totp=state.totp,
+        passkeys=len(state.passkeys),
         recovery_codes_left=state.recovery_codes,
         pending=list(operator.pending),
     )

@@ -4,6 +4,8 @@ import msgspec
 
 from application.console.first_admin import FirstAdmin
 from application.console.operators import Operators
+from application.console.passkey_sign_ins import PasskeySignIns
+from application.console.passkeys import Passkeys
 from application.console.second_factors import SecondFactors
 from application.console.sessions import OperatorSessions
 from application.console.sign_ins import ConsoleSignIns
@@ -14,4 +16,6 @@ class ConsoleUseCases(msgspec.Struct, frozen=True, kw_only=True):
     sessions: OperatorSessions
     sign_ins: ConsoleSignIns
     second_factors: SecondFactors
+    passkeys: Passkeys
+    passkey_sign_ins: PasskeySignIns
     first_admin: FirstAdmin

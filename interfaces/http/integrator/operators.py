@@ -76,6 +76,7 @@ class OperatorShown(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     invited_until: datetime | None
     totp: bool
+    passkeys: int
     version: int
     invitation: str | None = None
 
@@ -96,6 +97,7 @@ def _shown(
         status=found.status,
         invited_until=found.invited_until,
         totp=found.totp,
+        passkeys=len(found.passkeys),
         version=found.version,
         invitation=invitation,
     )
@@ -183,6 +185,7 @@ def _row(row: view.OperatorRow, person: ConsolePerson | None) -> OperatorShown:
         status=row.status,
         invited_until=row.invited_until,
         totp=row.totp,
+        passkeys=row.passkeys,
         version=row.version,
     )
 

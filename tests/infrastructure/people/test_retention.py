@@ -141,6 +141,25 @@ async def test_a_console_session_goes_when_it_can_be_used_no_more(
     assert await left(admin, "console_sessions", "id") == kept
 
 
+async def test_a_challenge_for_a_passkey_goes_when_it_has_run_out(
+    pool: Pool, clock: HandClock, admin: Connection
+) -> None:
+    """Most are never answered: every visit to the sign-in page asks for one. Without the sweep all
+    of them stay."""
+    now, kept = clock.now(), set[UUID]()
+    for tenant_id in TENANTS:
+        for ends_in in (timedelta(seconds=-1), timedelta(seconds=1)):
+            ceremony_id = uuid4()
+            await admin.execute(
+                "INSERT INTO passkey_ceremonies VALUES"
+                " (%s, %s, 'sign_in', NULL, NULL, '', 'localhost', 'https://localhost', %s)",
+                (tenant_id, ceremony_id, now + ends_in),
+            )
+            kept |= {ceremony_id} if ends_in > timedelta(0) else set()
+    await Retention(pool, clock).sweep()
+    assert await left(admin, "passkey_ceremonies", "id") == kept
+
+
 async def test_more_than_a_batch_goes_in_one_sweep(
     pool: Pool, clock: HandClock, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
