@@ -160,6 +160,7 @@ class Probes:
             "idempotency_key": members["idempotency_key"],
             "acr": "palm.1n.server4",
             "match_source": "server",
+            "device_assurance": "unattested",
             "iss": self._issuer,
             "iat": issued_at,
             "nbf": issued_at,

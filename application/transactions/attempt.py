@@ -161,6 +161,7 @@ class Attempts:
             jti=self._ids.uuid().hex,
             epoch=1,
             lease_until=lease_until(asked, self._clock),
+            device_assurance=asked.state.assurance,
         )
 
     async def _vendor_failed(

@@ -139,9 +139,12 @@ def recorded_claims(
 ) -> dict[str, Any]:
     """What an assertion says that rests on recorded events alone.
 
-    Only one that is simulated says anything of it.
+    Only one that is simulated says anything of it, and only one of an intent that has it how well
+    the device's key is attested.
     """
     claims: dict[str, Any] = {"simulated": True} if simulated else {}
+    if intent.device_assurance is not None:
+        claims["device_assurance"] = intent.device_assurance
     return claims | {
         "aud": [intent.product_key, audience(issuer, tenant_id, intent.service_id)],
         "sub": wire("usr", identified.user_id),

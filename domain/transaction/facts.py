@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from domain.attestation import Assurance
 from domain.events import DomainEvent, Payload
 from domain.fail_mode import FailMode
 from domain.ids import DeviceId, LinkedServiceId, PalmRef, UserId
@@ -102,7 +103,8 @@ class TransactionAuthorizationRequested(DomainEvent, frozen=True, kw_only=True):
 
     Whoever finds this event without a decision knows whom to ask again or to void:
     `product_idempotency_key` is the same over every attempt, `jti` is fresh in each. `epoch`
-    and `lease_until` say whose attempt it is and until when.
+    and `lease_until` say whose attempt it is and until when. `device_assurance` is how well the
+    key of the device is attested; None in what was recorded before it was told.
     """
 
     NAME: ClassVar[str] = "transaction.authorization_requested"
@@ -120,6 +122,7 @@ class TransactionAuthorizationRequested(DomainEvent, frozen=True, kw_only=True):
     jti: str
     epoch: int
     lease_until: datetime
+    device_assurance: Assurance | None = None
 
 
 class ProductText(msgspec.Struct, frozen=True, kw_only=True):

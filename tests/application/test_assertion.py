@@ -52,6 +52,7 @@ async def test_the_claims_name_the_product_the_person_and_the_body() -> None:
         "idempotency_key": wire("txn", transaction()),
         "acr": "palm.1n.server4",
         "match_source": "server",
+        "device_assurance": "unattested",
         "iat": issued_at,
         "nbf": issued_at,
         "exp": issued_at + 6,

@@ -105,6 +105,7 @@ async def test_a_gate_that_matched_by_itself_opens_without_the_vendor() -> None:
     )
     (claims,) = world.signer.claims
     assert (claims["match_source"], claims["acr"]) == ("device", "palm.1n.local2")
+    assert claims["device_assurance"] == "tee"
     assert world.palms.budgets_s == []
 
 

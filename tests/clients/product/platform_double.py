@@ -71,6 +71,7 @@ class PlatformDouble:
             "body_sha256": sha256(raw),
             "idempotency_key": body["idempotency_key"],
             "acr": "palm.1n.server4",
+            "device_assurance": "unattested",
             "iat": now,
             "nbf": now,
             "exp": now + 6,
