@@ -53,8 +53,11 @@ class AccessTokens(Protocol):
 class ClientCertificates(Protocol):
     """Certificates by which clients prove who they are (RFC 8705 §2)."""
 
-    def check(self, pems: Sequence[str]) -> None:
-        """Raises Invalid (`client_keys_invalid`) unless each is one certificate, in PEM."""
+    def check(self, pems: Sequence[str]) -> tuple[str, ...]:
+        """The same certificates as they may go into the log and be trusted.
+
+        Raises Invalid (`client_keys_invalid`) unless each is one certificate, in PEM.
+        """
         ...
 
     def belongs(self, der: bytes, metadata: ClientMetadata) -> bool:

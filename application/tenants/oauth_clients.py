@@ -88,6 +88,7 @@ class OAuthClients:
             uuid5(command_id, "oauth_client") if key is not None else self._ids.uuid()
         )
         await self._check(caller, metadata)
+        metadata = self._kept(metadata)
         past = _rebuild(await self._log.load(caller.tenant_id, client_id))
         c.register(past, metadata, SCOPES.keys())
         secret: str | None = None
@@ -123,7 +124,7 @@ class OAuthClients:
         await self._check(caller, change(before.metadata))
 
         def decide(client: c.OAuthClient) -> list[c.OAuthClientEvent]:
-            return c.change(client, change(client.metadata), SCOPES.keys())
+            return c.change(client, self._kept(change(client.metadata)), SCOPES.keys())
 
         return await self._execute(caller, client_id, if_version, decide)
 
@@ -168,9 +169,14 @@ class OAuthClients:
         c.check(metadata, SCOPES.keys())
         _covered(caller, metadata)
         self._assertions.check_keys(metadata.jwks)
-        self._certificates.check(metadata.tls_certificates)
+        self._kept(metadata)
         if metadata.jwks_uri is not None:
             await self._egress.check(metadata.jwks_uri)
+
+    def _kept(self, metadata: c.ClientMetadata) -> c.ClientMetadata:
+        """As it goes into the log: certificates in a form that every listener can load."""
+        certificates = self._certificates.check(metadata.tls_certificates)
+        return msgspec.structs.replace(metadata, tls_certificates=certificates)
 
     async def _check_number(self, caller: Caller) -> None:
         """Whoever runs the platform is not bound, and needs no read model to begin with."""

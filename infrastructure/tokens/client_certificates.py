@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from domain.errors import Invalid
 from domain.oauth_client import ClientMetadata, TlsSubject
+from infrastructure.tokens.anchors import anchor
 
 PEM_MAX = 8192
 
@@ -21,15 +22,8 @@ PEM_MAX = 8192
 class RegisteredCertificates:
     """`application.ports.ClientCertificates`."""
 
-    def check(self, pems: Sequence[str]) -> None:
-        for pem in pems:
-            try:
-                found = x509.load_pem_x509_certificates(pem.encode("ascii"))
-                found[0].public_key()
-            except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-                raise Invalid("client_keys_invalid", "a certificate cannot be read") from error
-            if len(found) != 1 or len(pem) > PEM_MAX or "PRIVATE KEY" in pem:
-                raise Invalid("client_keys_invalid", "one certificate in each entry, and no key")
+    def check(self, pems: Sequence[str]) -> tuple[str, ...]:
+        return tuple(_checked(pem) for pem in pems)
 
     def belongs(self, der: bytes, metadata: ClientMetadata) -> bool:
         registered = [
@@ -45,6 +39,17 @@ class RegisteredCertificates:
         except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             return False
         return named and any(_signed(shown, by) for by in registered)
+
+
+def _checked(pem: str) -> str:
+    if len(pem) > PEM_MAX:
+        raise Invalid("client_keys_invalid", f"PEM of at most {PEM_MAX} characters in each entry")
+    try:
+        return anchor(pem)
+    except ValueError as error:
+        raise Invalid(
+            "client_keys_invalid", "one readable certificate in each entry, and nothing beside it"
+        ) from error
 
 
 def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -27,6 +27,13 @@ EC_BITS_MIN: Final = 256
 LEFT_MIN: Final = timedelta(days=1)
 CLOCK_SKEW: Final = timedelta(minutes=5)
 
+_UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _WITHOUT_HASH: Final = (SignatureAlgorithmOID.ED25519, SignatureAlgorithmOID.ED448)
 
@@ -64,7 +71,7 @@ def _parsed(pem: str) -> Sequence[x509.Certificate]:
         chain = x509.load_pem_x509_certificates(pem.encode())
         for each in chain:
             _ = each.public_key(), each.extensions  # read when asked for, and not before
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise Malformed("certificate_invalid", "the PEM holds nothing that can be read") from error
     if len(chain) != pem.count("-----BEGIN "):
         raise Malformed("certificate_invalid", "send certificates and nothing else")
