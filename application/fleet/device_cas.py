@@ -6,12 +6,12 @@ from typing import Final, Literal
 import msgspec
 
 from application.execute import Done, execute
-from application.ports import EventLog, IdSource
+from application.ports import EventLog, IdSource, StaleStream
 from application.ports.pki import AuthorityMaker, CertificateHolder, CertificateHolders
 from application.principals import Caller
 from application.tenants.approvals import Approvals
 from domain import device_ca as ca
-from domain.errors import Invalid
+from domain.errors import Invalid, PreconditionFailed
 from domain.events import StreamAppend
 from domain.ids import PLATFORM
 
@@ -37,7 +37,11 @@ class RotationStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceCAs:
-    """Every step is an event of the platform. Raises StaleStream where two take one at once."""
+    """Every step is an event of the platform.
+
+    A step that drops devices counts them for the rotation as it then stands, and is taken of that
+    one or of none: raises StaleStream where somebody else took a step meanwhile.
+    """
 
     def __init__(
         self,
@@ -82,13 +86,26 @@ class DeviceCAs:
 
         Raises Conflict (`rotation_phase_wrong`, `devices_left_behind`).
         """
-        held = await self._on_other()
-        return await self._do(caller, lambda found: ca.finalize(found, holders=held, force=force))
+        counted, held = await self._on_other()
+        return await self._do(
+            caller, lambda found: ca.finalize(_still(found, counted), holders=held, force=force)
+        )
 
-    async def roll_back(self, caller: Caller, *, force: bool = False) -> Done:
-        """One step back. Raises Conflict (`rotation_phase_wrong`, `devices_left_behind`)."""
-        held = await self._on_other()
-        return await self._do(caller, lambda found: ca.roll_back(found, holders=held, force=force))
+    async def roll_back(
+        self, caller: Caller, *, force: bool = False, if_version: int | None = None
+    ) -> Done:
+        """One step back, from the rotation at `if_version`: two that go from the same one, or one
+        that asks again, take one step and not two.
+
+        Raises Conflict (`rotation_phase_wrong`, `devices_left_behind`) and PreconditionFailed
+        (`version_mismatch`).
+        """
+        counted, held = await self._on_other()
+        if if_version not in (None, counted.version):
+            raise PreconditionFailed("version_mismatch", f"current is {counted.version}")
+        return await self._do(
+            caller, lambda found: ca.roll_back(_still(found, counted), holders=held, force=force)
+        )
 
     async def regenerate(self, caller: Caller, confirmation: str) -> Done:
         """A new CA at once, and none before it is believed: every device must be paired again.
@@ -107,9 +124,12 @@ class DeviceCAs:
             lambda: self._approvals.used_up(caller, "ca.regenerate", PLATFORM),
         )
 
-    async def _on_other(self) -> int:
-        other = (await self._state()).other
-        return 0 if other is None else (await self._holders.counts()).get(other, 0)
+    async def _on_other(self) -> tuple[ca.DeviceCA, int]:
+        """The rotation as it stands, and how many devices are on its CA that does not issue."""
+        state = await self._state()
+        if state.other is None:
+            return state, 0
+        return state, (await self._holders.counts()).get(state.other, 0)
 
     async def _state(self) -> ca.DeviceCA:
         return ca.rebuild(await self._log.load(PLATFORM, ca.DEVICE_CA))
@@ -122,3 +142,10 @@ class DeviceCAs:
     ) -> Done:
         origin = caller.origin(self._ids.uuid())
         return await execute(self._log, origin, PLATFORM, ca.DEVICE_CA, ca.rebuild, decide, beside)
+
+
+def _still(found: ca.DeviceCA, counted: ca.DeviceCA) -> ca.DeviceCA:
+    """The rotation, as long as it is the one whose devices were counted."""
+    if found.version != counted.version:
+        raise StaleStream((ca.DEVICE_CA,))
+    return found

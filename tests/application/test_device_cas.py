@@ -1,6 +1,6 @@
 """The device CA changes under a till: it renews early, is told when, and is never stranded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from application.fleet.device_cas import REGENERATE, DeviceCAs
+from application.ports import StaleStream
 from application.ports.pki import CertificateHolder
 from application.principals import OperatorPrincipal, operator
 from domain import device_ca as ca
-from domain.errors import Conflict, Forbidden, Invalid
+from domain.errors import Conflict, Forbidden, Invalid, PreconditionFailed
 from domain.ids import PLATFORM, OperatorId, OperatorSessionId
 from tests.application.test_recovery import Desk
 from tests.application.test_renewals import fingerprint_of
@@ -46,6 +47,7 @@ class Rotation:
         self.world = self.fleet.world
         self.on: dict[int, int] = {1: 1}
         self.made = 1
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def make(self, above: int) -> ca.MadeAuthority:
         """`AuthorityMaker`."""
@@ -58,8 +60,11 @@ class Rotation:
         )
 
     async def counts(self) -> Mapping[int, int]:
-        """`CertificateHolders`."""
-        return self.on
+        """`CertificateHolders`; what is to happen `meanwhile` has happened before they answer."""
+        counted, meanwhile, self.meanwhile = dict(self.on), self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return counted
 
     async def of_others(self, authority: int, limit: int) -> Sequence[CertificateHolder]:
         del authority, limit
@@ -169,6 +174,31 @@ async def test_a_step_back_makes_the_old_ca_issue_again() -> None:
     assert (await rotation.followed()).trusted == (1,)
     await rotation.cas.announce(OPERATOR)
     assert (await rotation.followed()).other == 3
+
+
+async def test_of_two_steps_back_at_once_one_is_taken() -> None:
+    """Before, the second withdrew the CA of the whole fleet: it had counted the holders of the
+    other one, and decided again on what the first had left."""
+    rotation = Rotation()
+    await rotation.issuing()
+    rotation.on = {2: 40}
+    rotation.meanwhile = lambda: rotation.cas.roll_back(OPERATOR)
+    with pytest.raises(StaleStream):
+        await rotation.cas.roll_back(OPERATOR)
+    state = await rotation.followed()
+    assert (state.phase, state.trusted) == ("announced", (1, 2))
+
+
+async def test_a_step_back_that_is_asked_for_again_is_taken_once() -> None:
+    """Fails where `if_version` is not looked at: nobody is on either CA, so nothing else holds."""
+    rotation = Rotation()
+    await rotation.issuing()
+    rotation.on = {}
+    version = (await rotation.followed()).version
+    await rotation.cas.roll_back(OPERATOR, if_version=version)
+    with pytest.raises(PreconditionFailed, match="version_mismatch"):
+        await rotation.cas.roll_back(OPERATOR, if_version=version)
+    assert (await rotation.followed()).phase == "announced"
 
 
 async def test_no_key_is_made_for_a_rotation_that_is_refused() -> None:

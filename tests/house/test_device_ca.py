@@ -137,6 +137,13 @@ async def test_the_ca_changes_under_a_live_fleet(database: str, tmp_path: Path) 
         for name in ("gate", "till"):
             await fleet.renews(name)
         assert "till.pem: OK" in await fleet.verifies("till")
+        back = {"phase": "rollback", "force": True}
+        stale = {"if-match": prepared.headers["etag"]}
+        answers = [await admin.post(ROTATE, json=back, headers=each) for each in ({}, stale)]
+        assert [each.json()["code"] for each in answers] == [
+            "if_match_required",
+            "version_mismatch",
+        ]
         refused = await admin.post(ROTATE, json={"phase": "finalize"})
         assert (refused.status_code, refused.json()["code"]) == (409, "devices_left_behind")
         standing = (await admin.get(ROTATE)).json()

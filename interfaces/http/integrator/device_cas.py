@@ -15,8 +15,8 @@ from domain.device_ca import Phase
 from domain.errors import NotFound
 from domain.ids import PLATFORM, wire
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.parameters import ApprovalHeader
-from interfaces.http.refusals import APPROVAL, BODY, WRITE, Refusals, merged
+from interfaces.http.parameters import ApprovalHeader, IfMatch, etag, expected_version
+from interfaces.http.refusals import APPROVAL, BODY, CONDITION, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
@@ -53,7 +53,8 @@ class RotationShown(msgspec.Struct, frozen=True, kw_only=True):
 
 class RotationStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`spread_s` is for `issue`: within how long devices are told to renew; `force`, for `finalize`
-    and `rollback`, leaves devices behind, which must then recover."""
+    and `rollback`, leaves devices behind, which must then recover. `rollback` wants If-Match: it is
+    the one step that, taken twice, goes two back."""
 
     phase: Step
     spread_s: Annotated[int, msgspec.Meta(ge=0, le=SPREAD_MAX_S)] = 86_400
@@ -100,7 +101,7 @@ def shown(standing: RotationStanding) -> RotationShown:
 async def standing(integrator: Integrator, services: Given) -> Response[RotationShown]:
     _platform(integrator)
     found = await services.device_cas.standing()
-    return Response(shown(found), headers={"cache-control": "no-store"})
+    return _answered(found)
 
 
 @post(
@@ -115,14 +116,20 @@ async def standing(integrator: Integrator, services: Given) -> Response[Rotation
     refusals=merged(
         BODY,
         WRITE,
+        CONDITION,
         OF_PLATFORM,
+        {428: ("if_match_required",)},
         {409: ("rotation_under_way", "rotation_phase_wrong", "devices_left_behind")},
     ),
 )
 async def rotate(
-    data: JSONBody[RotationStep], integrator: Integrator, services: Given
+    data: JSONBody[RotationStep],
+    integrator: Integrator,
+    services: Given,
+    if_match: IfMatch = None,
 ) -> Response[RotationShown]:
     _platform(integrator)
+    version = expected_version(if_match, required=data.phase == "rollback")
     cas = services.device_cas
     match data.phase:
         case "prepare":
@@ -132,8 +139,8 @@ async def rotate(
         case "finalize":
             await cas.finalize(integrator, force=data.force)
         case "rollback":
-            await cas.roll_back(integrator, force=data.force)
-    return Response(shown(await cas.standing()), headers={"cache-control": "no-store"})
+            await cas.roll_back(integrator, force=data.force, if_version=version)
+    return _answered(await cas.standing())
 
 
 @post(
@@ -157,7 +164,12 @@ async def regenerate(
     _platform(integrator)
     await services.device_cas.regenerate(integrator, data.confirm)
     found = await services.device_cas.standing()
-    return Response(shown(found), headers={"cache-control": "no-store"})
+    return _answered(found)
+
+
+def _answered(found: RotationStanding) -> Response[RotationShown]:
+    headers = {**etag(found.ca.version), "cache-control": "no-store"}
+    return Response(shown(found), headers=headers)
 
 
 def _platform(integrator: Manager) -> None:
