@@ -77,7 +77,8 @@ class OAuthClients:
     async def register(
         self, caller: Caller, metadata: c.ClientMetadata, key: str | None = None
     ) -> Changed:
-        """A client, with its first secret where that is its method; a repeat shows none.
+        """A client, with its first secret where that is its method; a repeat shows none, also of
+        a try that died between the two: then there is `add_secret`.
 
         Raises Invalid (`scope_unknown`, `client_name_invalid`, `client_keys_invalid`,
         `url_forbidden` and kin), Forbidden (`scope_not_held`), Conflict
@@ -91,12 +92,8 @@ class OAuthClients:
         metadata = self._kept(metadata)
         past = _rebuild(await self._log.load(caller.tenant_id, client_id))
         c.register(past, metadata, SCOPES.keys())
-        secret: str | None = None
         if past is None:
             await self._check_number(caller)
-            if metadata.has_secrets:
-                # Before the client exists, so that there is never one without a secret.
-                secret = await self._new_secret(caller.tenant_id, client_id, 1)
         done = await execute(
             self._log,
             caller.origin(command_id),
@@ -105,6 +102,10 @@ class OAuthClients:
             _rebuild,
             lambda client: c.register(client, metadata, SCOPES.keys()),
         )
+        secret: str | None = None
+        if done.events and metadata.has_secrets:
+            # By whoever registered it, so that a repeat of the same instant keeps none beside it.
+            secret = await self._new_secret(caller.tenant_id, client_id, 1)
         client = await self.get(caller.tenant_id, client_id)
         return Changed(client=client, done=done, secret=secret)
 

@@ -254,6 +254,7 @@ class ClientSecrets:
     async def store(
         self, tenant_id: TenantId, owner: UUID, number: int, secret_digest: str
     ) -> None:
+        assert (tenant_id, owner, number) not in self.kept, "the table has a primary key"
         self.kept[tenant_id, owner, number] = secret_digest
 
     async def destroy(self, tenant_id: TenantId, owner: UUID, number: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from application.ports import CommitFailed
 from application.principals import DevicePrincipal, IntegratorPrincipal
 from application.tenants.oauth_clients import CLIENTS_MAX, Changed, OAuthClients
 from domain import oauth_client as c
@@ -121,6 +122,36 @@ async def test_a_repeat_of_a_registration_shows_no_secret_and_makes_none() -> No
     other = msgspec.structs.replace(METADATA, name="Other")
     with pytest.raises(Invalid, match="idempotency_key_reused"):
         await world.oauth_clients().register(BACKEND, other, key)
+
+
+async def test_a_registration_whose_commit_failed_can_be_repeated() -> None:
+    """Seen to fail where the secret was kept before the event: the repeat met the first's."""
+    world = World()
+    key = "register-0000000001"
+
+    async def fail() -> None:
+        raise CommitFailed("the connection broke")
+
+    world.log.before(c.OAuthClientRegistered, fail)
+    with pytest.raises(CommitFailed):
+        await world.oauth_clients().register(BACKEND, METADATA, key)
+    repeated = await world.oauth_clients().register(BACKEND, METADATA, key)
+    assert repeated.secret is not None
+    assert len(world.secrets.kept) == 1
+
+
+async def test_two_registrations_of_one_key_at_once_show_one_secret() -> None:
+    world = World()
+    key = "register-0000000001"
+    told: list[Changed] = []
+
+    async def other() -> None:
+        told.append(await world.oauth_clients().register(BACKEND, METADATA, key))
+
+    world.log.before(c.OAuthClientRegistered, other)
+    told.append(await world.oauth_clients().register(BACKEND, METADATA, key))
+    assert [each.secret is not None for each in told] == [True, False]
+    assert len(world.secrets.kept) == 1
 
 
 async def test_a_change_is_of_the_version_that_was_seen() -> None:
