@@ -109,7 +109,7 @@ _ALL: Final[LiteralString] = """
 """
 _DELETING: Final[LiteralString] = """
     SELECT tenant_id FROM read_models.tenants
-    WHERE status = 'deleting' ORDER BY position LIMIT %s
+    WHERE status = 'deleting' AND tenant_id > %s ORDER BY tenant_id LIMIT %s
 """
 
 
@@ -125,7 +125,7 @@ async def every(
     return await page(connection, _ALL, parameters, TenantRow, limit=limit)
 
 
-async def deleting(connection: Connection, limit: int) -> list[TenantId]:
-    """Those whose deletion is not completed, the oldest first."""
-    found = await connection.execute(_DELETING, (limit,))
+async def deleting(connection: Connection, after: TenantId, limit: int) -> list[TenantId]:
+    """Those whose deletion is not completed, in the order of their ids."""
+    found = await connection.execute(_DELETING, (after, limit))
     return [TenantId(row[0]) for row in await found.fetchall()]

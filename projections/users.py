@@ -186,11 +186,16 @@ _BY_TENANT: Final[LiteralString] = """
     ORDER BY position
     LIMIT %(limit)s
 """
-_NOT_ERASED: Final[LiteralString] = """
+_TO_ERASE: Final[LiteralString] = """
     SELECT user_id FROM read_models.users
-    WHERE tenant_id = %s AND status <> 'erased'
-    ORDER BY status = 'erasing', position
+    WHERE tenant_id = %s AND status NOT IN ('erasing', 'erased')
+    ORDER BY position
     LIMIT %s
+"""
+_ANYBODY: Final[LiteralString] = """
+    SELECT EXISTS (
+        SELECT FROM read_models.users WHERE tenant_id = %s AND status <> 'erased'
+    )
 """
 
 
@@ -213,7 +218,13 @@ async def by_tenant(
     return await page(connection, _BY_TENANT, parameters, UserRow, limit=limit)
 
 
-async def not_erased(connection: Connection, tenant_id: TenantId, limit: int) -> list[UserId]:
-    """People whose erasure is not completed, those last whose has begun."""
-    found = await connection.execute(_NOT_ERASED, (tenant_id, limit))
+async def to_erase(connection: Connection, tenant_id: TenantId, limit: int) -> list[UserId]:
+    """People whose erasure has not begun, the oldest first."""
+    found = await connection.execute(_TO_ERASE, (tenant_id, limit))
     return [UserId(row[0]) for row in await found.fetchall()]
+
+
+async def anybody(connection: Connection, tenant_id: TenantId) -> bool:
+    """Whether there is somebody whose erasure is not completed."""
+    found = await (await connection.execute(_ANYBODY, (tenant_id,))).fetchone()
+    return found is not None and bool(found[0])

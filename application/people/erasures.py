@@ -13,7 +13,7 @@ from uuid import uuid5
 
 import msgspec
 
-from application.execute import execute, stream_of
+from application.execute import execute, retrying, stream_of
 from application.identifiers import Identifiers
 from application.palms.hand_claims import hand_of
 from application.palms.palm_intake import ABANDONED_AFTER
@@ -87,6 +87,15 @@ class Erasures:
         Raises NotFound (`user_not_found`), Malformed (`erasure_reference_invalid`), and for a
         console person what `Approvals.used_up` raises.
         """
+        await retrying(lambda: self._begin(caller, user_id, reference))
+        try:
+            return await self.advance(caller, user_id)
+        except Unavailable:
+            # It is on record, and the workers go on.
+            return await self.get(caller.tenant_id, user_id)
+
+    async def _begin(self, caller: Caller, user_id: UserId, reference: str | None) -> None:
+        """On the person as read once: a consent that is given meanwhile is withdrawn as well."""
         tenant_id = caller.tenant_id
         user = _user(await self._log.load(tenant_id, user_id))
         if user is None:
@@ -94,7 +103,7 @@ class Erasures:
         consents = sorted(purpose for purpose, held in user.consents.items() if held.granted)
 
         async def beside() -> Sequence[StreamAppend]:
-            refusals = await self._refuse_from_now_on(tenant_id, user_id)
+            refusals = await self._refuse_from_now_on(user)
             return [*refusals, *await self._approvals.used_up(caller, "user.erase", user_id)]
 
         await execute(
@@ -106,11 +115,6 @@ class Erasures:
             lambda erasure: r.request(erasure, user_id, consents, reference),
             beside,
         )
-        try:
-            return await self.advance(caller, user_id)
-        except Unavailable:
-            # It is on record, and the workers go on.
-            return await self.get(tenant_id, user_id)
 
     async def advance(self, caller: Caller, user_id: UserId) -> ErasureReport:
         """Do what is left to do, up to what the vendor has not done yet.
@@ -151,11 +155,8 @@ class Erasures:
             raise Conflict("erasure_not_completed", extra={"status": report.erasure.status})
         return report
 
-    async def _refuse_from_now_on(
-        self, tenant_id: TenantId, user_id: UserId
-    ) -> Sequence[StreamAppend]:
-        user = u.rebuild(await self._log.load(tenant_id, user_id))
-        assert user is not None, "users are never removed from the log"
+    async def _refuse_from_now_on(self, user: u.User) -> Sequence[StreamAppend]:
+        tenant_id, user_id = user.tenant_id, user.id
         events = u.start_erasure(user)
         appends = [_on(tenant_id, user_id, user.version, events)] if events else []
         appends += await self._take_hands(tenant_id, user_id)

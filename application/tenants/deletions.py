@@ -14,7 +14,7 @@ from application.people.erasures import Erasures
 from application.ports import Clock, EventLog, IdSource
 from application.principals import Caller
 from domain import tenant as t
-from domain.ids import TenantId, UserId
+from domain.ids import PLATFORM, TenantId, UserId
 
 EVERY_S: Final = 5.0
 TENANTS_AT_ONCE: Final = 10
@@ -26,12 +26,17 @@ SETTLED_AFTER: Final = timedelta(minutes=1)
 class LeavingTenants(Protocol):
     """Where to look; what is so is read from the log."""
 
-    async def deleting(self, limit: int) -> Sequence[TenantId]: ...
+    async def deleting(self, after: TenantId, limit: int) -> Sequence[TenantId]:
+        """Those whose deletion is not completed, in the order of their ids."""
+        ...
 
-    async def people(self, tenant_id: TenantId, limit: int) -> Sequence[UserId]:
-        """People who are not erased yet, those first whose erasure was not asked for; empty only
-        when the read model has seen all that the log holds now. Raises Unavailable
-        (`position_not_reached`)."""
+    async def to_erase(self, tenant_id: TenantId, limit: int) -> Sequence[UserId]:
+        """People whose erasure has not begun. Raises as `anybody`."""
+        ...
+
+    async def anybody(self, tenant_id: TenantId) -> bool:
+        """Whether there is somebody who is not erased, by all that the log holds now. Raises
+        Unavailable (`position_not_reached`)."""
         ...
 
 
@@ -61,11 +66,17 @@ class TenantDeletions:
         self._clock = clock
         self._ids = ids
         self._interrupted = interrupted
+        self._latest = PLATFORM
 
     async def round(self) -> int:
-        """Go on with every deletion; how many are completed now. Safe to be done twice."""
+        """Go on with some deletions, each in its turn; how many are completed now.
+
+        A vendor may keep one waiting for as long as it likes: that keeps no other waiting.
+        """
         completed = 0
-        for tenant_id in await self._leaving.deleting(TENANTS_AT_ONCE):
+        found = await self._leaving.deleting(self._latest, TENANTS_AT_ONCE)
+        self._latest = found[-1] if len(found) == TENANTS_AT_ONCE else PLATFORM
+        for tenant_id in found:
             try:
                 completed += await self.advance(tenant_id)
             except Exception as error:
@@ -81,11 +92,14 @@ class TenantDeletions:
         worker = Caller(
             tenant_id=tenant_id, actor="system:tenant_deletion", correlation_id=self._ids.uuid()
         )
-        left = await self._leaving.people(tenant_id, PEOPLE_AT_ONCE)
-        for user_id in left:
+        # Only those who were not asked for: what has begun goes on by itself, at the pace that the
+        # vendor can bear (`ErasureRounds`).
+        for user_id in await self._leaving.to_erase(tenant_id, PEOPLE_AT_ONCE):
             await self._erasures.request(worker, user_id)
         (began,) = [each for each in past if isinstance(each.event, t.TenantDeletionStarted)]
-        if left or self._clock.now() - began.recorded_at < SETTLED_AFTER:
+        if self._clock.now() - began.recorded_at < SETTLED_AFTER:
+            return False
+        if await self._leaving.anybody(tenant_id):
             return False
         await self._stores.destroy(tenant_id)
         await self._note(worker, t.note_data_destroyed)

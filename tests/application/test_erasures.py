@@ -290,6 +290,22 @@ async def test_a_reference_has_no_room_for_words(reference: str) -> None:
     assert world.events(STREAM) == []
 
 
+async def test_a_consent_given_meanwhile_is_withdrawn_and_named_too() -> None:
+    """Seen to fail where the consents were read once, before the tries."""
+    world = await peopled()
+    given = builders.user_consent_granted(consent_type="marketing")
+
+    async def consent() -> None:
+        world.given(USER, given)
+
+    world.log.before(r.ErasureRequested, consent)
+    await erase(world)
+    (requested,) = [each for each in world.events(STREAM) if isinstance(each, r.ErasureRequested)]
+    assert requested.consents_withdrawn == ("marketing", u.PALM_ENROLLMENT)
+    withdrawn = [each for each in world.events(USER) if isinstance(each, u.UserConsentWithdrawn)]
+    assert {each.consent_type for each in withdrawn} == set(requested.consents_withdrawn)
+
+
 async def test_nobody_else_can_be_erased() -> None:
     world = await peopled()
     other_tenant = BACKEND.__class__(
