@@ -41,15 +41,17 @@ ChallengeReason = Literal[
     "consent_withdrawn",
 ]
 DeclineReason = Literal["user_declined", "unsupported", "busy"]
-VendorReason = Literal["palm_vendor_error", "palm_vendor_timeout", "palm_type_not_allowed"]
+DropReason = Literal[
+    "palm_vendor_error", "palm_vendor_timeout", "palm_type_not_allowed", "request_in_progress"
+]
 
 ATTEMPTS_MAX: Final = 3
 OFFERED_FOR: Final = timedelta(seconds=20)
 """After this a device that was told and has not answered is told again."""
-RESUMED_WITHIN: Final = timedelta(seconds=40)
-"""For so long the same answer again goes on with an attempt that nobody finished."""
+RESUMED_AFTER: Final = timedelta(seconds=30)
+"""Longer than anybody is at an attempt: from then on the same answer again takes it up anew."""
 ANSWERED_WITHIN: Final = timedelta(seconds=60)
-"""Longer than anybody may be at an attempt: nothing comes of one that a cancellation overtook."""
+"""Only after this anything else is let in, a cancellation or another answer."""
 
 _OPEN: Final = ("pending", "delivered", "answering")
 
@@ -86,11 +88,12 @@ class PalmChallengeAttempted(DomainEvent, frozen=True, kw_only=True):
 
 
 class PalmChallengeAttemptDropped(DomainEvent, frozen=True, kw_only=True):
-    """The vendor said nothing of the scan: the attempt does not count."""
+    """Nobody said anything of the scan, or its hand was being enrolled elsewhere: the attempt does
+    not count."""
 
     NAME: ClassVar[str] = "palm_challenge.attempt_dropped"
     attempt: int
-    reason: VendorReason
+    reason: DropReason
 
 
 class PalmChallengeMissed(DomainEvent, frozen=True, kw_only=True):
@@ -247,20 +250,28 @@ def deliver(challenge: PalmChallenge, now: datetime) -> list[PalmChallengeEvent]
 def attempt(
     challenge: PalmChallenge, number: int, scan_sha256: str, now: datetime
 ) -> list[PalmChallengeEvent]:
-    """Take an answer. Raises Gone (`challenge_expired`), Conflict (`challenge_closed`,
-    `attempt_out_of_order`, `request_in_progress`)."""
+    """Take an answer, or the same once more where nobody finished it.
+
+    Raises Gone (`challenge_expired`), Conflict (`challenge_closed`, `attempt_out_of_order`,
+    `request_in_progress`).
+    """
     under_way = challenge.attempted
-    if under_way is not None and challenge.attempted_at is not None:
-        same = (under_way.attempt, under_way.scan_sha256) == (number, scan_sha256)
-        if same and now < challenge.attempted_at + RESUMED_WITHIN:
-            return []
-    if challenge.status == "expired" or (challenge.is_open and now >= challenge.opened.expires_at):
-        raise Gone("challenge_expired")
-    if not challenge.is_open:
-        raise Conflict("challenge_closed", extra={"status": challenge.status})
+    same = under_way is not None and (
+        (under_way.attempt, under_way.scan_sha256) == (number, scan_sha256)
+    )
     if challenge.is_being_answered(now):
-        raise Conflict("request_in_progress", retry_after_s=1)
-    if number != challenge.attempt + 1:
+        assert challenge.attempted_at is not None, "an attempt was taken at some time"
+        left = challenge.attempted_at + (RESUMED_AFTER if same else ANSWERED_WITHIN) - now
+        if left > timedelta():
+            # It is over long before that, as a rule: whoever asks again soon has its outcome.
+            raise Conflict("request_in_progress", retry_after_s=1)
+    elif challenge.status == "expired" or (
+        challenge.is_open and now >= challenge.opened.expires_at
+    ):
+        raise Gone("challenge_expired")
+    elif not challenge.is_open or (challenge.attempt >= ATTEMPTS_MAX and not same):
+        raise Conflict("challenge_closed", extra={"status": challenge.status})
+    if not same and number != challenge.attempt + 1:
         raise Conflict("attempt_out_of_order", extra={"expected": challenge.attempt + 1})
     return [PalmChallengeAttempted(attempt=number, scan_sha256=scan_sha256)]
 
@@ -291,7 +302,7 @@ def settle(challenge: PalmChallenge, outcome: Outcome) -> list[PalmChallengeEven
 
 
 def drop_attempt(
-    challenge: PalmChallenge, number: int, reason: VendorReason
+    challenge: PalmChallenge, number: int, reason: DropReason
 ) -> list[PalmChallengeEvent]:
     under_way = challenge.attempted
     if under_way is None or under_way.attempt != number:

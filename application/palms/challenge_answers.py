@@ -38,7 +38,7 @@ from domain.ids import TransactionId
 from domain.matching import check_picture
 
 _user: Final = stream_of(u.UserSignedUp, u.rebuild)
-_SAYS_NOTHING: Final = get_args(pc.VendorReason)
+_SAYS_NOTHING: Final = get_args(pc.DropReason)
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +116,7 @@ class ChallengeAnswers:
             outcome = await self._looked_at(device, tenant, challenge, number, scan)
         except (Unavailable, Conflict) as error:
             if error.code in _SAYS_NOTHING:
-                reason = cast("pc.VendorReason", error.code)
+                reason = cast("pc.DropReason", error.code)
                 await self._decide(
                     device, challenge_id, lambda held: pc.drop_attempt(held, number, reason)
                 )

@@ -384,6 +384,10 @@ async def test_an_answer_whose_process_died_is_gone_on_with_by_the_same_answer()
     world.log.after(e.EnrollmentCompleted, kill)
     with pytest.raises(Killed):
         await answer(world, asked, LEFT)
+    world.clock.advance(pc.RESUMED_AFTER.total_seconds() - 1)
+    with pytest.raises(Conflict, match="request_in_progress"):
+        await answer(world, asked, LEFT)
+    world.clock.advance(1)
     with pytest.raises(Conflict, match="request_in_progress"):
         await world.asking().cancel(BACKEND, asked.id)
     done = await answer(world, asked, LEFT)
@@ -406,6 +410,39 @@ async def test_of_two_answers_at_once_one_is_looked_at_in_every_order() -> None:
         assert world.trace.count("vendor identify") == 2, "before and after one enrolment"
 
     await race(scene, check, steps=5)
+
+
+async def test_of_one_answer_twice_at_once_one_is_looked_at_in_every_order() -> None:
+    """Seen to fail where the same answer went on at once: both were looked at, and where the
+    vendor failed the second time, the first came to nothing."""
+
+    async def scene() -> tuple[Scanning, Sequence[Coroutine[Any, Any, pc.PalmChallenge]]]:
+        world = Scanning()
+        asked = await ask(world, **left_hand())
+        return world, [answer(world, asked, LEFT), answer(world, asked, LEFT)]
+
+    async def check(world: Scanning, one: object, two: object) -> None:
+        told = [each for each in (one, two) if isinstance(each, pc.PalmChallenge)]
+        assert told, (one, two)
+        assert all(each.completed is not None for each in told), (one, two)
+        assert world.trace.count("vendor identify") == 2, "before and after one enrolment"
+
+    await race(scene, check, steps=11)
+
+
+async def test_attempts_that_nobody_finished_count_and_may_be_finished() -> None:
+    """Seen to fail where only a settled attempt was the last: a fourth was let in, and a fifth."""
+    world = Scanning()
+    asked = await ask(world, **left_hand())
+    for attempt in (1, 2, 3):
+        world.log.after(pc.PalmChallengeAttempted, kill)
+        with pytest.raises(Killed):
+            await answer(world, asked, LEFT + bytes([attempt]), attempt=attempt)
+        world.clock.advance(pc.ANSWERED_WITHIN.total_seconds())
+    with pytest.raises(Conflict, match="challenge_closed"):
+        await answer(world, asked, LEFT, attempt=4)
+    done = await answer(world, asked, LEFT + bytes([3]), attempt=3)
+    assert done.completed is not None
 
 
 async def test_of_an_answer_and_a_cancellation_one_counts_in_every_order() -> None:
