@@ -43,6 +43,8 @@ Permission = Literal[
     "oauth_clients.write",
     "device_ca.read",
     "device_ca.write",
+    "server_certificate.read",
+    "server_certificate.write",
     "approvals.read",
     "approvals.write",
     "operators.read",
@@ -84,6 +86,8 @@ SCOPES: Final[dict[str, frozenset[Permission]]] = {
     "oauth_clients:write": frozenset({"oauth_clients.read", "oauth_clients.write"}),
     "device_ca:read": frozenset({"device_ca.read"}),
     "device_ca:write": frozenset({"device_ca.read", "device_ca.write"}),
+    "server_certificate:read": frozenset({"server_certificate.read"}),
+    "server_certificate:write": frozenset({"server_certificate.read", "server_certificate.write"}),
     "approvals:read": frozenset({"approvals.read"}),
     "approvals:write": frozenset({"approvals.read", "approvals.write"}),
 }
@@ -98,9 +102,16 @@ PROGRAMS_ONLY: Final[frozenset[Permission]] = frozenset(
 """Of no role: a palm is shown to a backend, and never typed into a console."""
 
 PLATFORM_ONLY: Final[frozenset[Permission]] = frozenset(
-    {"tenants.read", "tenants.write", "device_ca.read", "device_ca.write"}
+    {
+        "tenants.read",
+        "tenants.write",
+        "device_ca.read",
+        "device_ca.write",
+        "server_certificate.read",
+        "server_certificate.write",
+    }
 )
-"""Of Platform Admins alone (003 §3.4: tenants, platform CA)."""
+"""Of Platform Admins alone (003 §3.4: tenants, platform CA, server certificate)."""
 
 _EVERYTHING: Final[frozenset[Permission]] = frozenset(get_args(Permission))
 

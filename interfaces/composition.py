@@ -76,6 +76,7 @@ from interfaces.measured import (
     measure_transparency,
 )
 from interfaces.readiness import TailReadiness
+from interfaces.serving import Serving
 from interfaces.settings import Settings
 from interfaces.transparency import transparency
 from interfaces.use_cases import use_cases
@@ -160,12 +161,11 @@ class Platform:
         )
         keys = KeyStore(self.app_pool, self.keyring)
         self.authority = await self._authority(keys)
-        self.device_ca_maker = DeviceCAMaker(self.app_pool, keys, self.clock)
-        self.device_cas = DeviceCAKeeper(
-            self.app_pool, keys, self.log, self.authority, self.revocations
-        )
+        self.device_ca_maker = DeviceCAMaker(keys, self.clock)
+        self.device_cas = DeviceCAKeeper(keys, self.log, self.authority, self.revocations)
         await self.device_cas.open()
         self.tail.subscribe(self.device_cas.heard)
+        self.serving = Serving(self, keys)
         self.revocation_lists = PostgresRevocationLists(
             self.app_pool, self.projector_pool, self.authority, self.clock
         )
@@ -183,7 +183,9 @@ class Platform:
             keys,
             self._stack.push_async_callback,
         )
-        self.readiness = TailReadiness(self.tail, ProjectionHealth(self.app_pool))
+        self.readiness = TailReadiness(
+            self.tail, ProjectionHealth(self.app_pool), self.serving.ending
+        )
         self.reads = TenantReads(self.app_pool, self.runner, self.end)
         self.breakers = await self._breakers()
         outside = self._outside()
@@ -226,6 +228,7 @@ class Platform:
         await caught_up(self.tail, await self.end.position())
         await self._stack.enter_async_context(self.signing)
         await self._stack.enter_async_context(self.device_cas)
+        await self._stack.enter_async_context(await self.serving.begin())
 
     async def project(self) -> None:
         """Keep read models and transparency log up to date here."""
@@ -305,6 +308,6 @@ class Platform:
             self.settings,
             self.clock,
             self.breakers,
-            self.authority.ca_bundle_pem(),
+            self.authority.server_ca_pem(),
             self._stack.push_async_callback,
         )

@@ -22,6 +22,11 @@ def is_host(text: str) -> bool:
     return is_address(text) or _HOST_NAME.match(text.lower()) is not None
 
 
+def bare_host(text: str) -> str:
+    """A host name in small letters, or an address in its usual form."""
+    return str(ipaddress.ip_address(text)) if is_address(text) else text.lower()
+
+
 def is_loopback(host: str) -> bool:
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 

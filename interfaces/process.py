@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -17,7 +16,7 @@ from infrastructure.durability import assert_durable
 from infrastructure.edge.client_certificates import ClientTls, client_protocol
 from infrastructure.edge.listeners import Listener, device_protocol, serve
 from infrastructure.edge.protocol import ASGIApp
-from infrastructure.edge.tls import DeviceTls, public_context
+from infrastructure.edge.tls import DeviceTls, PublicTls
 from infrastructure.metrics import CONTENT_TYPE
 from infrastructure.migrate import migrate
 from interfaces.composition import Platform
@@ -168,20 +167,23 @@ def admitting(platform: Platform, app: ASGIApp) -> Admission:
 async def listen_public(platform: Platform, apps: Apps) -> Listener:
     """Everything but devices: TLS with our certificate, no client certificate."""
     settings = platform.settings
-    chain, key = platform.authority.issue_server(_hosts(settings.public_host, settings.issuer))
+    chain, key = platform.serving.keeper.presented("public")
+    tls = PublicTls(certificate_chain_pem=chain, private_key_pem=key)
+    platform.serving.keeper.tell("public", tls.certify)
     return await serve(
         admitting(platform, cast("ASGIApp", apps.public)),
         host=settings.public_host,
         port=settings.public_port,
-        ssl_context=public_context(certificate_chain_pem=chain, private_key_pem=key),
+        ssl_context=tls.listening,
     )
 
 
 async def listen_mtls(platform: Platform, apps: Apps, mtls: MtlsSettings) -> Listener:
     """What the public listener serves, for clients that show a certificate (RFC 8705)."""
     settings = platform.settings
-    chain, key = platform.authority.issue_server(_hosts(settings.public_host, mtls.url))
+    chain, key = platform.serving.keeper.presented("public")
     tls = ClientTls(certificate_chain_pem=chain, private_key_pem=key)
+    platform.serving.keeper.tell("public", tls.certify)
     platform.client_trust.tell(tls.trust)
     return await serve(
         admitting(platform, cast("ASGIApp", apps.public)),
@@ -195,7 +197,7 @@ async def listen_mtls(platform: Platform, apps: Apps, mtls: MtlsSettings) -> Lis
 async def listen_devices(platform: Platform, apps: Apps) -> Listener:
     """Devices only: TLS 1.3 with a certificate of our device CA that is not revoked."""
     settings = platform.settings
-    chain, key = platform.authority.issue_server(_hosts(settings.device_host, settings.device_url))
+    chain, key = platform.serving.keeper.presented("device")
     tls = DeviceTls(
         certificate_chain_pem=chain,
         private_key_pem=key,
@@ -203,6 +205,7 @@ async def listen_devices(platform: Platform, apps: Apps) -> Listener:
         revocations=platform.revocations,
     )
     platform.device_cas.tell(tls.trust)
+    platform.serving.keeper.tell("device", tls.certify)
     return await serve(
         admitting(platform, cast("ASGIApp", apps.device)),
         host=settings.device_host,
@@ -252,6 +255,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.tail.until_failure()),
             watched.create_task(platform.signing.until_failure()),
             watched.create_task(platform.device_cas.until_failure()),
+            watched.create_task(platform.serving.keeper.until_failure()),
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),
@@ -264,9 +268,3 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
 
 def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _hosts(listening: str, url: str) -> list[str]:
-    """The names that callers may know this listener by; an address for all of them names none."""
-    names = {listening, urlsplit(url).hostname or "localhost", "localhost", "127.0.0.1", "::1"}
-    return sorted(names - {"0.0.0.0", "::"})  # noqa: S104 - taken out, not listened on

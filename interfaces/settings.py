@@ -21,6 +21,7 @@ from interfaces.key_settings import KeySettings, read_keys
 from interfaces.mtls_settings import MtlsSettings, read_mtls
 from interfaces.network_names import is_egress_entry, is_host, is_loopback, is_origin, is_url
 from interfaces.otp_channel import OtpChannel, SmsSettings, SmtpSettings, read_otp_channel
+from interfaces.tls_settings import TlsSettings, read_tls
 from interfaces.witness_settings import WitnessSettings, read_witnesses
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mtls: MtlsSettings | None
     attestation: AttestationSettings
     console: ConsoleSettings
+    tls: TlsSettings
     internal_host: str
     internal_port: int
     requests_max: int
@@ -121,6 +123,7 @@ def read(env: Environment) -> Settings:
         mtls=read_mtls(env, issuer),
         attestation=read_attestation(env),
         console=read_console(env, issuer, development=development),
+        tls=read_tls(env),
         trust_domain=env.text(
             "LINK_TRUST_DOMAIN",
             "link.localhost",

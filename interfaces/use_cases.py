@@ -324,6 +324,8 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
             approvals,
             ids,
         ),
+        server_certificates=of.serving.use_cases(),
+        shown_certificates=of.serving.keeper,
         renewals=renewals,
         recoveries=Recoveries(
             log,

@@ -25,7 +25,8 @@ LOOK_EVERY_S: Final = 5.0
 """How often it is looked who is to be asked, once a minute each, and who has gone silent."""
 
 WARN_EVERY_S: Final = 300.0
-"""How often it is looked whose client certificate for webhooks runs out."""
+"""How often it is looked whose client certificate for webhooks runs out, and whether the server
+certificate does."""
 
 
 class Watching:
@@ -48,6 +49,7 @@ class Watching:
             Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),
             Rounds(of.dsn, "fleet", LOOK_EVERY_S, self.fleet.round),
             Rounds(of.dsn, "webhook_certificates", WARN_EVERY_S, self.certificates.round),
+            Rounds(of.dsn, "server_certificate", WARN_EVERY_S, of.serving.upkeep.round),
             Rounds(of.dsn, "crl", LOOK_EVERY_S, of.revocation_lists.round),
         )
         measure_health(of.metrics, book)

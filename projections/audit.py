@@ -60,6 +60,7 @@ DDL: Final = """
 
 LEFT_OUT: Final = frozenset(
     {
+        "anchor_pem",
         "certificate_pem",
         "chain_pem",
         "csr_pem",

@@ -182,6 +182,10 @@ _COUNTS: Final[LiteralString] = """
     WHERE in_use AND (ended_at IS NULL OR ended_at > %(now)s)
     GROUP BY authority
 """
+_CERTIFIED_BEFORE: Final[LiteralString] = """
+    SELECT count(*) FROM read_models.device_certificates
+    WHERE in_use AND issued_at < %(since)s AND (ended_at IS NULL OR ended_at > %(now)s)
+"""
 
 
 async def ended(
@@ -205,3 +209,11 @@ async def counts(connection: Connection, now: datetime) -> dict[int, int]:
     """How many devices of all tenants speak with certificates of each device CA."""
     cursor = await connection.execute(_COUNTS, {"now": now})
     return dict(await cursor.fetchall())
+
+
+async def certified_before(connection: Connection, since: datetime, now: datetime) -> int:
+    """How many devices of all tenants speak with a certificate that they were given before."""
+    cursor = await connection.execute(_CERTIFIED_BEFORE, {"since": since, "now": now})
+    row = await cursor.fetchone()
+    assert row is not None, "a count has a row"
+    return int(row[0])

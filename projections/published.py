@@ -126,6 +126,14 @@ from domain.presence import (
     DeviceWentOffline,
 )
 from domain.projection import ProjectionDigested, ProjectionDiverged
+from domain.server_certificate import (
+    ServerCertificateActivated,
+    ServerCertificateExpiring,
+    ServerCertificateInstalled,
+    ServerCertificateIssued,
+    ServerCertificateRolledBack,
+    ServerCsrMade,
+)
 from domain.tenant import (
     TenantCreated,
     TenantDataDestroyed,
@@ -223,6 +231,7 @@ SubjectKind = Literal[
     "palm_vendor",
     "device_command",
     "device_ca",
+    "server_certificate",
     "palm_challenge",
 ]
 
@@ -347,6 +356,22 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     DeviceCARolledBack: Published("device_ca", "device_ca_rolled_back", None, "high"),
     DeviceCARetired: Published("device_ca", "device_ca_retired", None, "high"),
     DeviceCARegenerated: Published("device_ca", "platform_ca_regenerated", None, "critical"),
+    ServerCertificateIssued: Published(
+        "server_certificate", "server_certificate_issued", None, "warning"
+    ),
+    ServerCsrMade: Published("server_certificate", "server_csr_made"),
+    ServerCertificateInstalled: Published(
+        "server_certificate", "server_certificate_installed", None, "warning"
+    ),
+    ServerCertificateActivated: Published(
+        "server_certificate", "server_certificate_activated", None, "high"
+    ),
+    ServerCertificateRolledBack: Published(
+        "server_certificate", "server_certificate_rolled_back", None, "high"
+    ),
+    ServerCertificateExpiring: Published(
+        "server_certificate", "server_certificate_expiring", None, "high"
+    ),
     DeviceCommandQueued: Published("device_command", "device_command_queued"),
     DeviceCommandDelivered: Published("device_command", "device_command_delivered"),
     DeviceCommandCompleted: Published(

@@ -36,6 +36,7 @@ from domain import (
     platform_admins,
     presence,
     projection,
+    server_certificate,
     tenant,
     transaction,
     user,
@@ -804,6 +805,55 @@ webhook_endpoint_disabled = Builder(
 )
 webhook_endpoint_enabled = Builder(webhook_endpoint.WebhookEndpointEnabled())
 webhook_endpoint_deleted = Builder(webhook_endpoint.WebhookEndpointDeleted())
+
+_SERVER_CHAIN: Final = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+server_certificate_issued = Builder(
+    server_certificate.ServerCertificateIssued(
+        key=1,
+        chain_pem=_SERVER_CHAIN,
+        fingerprint_sha256="3c" * 32,
+        names=("id.example.com", "127.0.0.1"),
+        not_before=NOW,
+        not_after=NOW + timedelta(days=397),
+        why="first",
+        for_all=True,
+    )
+)
+server_csr_made = Builder(
+    server_certificate.ServerCsrMade(
+        key=2,
+        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n",
+        spki_sha256="1a" * 32,
+        names=("id.example.com",),
+    )
+)
+server_certificate_installed = Builder(
+    server_certificate.ServerCertificateInstalled(
+        key=2,
+        chain_pem=_SERVER_CHAIN,
+        anchor_pem=_SERVER_CHAIN,
+        fingerprint_sha256="4d" * 32,
+        names=("id.example.com",),
+        not_before=NOW,
+        not_after=NOW + timedelta(days=90),
+    )
+)
+server_certificate_activated = Builder(
+    server_certificate.ServerCertificateActivated(
+        fingerprint_sha256="4d" * 32, for_devices=False, left_behind=0
+    )
+)
+server_certificate_rolled_back = Builder(
+    server_certificate.ServerCertificateRolledBack(fingerprint_sha256="3c" * 32)
+)
+server_certificate_expiring = Builder(
+    server_certificate.ServerCertificateExpiring(
+        fingerprint_sha256="4d" * 32,
+        source="own",
+        not_after=NOW + timedelta(days=90),
+        days=30,
+    )
+)
 
 webhook_csr_made = Builder(
     webhook_identity.WebhookCsrMade(

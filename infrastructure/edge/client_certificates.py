@@ -20,25 +20,32 @@ from infrastructure.edge.tls import AlertingHandshake, server_context
 class ClientTls:
     """A certificate that some client registered, or one by a CA that one did; or no connection.
 
-    As in `DeviceTls`, whom to trust follows a context that is swapped in each handshake, and there
-    are no tickets.
+    As in `DeviceTls`, whom to trust and what to show follow a context that is swapped in each
+    handshake, and there are no tickets.
     """
 
     def __init__(self, *, certificate_chain_pem: str, private_key_pem: str) -> None:
         self._certificate = (certificate_chain_pem, private_key_pem)
-        self._trusting = self._context("")
+        self._trusted = ""
+        self._present = self._context("")
         self.listening = self._context("")
         self.listening.sslobject_class = AlertingHandshake
-        self.listening.sni_callback = self._use_present_trust
+        self.listening.sni_callback = self._use_present
 
     def trust(self, certificates_pem: str) -> None:
         """From the next handshake on, these are trusted."""
-        self._trusting = self._context(certificates_pem)
+        self._present = self._context(certificates_pem)
+        self._trusted = certificates_pem
 
-    def _use_present_trust(
+    def certify(self, certificate_chain_pem: str, private_key_pem: str) -> None:
+        """From the next handshake on, this certificate is shown. Open connections stay."""
+        self._certificate = (certificate_chain_pem, private_key_pem)
+        self._present = self._context(self._trusted)
+
+    def _use_present(
         self, tls: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
     ) -> None:
-        tls.context = self._trusting
+        tls.context = self._present
 
     def _context(self, certificates_pem: str) -> ssl.SSLContext:
         context = server_context(*self._certificate)

@@ -74,9 +74,10 @@ class DeviceHandshake(AlertingHandshake):
 class DeviceTls:
     """TLS of the device listener: 1.3 only, a certificate of our device CA or nothing.
 
-    `listening` is the context to listen with. Which CAs are trusted is decided per handshake by
-    the context that `trust` made last, because a CA can be added to a context but never taken
-    away. Only the trust store follows that swap; everything else must stand on `listening`.
+    `listening` is the context to listen with. Which CAs are trusted and which certificate is shown
+    is decided per handshake by the context that `trust` or `certify` made last, because a CA can be
+    added to a context but never taken away. Only these two follow that swap; everything else must
+    stand on `listening`.
 
     There are no session tickets: OpenSSL checks neither chain nor CA again when a session is
     resumed, and resuming saves the server nothing (reference edge.md §1).
@@ -98,23 +99,30 @@ class DeviceTls:
             revocations = registry
 
         self._certificate = (certificate_chain_pem, private_key_pem)
-        self._trusting = self._context(device_cas_pem)
+        self._trusted = device_cas_pem
+        self._present = self._context(device_cas_pem)
         self.listening = self._context(device_cas_pem)
         self.listening.sslobject_class = Handshake
-        self.listening.sni_callback = self._use_present_trust
+        self.listening.sni_callback = self._use_present
 
     def trust(self, device_cas_pem: str) -> None:
         """From the next handshake on, exactly these CAs are trusted (one or more PEM blocks).
 
         Open connections stay; `RevokedCertificates.only` ends those of other CAs.
         """
-        self._trusting = self._context(device_cas_pem)
+        self._present = self._context(device_cas_pem)
+        self._trusted = device_cas_pem
 
-    def _use_present_trust(
+    def certify(self, certificate_chain_pem: str, private_key_pem: str) -> None:
+        """From the next handshake on, this certificate is shown. Open connections stay."""
+        self._certificate = (certificate_chain_pem, private_key_pem)
+        self._present = self._context(self._trusted)
+
+    def _use_present(
         self, tls: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
     ) -> None:
         # OpenSSL calls this in every handshake, also when the client sends no server name.
-        tls.context = self._trusting
+        tls.context = self._present
 
     def _context(self, device_cas_pem: str) -> ssl.SSLContext:
         context = server_context(*self._certificate)
@@ -125,6 +133,29 @@ class DeviceTls:
         context.num_tickets = 0
         context.load_verify_locations(cadata=device_cas_pem)
         return context
+
+
+class PublicTls:
+    """TLS of the public listener, as `public_context`, whose certificate changes under it.
+
+    `listening` is the context to listen with; which certificate is shown is decided per handshake.
+    """
+
+    def __init__(self, *, certificate_chain_pem: str, private_key_pem: str) -> None:
+        self.certify(certificate_chain_pem, private_key_pem)
+        self.listening = self._present
+        self.listening.sni_callback = self._use_present
+
+    def certify(self, certificate_chain_pem: str, private_key_pem: str) -> None:
+        """From the next handshake on, this certificate is shown. Open connections stay."""
+        self._present = public_context(
+            certificate_chain_pem=certificate_chain_pem, private_key_pem=private_key_pem
+        )
+
+    def _use_present(
+        self, tls: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        tls.context = self._present
 
 
 def public_context(*, certificate_chain_pem: str, private_key_pem: str) -> ssl.SSLContext:

@@ -1,6 +1,7 @@
 """Who speaks with certificates of which device CA, from the read model, for the whole platform."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, LiteralString
 
 from application.ports import Clock
@@ -14,7 +15,7 @@ _HALTED: Final[LiteralString] = "SELECT 1 FROM projection_halts WHERE name = %s 
 
 
 class ReadModelCertificateHolders:
-    """`application.ports.pki.CertificateHolders`.
+    """`application.ports.pki.CertificateHolders`, and `TrustHolders` of `server_certificates`.
 
     A guard rail and no invariant: who is counted too little is not dropped for good, but recovers.
     """
@@ -29,6 +30,11 @@ class ReadModelCertificateHolders:
         await self._fresh()
         async with self._projector.connection() as connection:
             return await view.counts(connection, self._clock.now())
+
+    async def certified_before(self, since: datetime) -> int:
+        await self._fresh()
+        async with self._projector.connection() as connection:
+            return await view.certified_before(connection, since, self._clock.now())
 
     async def of_others(self, authority: int, limit: int) -> Sequence[CertificateHolder]:
         async with self._projector.connection() as connection:

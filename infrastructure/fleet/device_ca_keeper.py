@@ -7,7 +7,7 @@ keys are fetched, sealed, from where they are kept.
 import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, LiteralString, Self
+from typing import Final, Self
 
 import psycopg
 import structlog
@@ -20,17 +20,14 @@ from application.ports import Clock, EventLog
 from domain.device_ca import DEVICE_CA, DeviceCA, MadeAuthority, evolve, rebuild
 from domain.events import Recorded
 from domain.ids import PLATFORM
-from infrastructure.database import Pool
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.endings import end
 from infrastructure.fleet.authority import key_identifier
 from infrastructure.fleet.platform_ca import PlatformCA, new_device_ca
-from infrastructure.keys.key_store import LOCK, KeyStore
+from infrastructure.keys.key_store import KeyStore
 
 PURPOSE: Final = "device_ca"
 AGAIN_S: Final = 5.0
-
-_LAST: Final[LiteralString] = "SELECT max(version) FROM key_material WHERE purpose = %s"
 
 _log = structlog.get_logger(__name__)
 
@@ -40,13 +37,11 @@ class DeviceCAKeeper:
 
     def __init__(
         self,
-        pool: Pool,
         store: KeyStore,
         log: EventLog,
         authority: PlatformCA,
         revocations: RevokedCertificates,
     ) -> None:
-        self._pool = pool
         self._store = store
         self._log = log
         self._authority = authority
@@ -123,28 +118,22 @@ class DeviceCAKeeper:
 
     async def _fetch(self) -> None:
         for number in self._authority.missing():
-            async with self._pool.connection() as connection:
-                pem = await self._store.read(connection, PURPOSE, number)
-            self._authority.hold(number, pem)
+            self._authority.hold(number, await self._store.read_one(PURPOSE, number))
 
 
 class DeviceCAMaker:
     """`application.ports.pki.AuthorityMaker` over sealed key material."""
 
-    def __init__(self, pool: Pool, store: KeyStore, clock: Clock) -> None:
-        self._pool = pool
+    def __init__(self, store: KeyStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     async def make(self, above: int) -> MadeAuthority:
         """A new device CA under the next number; a number is never given twice, not even where
         the keys of the earlier ones are lost."""
-        async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(LOCK, (PURPOSE,))
-            found = await (await connection.execute(_LAST, (PURPOSE,))).fetchone()
-            number = max(above, 0 if found is None else found[0] or 0) + 1
-            pem = new_device_ca(number, self._clock.now())
-            await self._store.add(connection, PURPOSE, number, pem)
+        number, pem = await self._store.next(
+            PURPOSE, lambda number: new_device_ca(number, self._clock.now()), above=above
+        )
         return made_of(number, pem)
 
 

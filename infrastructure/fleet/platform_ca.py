@@ -44,6 +44,7 @@ class PlatformCA:
         self._held = {FIRST: devices}
         self._known = {FIRST: devices.certificate}
         self._servers = servers
+        self._anchors: tuple[str, ...] = ()
         self._trust_domain = trust_domain
         self._clock = clock
 
@@ -96,8 +97,16 @@ class PlatformCA:
         return [number for number in self._state.trusted if number not in self._held]
 
     def ca_bundle_pem(self) -> str:
-        """The CA that a device must trust for our server certificate."""
+        """The CAs that a device must trust for our server certificate, our own first."""
+        return self._servers.certificate_pem() + "".join(self._anchors)
+
+    def server_ca_pem(self) -> str:
+        """Our own CA of servers alone."""
         return self._servers.certificate_pem()
+
+    def give_anchors(self, pems: Sequence[str]) -> None:
+        """From now on devices are given these CAs of the operator's, too."""
+        self._anchors = tuple(dict.fromkeys(pems))
 
     def device_ca_pem(self) -> str:
         """The CAs that the device listener must trust for client certificates, the one that issues

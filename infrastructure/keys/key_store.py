@@ -15,6 +15,8 @@ _ONE: Final[LiteralString] = """
 _INSERT: Final[LiteralString] = """
     INSERT INTO key_material (purpose, version, sealed) VALUES (%s, %s, %s)"""
 
+_LAST: Final[LiteralString] = "SELECT max(version) FROM key_material WHERE purpose = %s"
+
 LOCK: Final[LiteralString] = """
     SELECT pg_advisory_xact_lock(hashtextextended('key_material/' || %s, 0))"""
 """Held by whoever makes material of a purpose, until the end of the transaction."""
@@ -49,6 +51,27 @@ class KeyStore:
                 material = make()
                 await self.add(connection, purpose, 1, material)
                 return material
+
+    async def next(
+        self, purpose: str, make: Callable[[int], bytes], *, above: int = 0
+    ) -> tuple[int, bytes]:
+        """Make and keep material under the next version of a purpose.
+
+        A version is never given twice, not even where the earlier ones are lost: it is higher
+        than `above`, too.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(LOCK, (purpose,))
+            found = await (await connection.execute(_LAST, (purpose,))).fetchone()
+            version = max(above, 0 if found is None else found[0] or 0) + 1
+            material = make(version)
+            await self.add(connection, purpose, version, material)
+        return version, material
+
+    async def read_one(self, purpose: str, version: int) -> bytes:
+        """As `read`, over a connection of its own. Raises LookupError, psycopg.Error."""
+        async with self._pool.connection() as connection:
+            return await self.read(connection, purpose, version)
 
     async def add(
         self, connection: Connection, purpose: str, version: int, material: bytes

@@ -17,6 +17,7 @@ from interfaces.cli.keys import keys
 from interfaces.cli.operators import operators
 from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.read_models import projections
+from interfaces.cli.server_certificate import server_certificate
 from interfaces.cli.session import WrongArgument, configure_logging
 from interfaces.cli.signing_keys import signing_keys
 from interfaces.cli.tenants import clients, tenants
@@ -99,6 +100,7 @@ for group in (
     operators,
     keys,
     device_ca,
+    server_certificate,
     signing_keys,
     log,
     projections,

@@ -35,7 +35,12 @@ def internal(readiness: Readiness, metrics: Measurements, metrics_type: str) -> 
         waiting_for = await readiness.unready()
         halted = None if waiting_for else await readiness.halted()
         body = msgspec.json.encode(
-            {"ready": not waiting_for, "waiting_for": waiting_for, "halted_read_models": halted}
+            {
+                "ready": not waiting_for,
+                "waiting_for": waiting_for,
+                "halted_read_models": halted,
+                "ending_certificates": readiness.ending_certificates(),
+            }
         )
         return 503 if waiting_for else 200, JSON, body
 

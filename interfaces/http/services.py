@@ -17,6 +17,7 @@ from application.fleet.heartbeats import Heartbeats
 from application.fleet.pairing import Pairings
 from application.fleet.recovery import Recoveries
 from application.fleet.renewals import Renewals
+from application.fleet.server_certificates import ServerCertificates
 from application.palms.challenge_answers import ChallengeAnswers
 from application.palms.challenges import Challenges
 from application.palms.comparisons import Comparisons
@@ -52,6 +53,7 @@ from application.ports.circuits import CircuitReadings
 from application.ports.fleet import Presences
 from application.ports.health import HealthRecords
 from application.ports.pki import RevocationLists
+from application.ports.server_certificates import ShownCertificates
 from application.ports.transparency import TransparencyLogs
 from application.tenants.approvals import Approvals
 from application.tenants.certifications import Certifications
@@ -107,6 +109,10 @@ class Readiness(Protocol):
 
     async def halted(self) -> Sequence[str] | None:
         """Read models that stand still for at least one tenant; None when nobody could say."""
+        ...
+
+    def ending_certificates(self) -> Sequence[str]:
+        """The listeners whose server certificate runs out within thirty days, or has."""
         ...
 
 
@@ -166,6 +172,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     device_commands: DeviceCommands
     device_cas: DeviceCAs
+    server_certificates: ServerCertificates
+    shown_certificates: ShownCertificates
     device_batches: Batches
     renewals: Renewals
     recoveries: Recoveries

@@ -17,11 +17,14 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """`halted_read_models` stand still for at least one tenant; null when nobody could say."""
+    """`halted_read_models` stand still for at least one tenant; null when nobody could say.
+    `ending_certificates` are the listeners whose server certificate runs out within thirty days.
+    """
 
     ready: bool
     waiting_for: list[str]
     halted_read_models: list[str] | None
+    ending_certificates: list[str]
 
 
 @get(
@@ -58,6 +61,7 @@ async def ready(services: Given) -> Response[Ready]:
         ready=not waiting_for,
         waiting_for=waiting_for,
         halted_read_models=None if halted is None else list(halted),
+        ending_certificates=list(services.readiness.ending_certificates()),
     )
     return Response(body, status_code=503 if waiting_for else 200)
 

@@ -53,6 +53,8 @@ OPENS: dict[str, set[Permission]] = {
     "tenant:write": {"tenant.read", "tenant.write"},
     "device_ca:read": {"device_ca.read"},
     "device_ca:write": {"device_ca.read", "device_ca.write"},
+    "server_certificate:read": {"server_certificate.read"},
+    "server_certificate:write": {"server_certificate.read", "server_certificate.write"},
     "consents:read": {"consents.read"},
     "consents:write": {"consents.read", "consents.write"},
     "tenants:read": {"tenants.read"},

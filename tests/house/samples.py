@@ -386,6 +386,11 @@ def bodies() -> dict[str, dict[str, Any]]:
             "slots": [{"name": "Kiosk 1", "serial": "SN-4711-0001"}, {"name": "Kiosk 2"}],
         },
         "rotateDeviceCA": {"phase": "issue", "spread_s": 600, "force": False},
+        "makeServerCsr": {"replace": True},
+        "installServerCertificate": {
+            "certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+        },
+        "activateServerCertificate": {"for_devices": True, "force": True},
         "regenerateDeviceCA": {"confirm": "every device must be paired again"},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
         "sendHeartbeat": {

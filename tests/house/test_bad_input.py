@@ -41,6 +41,7 @@ async def test_every_route_that_reads_json_is_attacked() -> None:
 
 
 ALL_OPTIONAL = {
+    "activateServerCertificate",
     "changeLinkedService",
     "changeOAuthClient",
     "changeTenantSettings",
@@ -51,6 +52,7 @@ ALL_OPTIONAL = {
     "erasePerson",
     "evaluateMatchPolicy",
     "exportPersonalData",
+    "makeServerCsr",
     "makeWebhookCsr",
     "replayWebhooks",
     "rotateWebhookSecret",

@@ -184,6 +184,7 @@ SEED: dict[str, tuple[str, str, str]] = {
     "tenants.read": ("all", "-", "-"),
     "tenants.write": ("all", "-", "-"),
     "device_ca.write": ("all", "-", "-"),
+    "server_certificate.write": ("all", "-", "-"),
     "enrollments.read": ("all", "own", "own"),
     "linked_services.read": ("all", "own", "own"),
     "linked_services.write": ("all", "own", "-"),

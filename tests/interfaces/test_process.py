@@ -79,7 +79,12 @@ async def test_the_internal_listener_says_how_the_process_is(database: str, tmp_
                 break
             await asyncio.sleep(0.1)
             ready = await client.get("/ready")
-        assert ready.json() == {"ready": True, "waiting_for": [], "halted_read_models": []}
+        assert ready.json() == {
+            "ready": True,
+            "waiting_for": [],
+            "halted_read_models": [],
+            "ending_certificates": [],
+        }
         measured = await client.get("/metrics")
         assert measured.headers["content-type"].startswith("text/plain; version=")
         for line in (
@@ -106,7 +111,7 @@ class Fresh:
 
 
 async def test_a_process_that_is_told_to_end_says_so() -> None:
-    readiness = TailReadiness(Fresh(), ProjectionHealth(pool("", APP_ROLE)))
+    readiness = TailReadiness(Fresh(), ProjectionHealth(pool("", APP_ROLE)), list)
     assert await readiness.unready() == []
     readiness.leaving = True
     assert await readiness.unready() == ["shutting_down"]

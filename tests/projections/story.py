@@ -100,6 +100,14 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.device_ca_retired(),
         b.device_ca_regenerated(),
     ),
+    "server certificate": (
+        b.server_certificate_issued(),
+        b.server_csr_made(),
+        b.server_certificate_installed(),
+        b.server_certificate_activated(),
+        b.server_certificate_expiring(),
+        b.server_certificate_rolled_back(),
+    ),
     "withdrawn device CA": (b.device_ca_announced(), b.device_ca_rolled_back()),
     "device's command": (
         b.device_command_queued(),
