@@ -30,7 +30,6 @@ from infrastructure.fleet.certificate_files import (
     CertificateFilesUnusable,
     LoadedCertificate,
 )
-from infrastructure.fleet.server_keys import SealedServerKeys
 
 LOOK_S: Final = 2.0
 """How often the operator's files are looked at."""
@@ -43,6 +42,12 @@ Certify = Callable[[str, str], None]
 """Given the chain and its key, PEM."""
 
 _log = structlog.get_logger(__name__)
+
+
+class PrivateKeys(Protocol):
+    async def private_key(self, number: int) -> str:
+        """PKCS#8 in PEM. Raises LookupError, psycopg.Error."""
+        ...
 
 
 class Upkeep(Protocol):
@@ -59,7 +64,7 @@ class ShownCertificateKeeper:
     def __init__(
         self,
         log: EventLog,
-        keys: SealedServerKeys,
+        keys: PrivateKeys,
         files: Mapping[Place, CertificateFiles],
         anchors: Callable[[Sequence[str]], None],
         upkeep: Upkeep,
@@ -90,6 +95,11 @@ class ShownCertificateKeeper:
     def shown(self, place: Place) -> Shown | None:
         found = self._shown.get(place)
         return None if found is None else found[0]
+
+    @property
+    def faulty(self) -> frozenset[Place]:
+        """Where the operator's files hold nothing to show just now."""
+        return frozenset(self._faulty)
 
     def presented(self, place: Place) -> tuple[str, str]:
         """Chain and key, PEM. Raises LookupError before there are any: `open` comes first, after
