@@ -17,6 +17,9 @@ AuthMethod = Literal["otp_sms", "otp_email", "password", "google", "apple"]
 """How a tenant's people may sign in (000 §1.5). Accounts at Google and Apple let nobody in
 whose app is not among the tenant's `google_client_ids` and `apple_client_ids`."""
 
+KeyType = Literal["p256", "p384", "rsa"]
+"""What kind of key a device has: ECDSA over a curve, or RSA of 3072 bits or more."""
+
 Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
 
@@ -117,6 +120,12 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     certificate_renew_percent: Annotated[
         int, _said(ge=10, le=95, description="of its life, after which a device renews it")
     ] = 67
+    certificate_key_types: Annotated[
+        tuple[KeyType, ...],
+        _said(
+            min_length=1, max_length=3, description="the kinds of key that a device may bring next"
+        ),
+    ] = ("p256", "p384", "rsa")
     certificate_lapsed_days: Annotated[
         int, _said(ge=0, le=365, description="how long after its end its key proves the device")
     ] = 30
@@ -151,6 +160,7 @@ def check(settings: TenantSettings) -> None:
         raise Invalid("settings_invalid", "session_idle_days is more than session_days")
     for name, values in (
         ("auth_methods", settings.auth_methods),
+        ("certificate_key_types", settings.certificate_key_types),
         ("allowed_countries", settings.allowed_countries),
         ("google_client_ids", settings.google_client_ids),
         ("apple_client_ids", settings.apple_client_ids),

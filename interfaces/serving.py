@@ -1,5 +1,6 @@
 """What this process's listeners show themselves by. A part of the composition root."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -53,10 +54,10 @@ class Serving:
         measure_certificates(self._of.metrics, self)
         return self.keeper
 
-    def ending(self) -> list[Place]:
+    def ending(self) -> Sequence[str]:
         """Where what is shown runs out within `ENDING_S`."""
-        ends = {place: self.ends_in_s(place) for place in PLACES}
-        return [place for place, left in ends.items() if left is not None and left < ENDING_S]
+        ends = ((place, self.ends_in_s(place)) for place in PLACES)
+        return [place for place, left in ends if left is not None and left < ENDING_S]
 
     def ends_in_s(self, place: Place) -> float | None:
         """How long what is shown there is good for; negative when it has run out."""

@@ -4,8 +4,9 @@ from datetime import datetime
 
 import msgspec
 
-from application.ports import CertificateAuthority, IssuedCertificate
+from application.ports import CertificateAuthority, CertificateRequest, IssuedCertificate
 from domain.device_ca import DeviceCA
+from domain.errors import Malformed
 from domain.ids import DeviceId, TenantId
 from domain.tenant import TenantSettings
 
@@ -26,6 +27,16 @@ def renew_after(issued: IssuedCertificate, settings: TenantSettings) -> datetime
     """From when on a new one is given; so long before the end that a device has many tries."""
     life = issued.not_after - issued.not_before
     return issued.not_before + life * settings.certificate_renew_percent / 100
+
+
+def check_key(request: CertificateRequest, settings: TenantSettings) -> None:
+    """What the tenant wants beyond what every key must be.
+
+    Raises Malformed (`key_policy_violation`).
+    """
+    allowed = settings.certificate_key_types
+    if request.key_type not in allowed:
+        raise Malformed("key_policy_violation", f"keys of this tenant: {', '.join(allowed)}")
 
 
 def told_to_renew(

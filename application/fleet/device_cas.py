@@ -11,6 +11,7 @@ from application.ports.pki import AuthorityMaker, CertificateHolder, Certificate
 from application.principals import Caller
 from application.tenants.approvals import Approvals
 from domain import device_ca as ca
+from domain.approval import Approval
 from domain.errors import Invalid, PreconditionFailed
 from domain.events import StreamAppend
 from domain.ids import PLATFORM
@@ -110,19 +111,24 @@ class DeviceCAs:
     async def regenerate(self, caller: Caller, confirmation: str) -> Done:
         """A new CA at once, and none before it is believed: every device must be paired again.
 
-        Raises Invalid (`confirmation_wrong`) unless it is confirmed in the words of `REGENERATE`,
-        and for a console person what `Approvals.used_up` raises.
+        Two people, whoever asks: raises Invalid (`confirmation_wrong`) unless it is confirmed in
+        the words of `REGENERATE`, and what `Approvals.used_up` raises.
         """
-        if confirmation != REGENERATE:
-            raise Invalid("confirmation_wrong", f"confirm with: {REGENERATE}")
+        _check_confirmed(confirmation)
         # Before a key is made in vain; what counts is asked in the commit.
-        await self._approvals.used_up(caller, "ca.regenerate", PLATFORM)
+        await self._approvals.used_up(caller, "ca.regenerate", PLATFORM, always=True)
         made = await self._maker.make((await self._state()).highest)
         return await self._do(
             caller,
             lambda found: ca.regenerate(found, made),
-            lambda: self._approvals.used_up(caller, "ca.regenerate", PLATFORM),
+            lambda: self._approvals.used_up(caller, "ca.regenerate", PLATFORM, always=True),
         )
+
+    async def ask_regeneration(self, caller: Caller, confirmation: str) -> Approval:
+        """Ask somebody else to agree to it. Raises Invalid (`confirmation_wrong`), Forbidden
+        (`insufficient_scope`)."""
+        _check_confirmed(confirmation)
+        return await self._approvals.ask(caller, "ca.regenerate", PLATFORM)
 
     async def _on_other(self) -> tuple[ca.DeviceCA, int]:
         """The rotation as it stands, and how many devices are on its CA that does not issue."""
@@ -149,3 +155,8 @@ def _still(found: ca.DeviceCA, counted: ca.DeviceCA) -> ca.DeviceCA:
     if found.version != counted.version:
         raise StaleStream((ca.DEVICE_CA,))
     return found
+
+
+def _check_confirmed(confirmation: str) -> None:
+    if confirmation != REGENERATE:
+        raise Invalid("confirmation_wrong", f"confirm with: {REGENERATE}")

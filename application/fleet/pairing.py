@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from application.execute import retrying
-from application.fleet.certificates import Pairing, paired
+from application.fleet.certificates import Pairing, check_key, paired
 from application.fleet.devices import Devices
 from application.fleet.pairing_codes import PairingCodes
 from application.ports import (
@@ -125,6 +125,7 @@ class Pairings:
             if not awaited:
                 raise NotFound("pairing_code_invalid")
             raise Conflict("key_already_used", "make a new key for every pairing")
+        check_key(request, tenant.settings)
         assert typed is not None, "a code that was found was well formed"
         proved = self._proved(typed, chain, request, device, tenant)
         issued = self._authority.issue(

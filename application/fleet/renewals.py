@@ -10,7 +10,7 @@ from typing import Final
 from uuid import uuid5
 
 from application.execute import execute, retrying, stream_of
-from application.fleet.certificates import Pairing, paired, renew_after
+from application.fleet.certificates import Pairing, check_key, paired, renew_after
 from application.fleet.device_commands import DeviceCommands
 from application.ports import (
     CertificateAuthority,
@@ -107,8 +107,8 @@ class Renewals:
         """A certificate for the key of this request, for a device that showed the one it
         `replaces`; the one that it got for the same request, if it did.
 
-        Raises Malformed (`key_reuse_forbidden`), Invalid (`attestation_…`), Conflict
-        (`key_already_used`), StaleStream.
+        Raises Malformed (`key_reuse_forbidden`, `key_policy_violation`), Invalid
+        (`attestation_…`), Conflict (`key_already_used`), StaleStream.
         """
         newest, shown = device.certificate, device.certificate_of(replaces)
         assert newest is not None, "a device that was paired has a newest certificate"
@@ -125,6 +125,7 @@ class Renewals:
                     raise StaleStream([device.id])
                 raise Malformed("key_reuse_forbidden", "make a new key for every certificate")
             raise Conflict("key_already_used", "make a new key for every certificate")
+        check_key(request, tenant.settings)
         proved = self._proved(attestation, replaces, request, device, tenant)
         recovered = (
             shown.not_after <= self._clock.now()

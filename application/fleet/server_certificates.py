@@ -84,8 +84,8 @@ class ServerCertificates:
     async def activate(self, caller: Caller, *, for_devices: bool, force: bool) -> Done:
         """Show it, in every process within a second; open connections go on.
 
-        Raises what `domain.server_certificate.activate` raises, Unavailable
-        (`position_not_reached`).
+        Raises what `domain.server_certificate.activate` raises, StaleStream where another was
+        brought meanwhile, Unavailable (`position_not_reached`).
         """
         waiting = (await self.state()).installed
         holders = 0
@@ -94,7 +94,7 @@ class ServerCertificates:
         return await self._do(
             caller,
             lambda found: s.activate(
-                found,
+                _still(found, waiting),
                 for_devices=for_devices,
                 device_names=self.names.device,
                 holders=holders,
@@ -119,6 +119,13 @@ class ServerCertificates:
     ) -> Done:
         origin = caller.origin(self._ids.uuid())
         return await execute(self._log, origin, PLATFORM, s.SERVER_CERTIFICATE, s.rebuild, decide)
+
+
+def _still(found: s.ServerCertificate, counted: s.Installed | None) -> s.ServerCertificate:
+    """What is there, as long as it is that for which the devices were counted."""
+    if found.installed != counted:
+        raise StaleStream((s.SERVER_CERTIFICATE,))
+    return found
 
 
 class ServerCertificateUpkeep:

@@ -8,6 +8,7 @@ import msgspec
 
 from domain.device_ca import DeviceCA
 from domain.ids import DeviceId, TenantId
+from domain.tenant_settings import KeyType
 
 
 class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +16,7 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     csr_sha256: str
     spki_sha256: str
+    key_type: KeyType
     challenge_password: str | None
 
 

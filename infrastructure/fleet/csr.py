@@ -13,6 +13,7 @@ from cryptography.x509.oid import AttributeOID
 
 from application.ports import CertificateRequest
 from domain.errors import Malformed
+from domain.tenant_settings import KeyType
 
 CSR_CHARACTERS_MAX: Final = 16 * 1024
 RSA_BITS: Final = range(3072, 8193)
@@ -49,6 +50,7 @@ def verified_request(csr_pem: str) -> VerifiedRequest:
     request = CertificateRequest(
         csr_sha256=hashlib.sha256(csr.public_bytes(Encoding.DER)).hexdigest(),
         spki_sha256=hashlib.sha256(spki).hexdigest(),
+        key_type=_key_type(key),
         challenge_password=_challenge_password(csr),
     )
     return VerifiedRequest(key=key, request=request)
@@ -87,6 +89,12 @@ def _allowed_key(csr: x509.CertificateSigningRequest) -> DeviceKey:
     raise Malformed(
         "key_policy_violation", "use a P-256, a P-384 or an RSA key of 3072 to 8192 bits"
     )
+
+
+def _key_type(key: DeviceKey) -> KeyType:
+    if isinstance(key, rsa.RSAPublicKey):
+        return "rsa"
+    return "p256" if isinstance(key.curve, ec.SECP256R1) else "p384"
 
 
 def _signed_by_its_key(csr: x509.CertificateSigningRequest) -> bool:

@@ -9,6 +9,7 @@ import rich_click as click
 from application.fleet.device_cas import REGENERATE, SPREAD_MAX_S, DeviceCAs
 from application.principals import Caller
 from domain.ids import PLATFORM
+from interfaces.cli.approvals import approval_of, approval_option, asked
 from interfaces.cli.output import facts, json_option, line
 from interfaces.cli.session import caller, with_platform
 from interfaces.composition import Platform
@@ -74,10 +75,28 @@ def rollback(force: bool, as_json: bool) -> None:
 
 @device_ca.command("regenerate")
 @click.option("--confirm", required=True, metavar="TEXT", help=f'Written out: "{REGENERATE}".')
+@approval_option
 @json_option
-def regenerate(confirm: str, as_json: bool) -> None:
-    """Believe no CA of before, as after a theft of its key: every device must be paired again."""
-    _take(lambda cas, by: cas.regenerate(by, confirm), as_json=as_json)
+def regenerate(confirm: str, approval: str | None, as_json: bool) -> None:
+    """Believe no CA of before, as after a theft of its key: every device must be paired again.
+
+    It takes two people.
+    """
+    if approval is not None:
+        approval_id = approval_of(approval)
+        _take(
+            lambda cas, by: cas.regenerate(
+                msgspec.structs.replace(by, approval_id=approval_id), confirm
+            ),
+            as_json=as_json,
+        )
+        return
+
+    async def command(platform: Platform) -> dict[str, str]:
+        cas = platform.services.device_cas
+        return asked(await cas.ask_regeneration(caller(PLATFORM), confirm))
+
+    facts(with_platform(command), as_json=as_json)
 
 
 def _take(step: Callable[[DeviceCAs, Caller], Awaitable[object]], *, as_json: bool) -> None:

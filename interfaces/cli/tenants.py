@@ -7,8 +7,9 @@ import rich_click as click
 
 from application.execute import Done
 from application.permissions import PLATFORM_SCOPES, SCOPES
-from domain.ids import PLATFORM, ApprovalId, TenantId, parse, wire
+from domain.ids import PLATFORM, TenantId, wire
 from domain.tenant import SuspensionReason, Tenant
+from interfaces.cli.approvals import approval_of, approval_option, asked
 from interfaces.cli.output import facts, json_option
 from interfaces.cli.session import WrongArgument, caller, tenant_of, with_platform
 from interfaces.composition import Platform
@@ -92,7 +93,7 @@ def resume_tenant(tenant: str, as_json: bool) -> None:
 
 @tenants.command("delete")
 @click.argument("tenant")
-@click.option("--approval", help="What somebody else agreed to; without it, one is asked for.")
+@approval_option
 @json_option
 def delete_tenant(tenant: str, approval: str | None, as_json: bool) -> None:
     """Destroy all that is held for TENANT, which is suspended. It takes two people, and a day."""
@@ -100,15 +101,8 @@ def delete_tenant(tenant: str, approval: str | None, as_json: bool) -> None:
     async def command(platform: Platform) -> dict[str, Any]:
         lifecycle, tenant_id = platform.services.tenant_lifecycle, tenant_of(tenant)
         if approval is None:
-            asked = await lifecycle.ask_deletion(caller(PLATFORM), tenant_id)
-            return {
-                "approval_id": wire("apr", asked.id),
-                "expires_at": asked.expires_at.isoformat(),
-            }
-        agreed = parse("apr", approval)
-        if agreed is None:
-            raise WrongArgument(f"{approval!r} is not an approval's id (apr_…)")
-        of_two = msgspec.structs.replace(caller(PLATFORM), approval_id=ApprovalId(agreed))
+            return asked(await lifecycle.ask_deletion(caller(PLATFORM), tenant_id))
+        of_two = msgspec.structs.replace(caller(PLATFORM), approval_id=approval_of(approval))
         return _shown(*await lifecycle.delete(of_two, tenant_id))
 
     facts(with_platform(command), as_json=as_json)

@@ -10,7 +10,7 @@ import pytest
 from application.fleet.device_cas import REGENERATE, DeviceCAs
 from application.ports import StaleStream
 from application.ports.pki import CertificateHolder
-from application.principals import OperatorPrincipal, operator
+from application.principals import Caller, OperatorPrincipal, operator
 from domain import device_ca as ca
 from domain.errors import Conflict, Forbidden, Invalid, PreconditionFailed
 from domain.ids import PLATFORM, OperatorId, OperatorSessionId
@@ -24,7 +24,7 @@ OPERATOR = operator(PLATFORM, CORRELATION)
 
 
 def platform_admin() -> OperatorPrincipal:
-    """A console person; whoever has the command line (`OPERATOR`) needs nobody else."""
+    """A console person."""
     operator_id = OperatorId(uuid4())
     return OperatorPrincipal(
         tenant_id=PLATFORM,
@@ -79,6 +79,12 @@ class Rotation:
         self.world.authority.state = ca.rebuild(await self.world.log.load(PLATFORM, ca.DEVICE_CA))
         return self.world.authority.state
 
+    async def agreed(self, caller: Caller) -> Caller:
+        """The caller, with what a console person agreed to."""
+        asked = await self.cas.ask_regeneration(caller, REGENERATE)
+        await self.world.approvals().give(platform_admin(), asked.id)
+        return msgspec.structs.replace(caller, approval_id=asked.id)
+
     async def issuing(self, *, spread_s: int = 0) -> None:
         await self.cas.announce(OPERATOR)
         await self.cas.issue(OPERATOR, spread_s=spread_s)
@@ -128,7 +134,8 @@ async def test_after_a_regeneration_there_is_no_way_but_to_pair_anew() -> None:
         await rotation.cas.regenerate(OPERATOR, "yes")
     with pytest.raises(Conflict, match="device_already_paired"):
         await rotation.world.devices().issue_pairing_code(BACKEND, DEVICE, None)
-    await rotation.cas.regenerate(OPERATOR, REGENERATE)
+    agreed = await rotation.agreed(OPERATOR)
+    await rotation.cas.regenerate(agreed, REGENERATE)
     await rotation.followed()
     assert await rotation.desk.standing() == ("ca_retired", "re_pair")
     with pytest.raises(Forbidden, match="device_ca_distrusted"):
@@ -137,11 +144,13 @@ async def test_after_a_regeneration_there_is_no_way_but_to_pair_anew() -> None:
     assert await rotation.desk.standing() == ("revoked", "re_pair")
 
 
-async def test_a_console_person_regenerates_only_what_another_agreed_to_and_once() -> None:
+@pytest.mark.parametrize("who", ["console", "command line"])
+async def test_what_is_regenerated_another_agreed_to_and_once(who: str) -> None:
     """Seen to fail without the approval in the commit, and with another operation's name there."""
     rotation = Rotation()
     approvals = rotation.world.approvals()
-    one, other = platform_admin(), platform_admin()
+    one: Caller = platform_admin() if who == "console" else OPERATOR
+    other = platform_admin()
     with pytest.raises(Forbidden, match="approval_required"):
         await rotation.cas.regenerate(one, REGENERATE)
     asked = await approvals.ask(one, "ca.regenerate", PLATFORM)

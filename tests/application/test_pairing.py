@@ -90,6 +90,16 @@ async def test_a_code_is_read_as_people_type_it(hyphen: str, lower: bool) -> Non
     assert (await pair(world, typed.lower() if lower else typed)).device_id == device_id
 
 
+async def test_a_key_of_a_kind_that_the_tenant_does_not_want_leaves_the_code_as_it_was() -> None:
+    """Seen to fail without the tenant's kinds asked about."""
+    world = World()
+    world.settings(certificate_key_types=("p256", "p384"))
+    _, code = await expected(world)
+    with pytest.raises(Malformed, match="key_policy_violation"):
+        await pair(world, code.code, "key RSA1")
+    assert (await pair(world, code.code, "key K1")).device_id
+
+
 async def test_the_same_key_gets_the_same_certificate_again_while_the_code_lives() -> None:
     world = World()
     _, code = await expected(world)

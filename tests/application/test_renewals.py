@@ -66,6 +66,16 @@ async def test_every_key_is_for_one_certificate() -> None:
         await fleet.renewals().renew(TILL, "key K9")
 
 
+async def test_a_renewal_is_by_a_kind_of_key_that_the_tenant_wants() -> None:
+    """Seen to fail without the tenant's kinds asked about."""
+    fleet = Fleet()
+    fleet.world.settings(certificate_key_types=("p256",))
+    fleet.world.clock.advance(70 * DAY_S)
+    with pytest.raises(Malformed, match="key_policy_violation"):
+        await fleet.renewals().renew(TILL, "key RSA1")
+    assert (await fleet.renewals().renew(TILL, "key K1")).device_id == DEVICE
+
+
 async def test_the_one_before_ends_a_day_after_the_new_one_is_used_and_not_sooner() -> None:
     """The new key may never have been written down: the old one still opens the door."""
     fleet = Fleet()

@@ -169,6 +169,7 @@ class Authority:
         return CertificateRequest(
             csr_sha256=hashlib.sha256(csr_pem.encode()).hexdigest(),
             spki_sha256=hashlib.sha256(key.encode()).hexdigest(),
+            key_type="rsa" if key.startswith("RSA") else "p256",
             challenge_password=code,
         )
 

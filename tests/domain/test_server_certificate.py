@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain import server_certificate as s
@@ -44,18 +45,16 @@ def shown(*past: Any) -> tuple[str, str]:
 
 
 def brought(**fields: Any) -> s.Brought:
-    return s.Brought(
-        **{
-            "chain_pem": INSTALLED.chain_pem,
-            "anchor_pem": INSTALLED.anchor_pem,
-            "fingerprint_sha256": INSTALLED.fingerprint_sha256,
-            "spki_sha256": CSR.spki_sha256,
-            "names": INSTALLED.names,
-            "not_before": INSTALLED.not_before,
-            "not_after": INSTALLED.not_after,
-            **fields,
-        }
+    made = s.Brought(
+        chain_pem=INSTALLED.chain_pem,
+        anchor_pem=INSTALLED.anchor_pem,
+        fingerprint_sha256=INSTALLED.fingerprint_sha256,
+        spki_sha256=CSR.spki_sha256,
+        names=INSTALLED.names,
+        not_before=INSTALLED.not_before,
+        not_after=INSTALLED.not_after,
     )
+    return msgspec.structs.replace(made, **fields)
 
 
 def made(issued: Any) -> s.Certificate:

@@ -163,9 +163,18 @@ async def test_the_ca_changes_under_a_live_fleet(database: str, tmp_path: Path) 
         # Somebody has the CA's key: everybody out, and back in with a code.
         wrong = await admin.post("/v1/admin/ssl/ca-cert/regenerate", json={"confirm": "yes"})
         assert (wrong.status_code, wrong.json()["code"]) == (422, "confirmation_wrong")
+        confirmed = {"confirm": "every device must be paired again"}
+        alone = await admin.post("/v1/admin/ssl/ca-cert/regenerate", json=confirmed)
+        assert (alone.status_code, alone.json()["code"]) == (403, "approval_required")
+        wanted = {"operation": "ca.regenerate", "subject": "the platform"}
+        asked = (await admin.post("/v1/approvals", json=wanted)).json()
+        second = await platform_client(house)
+        given = await second.post(f"/v1/approvals/{asked['id']}/approve")
+        assert given.status_code == 200, given.text
         made = await admin.post(
             "/v1/admin/ssl/ca-cert/regenerate",
-            json={"confirm": "every device must be paired again"},
+            json=confirmed,
+            headers={"approval-id": asked["id"]},
         )
         assert (made.json()["trusted"], made.json()["distrusted"]) == ([3], [1, 2]), made.text
         await until(

@@ -94,11 +94,16 @@ def test_it_is_the_certificate_authority_that_the_application_asks_for(ca: Platf
 
 
 @pytest.mark.parametrize(
-    "key",
-    [P256, ec.generate_private_key(ec.SECP384R1()), rsa_key(3072)],
-    ids=["p256", "p384", "rsa3072"],
+    ("kind", "key"),
+    [
+        ("p256", P256),
+        ("p384", ec.generate_private_key(ec.SECP384R1())),
+        ("rsa", rsa_key(3072)),
+    ],
 )
-def test_allowed_keys_are_examined_and_certified(ca: PlatformCA, key: PrivateKey) -> None:
+def test_allowed_keys_are_examined_and_certified(
+    ca: PlatformCA, kind: str, key: PrivateKey
+) -> None:
     text = csr_pem(key, challenge="K7Q2ZM9XP")
     request = ca.examine(text)
     issued = ca.issue(text, TENANT, DEVICE, validity_days=90)
@@ -110,6 +115,7 @@ def test_allowed_keys_are_examined_and_certified(ca: PlatformCA, key: PrivateKey
     )
     assert request.spki_sha256 == digest.finalize().hex()
     assert request.challenge_password == "K7Q2ZM9XP"
+    assert request.key_type == kind
     assert certificate.public_key() == key.public_key()
 
 
