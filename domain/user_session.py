@@ -9,12 +9,13 @@ installation only: whoever lost an answer gets the same successor again (referen
 §5.3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from domain.errors import Unauthenticated
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import TenantId, UserId, UserSessionId
@@ -32,6 +33,18 @@ EndReason = Literal[
     "user_erased",
 ]
 
+FRESH_FOR: Final = timedelta(minutes=5)
+"""How long ago a proof may be that stands for the person being there now."""
+ACR_ONE_KIND: Final = "urn:link-identity:acr:1"
+ACR_TWO_KINDS: Final = "urn:link-identity:acr:2"
+_KINDS: Final[Mapping[SignInMethod, str]] = {
+    "otp_sms": "address",
+    "otp_email": "address",
+    "password": "password",
+    "google": "account",
+    "apple": "account",
+}
+
 REPEAT_WITHIN: Final = timedelta(seconds=60)
 """How long a client whose answer was lost may ask again with the token that it still has."""
 
@@ -45,6 +58,14 @@ class UserSessionStarted(DomainEvent, frozen=True, kw_only=True):
     installation: str
     key_bound: bool
     expires_at: datetime
+
+
+class UserSessionReauthenticated(DomainEvent, frozen=True, kw_only=True):
+    """The person proved again, in the open session, who it is (RFC 9470)."""
+
+    NAME: ClassVar[str] = "user_session.reauthenticated"
+    user_id: UserId
+    method: SignInMethod
 
 
 class UserSessionReuseDetected(DomainEvent, frozen=True, kw_only=True):
@@ -70,7 +91,9 @@ class UserSessionEnded(DomainEvent, frozen=True, kw_only=True):
     reason: EndReason
 
 
-UserSessionEvent = UserSessionStarted | UserSessionReuseDetected | UserSessionEnded
+UserSessionEvent = (
+    UserSessionStarted | UserSessionReauthenticated | UserSessionReuseDetected | UserSessionEnded
+)
 
 
 class UserSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +104,11 @@ class UserSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a session's refresh tokens stand. `number` is that of the current one."""
+    """Where a session's refresh tokens stand. `number` is that of the current one.
+
+    `proved_by` is what was proved at `authenticated_at`, the latest last; empty where that was the
+    sign-in, by `method`.
+    """
 
     session_id: UserSessionId
     user_id: UserId
@@ -96,6 +123,12 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     key_thumbprint: str | None = None
     ended_at: datetime | None = None
     ended_by: EndReason | None = None
+    proved_by: tuple[SignInMethod, ...] = ()
+
+    @property
+    def amr(self) -> tuple[SignInMethod, ...]:
+        """Authentication Methods References (RFC 8176), in our own words."""
+        return self.proved_by or (self.method,)
 
     def alive(self, now: datetime) -> bool:
         return self.ended_at is None and now < min(self.idle_until, self.expires_at)
@@ -141,6 +174,40 @@ def exchange(line: Line, presented: Presented, now: datetime, idle: timedelta) -
     return Exchange(outcome="reused", line=ended)
 
 
+def acr(methods: Iterable[SignInMethod]) -> str:
+    """Authentication Context Class: by how many kinds of ways in the person was proved together."""
+    kinds = {_KINDS[method] for method in methods}
+    return ACR_TWO_KINDS if len(kinds) > 1 else ACR_ONE_KIND
+
+
+def prove_again(line: Line, method: SignInMethod, now: datetime) -> Exchange:
+    """The line as it is once the person has proved who it is by `method` too."""
+    if not line.alive(now):
+        return Exchange(outcome="refused", line=line)
+    lately = line.amr if now < line.authenticated_at + FRESH_FOR else ()
+    proved_by = (*(each for each in lately if each != method), method)
+    proved = msgspec.structs.replace(line, authenticated_at=now, proved_by=proved_by)
+    return Exchange(outcome="served", line=proved)
+
+
+def reauthenticate(session: UserSession | None, method: SignInMethod) -> list[UserSessionEvent]:
+    """Raises Unauthenticated (`token_invalid`) for a session that has ended."""
+    if session is None or session.ended:
+        raise Unauthenticated("token_invalid")
+    return [UserSessionReauthenticated(user_id=session.user_id, method=method)]
+
+
+def check_fresh(authenticated_at: datetime, now: datetime) -> None:
+    """Raises Unauthenticated (`insufficient_user_authentication`), which says how fresh (RFC 9470
+    §3)."""
+    if authenticated_at + FRESH_FOR < now:
+        raise Unauthenticated(
+            "insufficient_user_authentication",
+            "prove again who you are, and ask within five minutes of it",
+            extra={"max_age": int(FRESH_FOR.total_seconds())},
+        )
+
+
 def start(session: UserSession | None, started: UserSessionStarted) -> list[UserSessionEvent]:
     return [] if session is not None else [started]
 
@@ -168,7 +235,7 @@ def evolve(session: UserSession | None, recorded: Recorded) -> UserSession:
                 tenant_id=recorded.tenant_id,
                 user_id=event.user_id,
             )
-        case UserSessionReuseDetected() if session is not None:
+        case UserSessionReauthenticated() | UserSessionReuseDetected() if session is not None:
             return session
         case UserSessionEnded() if session is not None:
             return msgspec.structs.replace(session, ended=True)

@@ -235,6 +235,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         sign_ins=entries.sign_ins,
         password_sign_ins=entries.password_sign_ins,
+        reauthentications=entries.reauthentications,
         account_sign_ins=entries.account_sign_ins,
         account_links=entries.account_links,
         user_sessions=entries.sessions,

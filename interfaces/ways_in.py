@@ -12,6 +12,7 @@ from application.people.accounts import Accounts
 from application.people.newcomers import Newcomers
 from application.people.one_time_codes import OneTimeCodes
 from application.people.password_sign_ins import PasswordSignIns
+from application.people.reauthentications import Reauthentications
 from application.people.sign_in_guard import SignInGuard
 from application.people.sign_ins import Channel, SignIns
 from application.people.user_sessions import UserSessions
@@ -33,6 +34,7 @@ class WaysIn(msgspec.Struct, frozen=True, kw_only=True):
     sessions: UserSessions
     sign_ins: SignIns
     password_sign_ins: PasswordSignIns
+    reauthentications: Reauthentications
     account_sign_ins: AccountSignIns
     account_links: AccountLinks
 
@@ -68,22 +70,26 @@ def ways_in(
         DigestedNonces(keyring, shown, clock, ids),
         keyring,
     )
+    passwords = PasswordSignIns(
+        log,
+        guard,
+        codes,
+        outside.email_sender,
+        sign_ins,
+        sessions,
+        identifiers,
+        of.passwords,
+        vault,
+        clock,
+        ids,
+    )
     return WaysIn(
         guard=guard,
         sessions=sessions,
         sign_ins=sign_ins,
-        password_sign_ins=PasswordSignIns(
-            log,
-            guard,
-            codes,
-            outside.email_sender,
-            sign_ins,
-            sessions,
-            identifiers,
-            of.passwords,
-            vault,
-            clock,
-            ids,
+        password_sign_ins=passwords,
+        reauthentications=Reauthentications(
+            log, guard, accounts, codes, sign_ins, passwords, sessions, vault
         ),
         account_sign_ins=AccountSignIns(log, guard, accounts, identifiers, sessions, ids),
         account_links=AccountLinks(

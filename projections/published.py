@@ -184,6 +184,7 @@ from domain.user import (
 )
 from domain.user_session import (
     UserSessionEnded,
+    UserSessionReauthenticated,
     UserSessionReuseDetected,
     UserSessionStarted,
 )
@@ -404,6 +405,9 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     UserErasureStarted: Published("user", "user_erasure_started", None, "warning"),
     UserErased: Published("user", "user_erased", "user.erased", "warning"),
     UserSessionStarted: Published("user_session", "user_signed_in", "user_session.started"),
+    UserSessionReauthenticated: Published(
+        "user_session", "user_reauthenticated", "user_session.reauthenticated"
+    ),
     UserSessionReuseDetected: Published(
         "user_session", "refresh_token_reuse_detected", "user_session.reuse_detected", "high"
     ),

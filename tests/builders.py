@@ -441,6 +441,9 @@ user_session_started = Builder(
         expires_at=NOW + timedelta(days=180),
     )
 )
+user_session_reauthenticated = Builder(
+    user_session.UserSessionReauthenticated(user_id=USER, method="password")
+)
 user_session_reuse_detected = Builder(
     user_session.UserSessionReuseDetected(
         user_id=USER, presented=3, current=5, holder="q4Zf", presenter="Zx81"

@@ -11,7 +11,7 @@ from application.execute import execute
 from application.identifiers import Claims, Identifiers
 from application.people.accounts import Accounts
 from application.people.one_time_codes import Challenged, OneTimeCodes, binding
-from application.people.sign_in_guard import Entry, SignInGuard
+from application.people.sign_in_guard import SignInGuard, entry_of
 from application.people.sign_ins import FIELDS, METHODS, Channel, SignIns
 from application.people.user_sessions import UserSessions
 from application.people.users import Users
@@ -19,12 +19,12 @@ from application.ports import Clock, EventLog, IdSource
 from application.principals import UserPrincipal
 from domain import tenant as t
 from domain import user as u
+from domain import user_session as us
 from domain.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated
 from domain.events import StreamAppend
 from domain.ids import ChallengeId
-from domain.user_session import EndReason
 
-ENDED_BY: Final[EndReason] = "account_unlinked"
+ENDED_BY: Final[us.EndReason] = "account_unlinked"
 
 
 class AccountLinks:
@@ -56,9 +56,9 @@ class AccountLinks:
         return u.ways_in(await self._user(person))
 
     def nonce(self, person: UserPrincipal) -> str:
-        """What the app has the provider put into the ID token. Raises Forbidden
-        (`reauthentication_required`)."""
-        u.check_fresh(person.authenticated_at, self._clock.now())
+        """What the app has the provider put into the ID token. Raises Unauthenticated
+        (`insufficient_user_authentication`)."""
+        us.check_fresh(person.authenticated_at, self._clock.now())
         return self._accounts.nonce(person.tenant_id, "link", str(person.session_id))
 
     async def link(
@@ -66,12 +66,12 @@ class AccountLinks:
     ) -> None:
         """Come in by this account too; linking it again says nothing.
 
-        `address` is where the request came from. Raises Unauthenticated (`id_token_invalid`),
-        Unavailable (`provider_unavailable`), Forbidden (`reauthentication_required`), Conflict
+        `address` is where the request came from. Raises Unauthenticated (`id_token_invalid`,
+        `insufficient_user_authentication`), Unavailable (`provider_unavailable`), Conflict
         (`account_linked_already`, `google_taken`, `apple_taken`) and what the guard raises.
         """
-        u.check_fresh(person.authenticated_at, self._clock.now())
-        tenant = await self._guard.admit(_entry(person, address), provider, None)
+        us.check_fresh(person.authenticated_at, self._clock.now())
+        tenant = await self._guard.admit(entry_of(person, address), provider, None)
         try:
             proved = await self._accounts.prove(
                 tenant, provider, token, nonce, "link", str(person.session_id)
@@ -97,10 +97,10 @@ class AccountLinks:
     async def unlink(self, person: UserPrincipal, provider: u.Provider) -> None:
         """Come in by this account no more; other sessions that did so end.
 
-        Raises NotFound (`way_in_not_found`), Conflict (`last_way_in`), Forbidden
-        (`reauthentication_required`).
+        Raises NotFound (`way_in_not_found`), Conflict (`last_way_in`), Unauthenticated
+        (`insufficient_user_authentication`).
         """
-        u.check_fresh(person.authenticated_at, self._clock.now())
+        us.check_fresh(person.authenticated_at, self._clock.now())
         tenant = t.rebuild(await self._log.load(person.tenant_id, person.tenant_id))
         assert tenant is not None, "a session is of a tenant"
         allowed = frozenset(tenant.settings.auth_methods)
@@ -128,11 +128,11 @@ class AccountLinks:
         """Send a code to a mobile or an e-mail that the person wants to come in by.
 
         The answer is the same whosever it is. Raises what `SignIns.request_code` raises, and
-        Forbidden (`reauthentication_required`).
+        Unauthenticated (`insufficient_user_authentication`).
         """
-        u.check_fresh(person.authenticated_at, self._clock.now())
+        us.check_fresh(person.authenticated_at, self._clock.now())
         return await self._sign_ins.send_code(
-            _entry(person, address), channel, destination, locale, self._bound(person, channel)
+            entry_of(person, address), channel, destination, locale, self._bound(person, channel)
         )
 
     async def verify_code(
@@ -146,10 +146,10 @@ class AccountLinks:
         """Come in by this mobile or e-mail from now on, in the place of the one before.
 
         Raises what `OneTimeCodes.prove` and the guard raise, Conflict (`mobile_taken`,
-        `email_taken`), Forbidden (`reauthentication_required`).
+        `email_taken`), Unauthenticated (`insufficient_user_authentication`).
         """
-        u.check_fresh(person.authenticated_at, self._clock.now())
-        await self._guard.admit(_entry(person, address), METHODS[channel], str(challenge_id))
+        us.check_fresh(person.authenticated_at, self._clock.now())
+        await self._guard.admit(entry_of(person, address), METHODS[channel], str(challenge_id))
         try:
             attempt = await self._codes.prove(
                 person.tenant_id, self._bound(person, channel), challenge_id, code
@@ -169,15 +169,6 @@ class AccountLinks:
     @staticmethod
     def _bound(person: UserPrincipal, channel: Channel) -> UUID:
         return binding(person.tenant_id, f"link:{channel}", str(person.session_id))
-
-
-def _entry(person: UserPrincipal, address: str) -> Entry:
-    return Entry(
-        tenant_id=person.tenant_id,
-        address=address,
-        installation=str(person.session_id),
-        correlation_id=person.correlation_id,
-    )
 
 
 def _known(user: u.User | None) -> u.User:

@@ -14,13 +14,14 @@ from application.identifiers import Identifiers
 from application.passwords import Passwords
 from application.people.kept_passwords import KeptPasswords
 from application.people.one_time_codes import Challenged, OneTimeCodes, binding
-from application.people.sign_in_guard import Entry, SignInGuard
+from application.people.sign_in_guard import Entry, SignInGuard, entry_of
 from application.people.sign_ins import SignIns
 from application.people.user_sessions import Tokens, UserSessions
 from application.ports import Clock, EventLog, IdSource, OtpSender, PersonalData
 from application.principals import Caller, UserPrincipal, user_actor
 from domain import tenant as t
 from domain import user as u
+from domain import user_session as us
 from domain.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated
 from domain.ids import ChallengeId, TenantId, UserId
 from domain.password import PasswordPolicy
@@ -66,9 +67,14 @@ class PasswordSignIns:
         tenant = await self._guard.admit(entry, "password", address)
         owner = await self._identifiers.owner(entry.tenant_id, "email", address)
         user = await self._proved(entry.tenant_id, owner, password)
-        assert user.password_set_at is not None, "who has a password has set it"
-        t.password_policy(tenant.settings).check_age(user.password_set_at, self._clock.now())
+        self._check_age(tenant, user)
         return await self._sessions.open(entry, user, "password")
+
+    async def prove(self, person: UserPrincipal, address: str, password: str) -> None:
+        """That the person, who is signed in, knows the password; `address` is where the request
+        came from. Raises what `sign_in` raises."""
+        tenant = await self._guard.admit(entry_of(person, address), "password", str(person.user_id))
+        self._check_age(tenant, await self._proved(person.tenant_id, person.user_id, password))
 
     async def set(
         self, person: UserPrincipal, address: str, password: str, current: str | None
@@ -78,21 +84,12 @@ class PasswordSignIns:
         `current` is the one before it, which may be left out just after signing in; `address` is
         where the request came from. Raises Invalid (`password_invalid`, `password_too_short`,
         `password_too_long`, `password_breached`, `password_reused`), Conflict (`email_missing`),
-        Forbidden (`reauthentication_required`), Unauthenticated (`credentials_invalid`),
-        Unavailable (`sign_in_busy`) and what the guard raises.
+        Unauthenticated (`credentials_invalid`, `insufficient_user_authentication`), Unavailable
+        (`sign_in_busy`) and what the guard raises.
         """
-        tenant = await self._guard.admit(
-            Entry(
-                tenant_id=person.tenant_id,
-                address=address,
-                installation=str(person.session_id),
-                correlation_id=person.correlation_id,
-            ),
-            "password",
-            str(person.user_id),
-        )
+        tenant = await self._guard.admit(entry_of(person, address), "password", str(person.user_id))
         if current is None:
-            u.check_fresh(person.authenticated_at, self._clock.now())
+            us.check_fresh(person.authenticated_at, self._clock.now())
             user = await self._user(person.tenant_id, person.user_id)
         else:
             user = await self._proved(person.tenant_id, person.user_id, current)
@@ -107,10 +104,10 @@ class PasswordSignIns:
     async def give_up(self, person: UserPrincipal) -> None:
         """Have no password any more.
 
-        Raises NotFound (`way_in_not_found`), Conflict (`last_way_in`), Forbidden
-        (`reauthentication_required`).
+        Raises NotFound (`way_in_not_found`), Conflict (`last_way_in`), Unauthenticated
+        (`insufficient_user_authentication`).
         """
-        u.check_fresh(person.authenticated_at, self._clock.now())
+        us.check_fresh(person.authenticated_at, self._clock.now())
         tenant = t.rebuild(await self._log.load(person.tenant_id, person.tenant_id))
         assert tenant is not None, "a session is of a tenant"
         allowed = frozenset(tenant.settings.auth_methods)
@@ -223,6 +220,10 @@ class PasswordSignIns:
         )
         past = before[: policy.remember]
         await self._kept.replace(caller.tenant_id, user.id, hashed, past)
+
+    def _check_age(self, tenant: t.Tenant, user: u.User) -> None:
+        assert user.password_set_at is not None, "who has a password has set it"
+        t.password_policy(tenant.settings).check_age(user.password_set_at, self._clock.now())
 
     async def _user(self, tenant_id: TenantId, user_id: UserId) -> u.User:
         return _known(u.rebuild(await self._log.load(tenant_id, user_id)))

@@ -13,7 +13,7 @@ import msgspec
 
 from application.execute import stream_of
 from application.ports import RateLimiter, Streams
-from application.principals import Caller
+from application.principals import Caller, UserPrincipal
 from domain import tenant as t
 from domain.errors import Forbidden, NotFound, TooMany
 from domain.ids import TenantId
@@ -45,6 +45,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return Caller(
             tenant_id=self.tenant_id, actor="user:unknown", correlation_id=self.correlation_id
         )
+
+
+def entry_of(person: UserPrincipal, address: str) -> Entry:
+    """A person who is in already: the session stands for its installation."""
+    return Entry(
+        tenant_id=person.tenant_id,
+        address=address,
+        installation=str(person.session_id),
+        correlation_id=person.correlation_id,
+    )
 
 
 class SignInGuard:

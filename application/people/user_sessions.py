@@ -7,7 +7,7 @@ next; ending a session that has ended tells the log again, so nothing is left un
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -39,6 +39,17 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     expires_in_s: int
     refresh_token: str
     key_bound: bool
+
+
+class Reauthenticated(msgspec.Struct, frozen=True, kw_only=True):
+    """An access token of a session that was authenticated just now, and by what."""
+
+    access_token: str
+    expires_in_s: int
+    key_bound: bool
+    authenticated_at: datetime
+    acr: str
+    proved_by: tuple[us.SignInMethod, ...]
 
 
 Possession = Callable[[TenantId], Awaitable[str | None]]
@@ -190,6 +201,46 @@ class UserSessions:
             key_thumbprint=line.key_thumbprint,
         )
 
+    async def reauthenticate(
+        self, person: UserPrincipal, method: us.SignInMethod
+    ) -> Reauthenticated:
+        """The session of somebody who has just proved again who it is, by `method`.
+
+        The log is told first: no session is fresher than it knows. Raises Unauthenticated
+        (`token_invalid`) for a session that ended meanwhile.
+        """
+        settings = await self._settings(person.tenant_id)
+        await execute(
+            self._log,
+            person.origin(self._ids.uuid()),
+            person.tenant_id,
+            person.session_id,
+            us.rebuild,
+            lambda session: us.reauthenticate(session, method),
+        )
+        now = self._clock.now()
+        proved = await self._lines.exchange(
+            person.tenant_id, person.session_id, lambda line: us.prove_again(line, method, now)
+        )
+        if proved is None or proved.outcome != "served":
+            raise Unauthenticated("token_invalid")
+        tokens = self._handed_out(person.tenant_id, proved.line, settings)
+        return Reauthenticated(
+            access_token=tokens.access_token,
+            expires_in_s=tokens.expires_in_s,
+            key_bound=tokens.key_bound,
+            authenticated_at=now,
+            acr=us.acr(proved.line.amr),
+            proved_by=proved.line.amr,
+        )
+
+    async def end_own(self, person: UserPrincipal, session_id: UUID) -> None:
+        """End one of one's own sessions, another one only just after a proof. Raises what `end`
+        raises, and Unauthenticated (`insufficient_user_authentication`)."""
+        if session_id != person.session_id:
+            us.check_fresh(person.authenticated_at, self._clock.now())
+        await self.end(person, person.user_id, session_id, "revoked_by_user")
+
     async def of_user(self, tenant_id: TenantId, user_id: UserId) -> Sequence[us.Line]:
         """The sessions that are open, newest first."""
         return await self._lines.of_user(tenant_id, user_id)
@@ -277,7 +328,7 @@ class UserSessions:
                 tenant_id,
                 line.user_id,
                 line.session_id,
-                line.method,
+                line.amr,
                 line.authenticated_at,
                 lifetime,
                 line.key_thumbprint,

@@ -8,7 +8,7 @@ import msgspec
 from domain.ids import TenantId
 from domain.user import Provider
 
-NoncePurpose = Literal["sign_in", "link"]
+NoncePurpose = Literal["sign_in", "link", "reauthenticate"]
 
 
 class IdToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ class UserTokens(Protocol):
         tenant_id: TenantId,
         user_id: UserId,
         session_id: UserSessionId,
-        method: SignInMethod,
+        methods: Sequence[SignInMethod],
         authenticated_at: datetime,
         lifetime_s: int,
         bound_to: str | None = None,

@@ -49,9 +49,7 @@ from domain.user.person import (
     withdraw_consent,
 )
 from domain.user.ways_in import (
-    FRESH_FOR,
     WayIn,
-    check_fresh,
     link,
     set_password,
     unlink,
@@ -59,7 +57,6 @@ from domain.user.ways_in import (
 )
 
 __all__ = [
-    "FRESH_FOR",
     "PALM_ENROLLMENT",
     "Consent",
     "ConsentMethod",
@@ -93,7 +90,6 @@ __all__ = [
     "add_palm",
     "change",
     "change_kyc",
-    "check_fresh",
     "evolve",
     "finish_erasure",
     "finish_palm_removal",

@@ -6,10 +6,9 @@ known by it here.
 """
 
 from collections.abc import Mapping, Set
-from datetime import datetime, timedelta
 from typing import Final, Literal, get_args
 
-from domain.errors import Conflict, Forbidden, NotFound
+from domain.errors import Conflict, NotFound
 from domain.ids import ClaimId
 from domain.user.facts import (
     PasswordSetBy,
@@ -31,8 +30,6 @@ METHODS: Final[Mapping[WayIn, str]] = {
     "apple": "apple",
 }
 """By which of a tenant's `auth_methods` each is used."""
-FRESH_FOR: Final = timedelta(minutes=5)
-"""How long ago a sign-in may be that stands for the person being there now."""
 _ADDRESSES: Final[tuple[Literal["mobile", "email"], ...]] = ("mobile", "email")
 
 
@@ -43,14 +40,6 @@ def ways_in(user: User) -> frozenset[WayIn]:
     if user.has_password and "email" in user.fields:
         found.add("password")
     return frozenset(found)
-
-
-def check_fresh(authenticated_at: datetime, now: datetime) -> None:
-    """Raises Forbidden (`reauthentication_required`)."""
-    if authenticated_at + FRESH_FOR < now:
-        raise Forbidden(
-            "reauthentication_required", "sign in again, and ask within five minutes of it"
-        )
 
 
 def set_password(user: User, by: PasswordSetBy) -> list[UserEvent]:

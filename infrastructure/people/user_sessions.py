@@ -31,19 +31,20 @@ _END_OLDEST: Final[LiteralString] = """
 
 _FIND: Final[LiteralString] = """
     SELECT id, user_id, method, installation, number, rotated_at, authenticated_at, created_at,
-           idle_until, expires_at, key_thumbprint, ended_at, ended_by
+           idle_until, expires_at, key_thumbprint, ended_at, ended_by, proved_by
     FROM user_sessions WHERE tenant_id = %s AND id = %s"""
 _LOCKED: Final[LiteralString] = _FIND + " FOR UPDATE"
 
 _KEEP: Final[LiteralString] = """
     UPDATE user_sessions
     SET number = %(number)s, rotated_at = %(rotated_at)s, authenticated_at = %(authenticated_at)s,
-        idle_until = %(idle_until)s, ended_at = %(ended_at)s, ended_by = %(ended_by)s
+        idle_until = %(idle_until)s, ended_at = %(ended_at)s, ended_by = %(ended_by)s,
+        proved_by = %(proved_by)s
     WHERE tenant_id = %(tenant_id)s AND id = %(session_id)s"""
 
 _OF_USER: Final[LiteralString] = """
     SELECT id, user_id, method, installation, number, rotated_at, authenticated_at, created_at,
-           idle_until, expires_at, key_thumbprint, ended_at, ended_by
+           idle_until, expires_at, key_thumbprint, ended_at, ended_by, proved_by
     FROM user_sessions
     WHERE tenant_id = %s AND user_id = %s AND ended_at IS NULL
       AND least(idle_until, expires_at) > %s
@@ -63,7 +64,7 @@ class PostgresSessionLines:
         self._clock = clock
 
     async def open(self, tenant_id: TenantId, line: Line, at_most: int) -> Sequence[UserSessionId]:
-        values = {"tenant_id": tenant_id, **msgspec.structs.asdict(line), "others": at_most - 1}
+        values = {"tenant_id": tenant_id, **_columns(line), "others": at_most - 1}
         async with tenant_scope(self._pool, tenant_id) as connection:
             # A statement of its own: the next one must see what the one before us committed.
             await connection.execute(self._alone, (line.user_id,))
@@ -87,7 +88,7 @@ class PostgresSessionLines:
                 return None
             decided = decide(line)
             if decided.line != line:
-                values = {"tenant_id": tenant_id, **msgspec.structs.asdict(decided.line)}
+                values = {"tenant_id": tenant_id, **_columns(decided.line)}
                 await connection.execute(_KEEP, values)
             return decided
 
@@ -134,6 +135,10 @@ class PostgresSessionLines:
     ) -> Line | None:
         row = await (await connection.execute(query, (tenant_id, session_id))).fetchone()
         return None if row is None else _line(row)
+
+
+def _columns(line: Line) -> dict[str, object]:
+    return {**msgspec.structs.asdict(line), "proved_by": list(line.proved_by)}
 
 
 def _line(row: tuple[object, ...]) -> Line:

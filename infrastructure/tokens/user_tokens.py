@@ -1,6 +1,7 @@
 """Tokens of signed-in people: keys, type and audience of their own, so that none of them opens
 anything of an integrator's, and the other way round (003 §3.5, §3.7)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -10,7 +11,7 @@ from application.ports import Clock, IdSource
 from application.ports.user_sessions import UserToken
 from domain.errors import Unauthenticated
 from domain.ids import TenantId, UserId, UserSessionId, parse, wire
-from domain.user_session import SignInMethod
+from domain.user_session import SignInMethod, acr
 from infrastructure.keys.signing_keys import SignatureInvalid, SigningKeys
 from infrastructure.strict_json import NotAnObject, read_object
 from infrastructure.tokens.access_tokens import CLOCK_SKEW_S, TENANT_PREFIX
@@ -37,6 +38,7 @@ class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exp: _Seconds
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     cnf: _Confirmation | None = None
+    acr: str | None = None
 
 
 class JwtUserTokens:
@@ -54,7 +56,7 @@ class JwtUserTokens:
         tenant_id: TenantId,
         user_id: UserId,
         session_id: UserSessionId,
-        method: SignInMethod,
+        methods: Sequence[SignInMethod],
         authenticated_at: datetime,
         lifetime_s: int,
         bound_to: str | None = None,
@@ -66,7 +68,8 @@ class JwtUserTokens:
             "sub": wire("usr", user_id),
             "tenant_id": wire(TENANT_PREFIX, tenant_id),
             "sid": wire("uss", session_id),
-            "amr": [method],
+            "acr": acr(methods),
+            "amr": list(methods),
             "auth_time": int(authenticated_at.timestamp()),
             "iat": now,
             "exp": now + min(lifetime_s, LIFETIME_MAX_S),

@@ -57,7 +57,7 @@ from interfaces.http.integrator import (
     webhook_identity,
 )
 from interfaces.http.services import Services
-from interfaces.http.user import accounts, codes, links, passwords, sessions
+from interfaces.http.user import accounts, codes, links, passwords, reauthentication, sessions
 from interfaces.http.user import consents as my_consents
 
 SMALL_BODY: Final = 65_536
@@ -95,6 +95,7 @@ PUBLIC: Final = (
     *approvals.HANDLERS,
     *codes.HANDLERS,
     *passwords.HANDLERS,
+    *reauthentication.HANDLERS,
     *accounts.HANDLERS,
     *links.HANDLERS,
     *sessions.HANDLERS,

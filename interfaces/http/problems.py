@@ -47,13 +47,17 @@ CHALLENGES: Final = {
     ),
     "id_token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "credentials_invalid": 'Bearer realm="link-identity"',
+    "insufficient_user_authentication": (
+        'Bearer realm="link-identity", error="insufficient_user_authentication",'
+        ' error_description="A more recent authentication is required", max_age="300"'
+    ),
     "refresh_token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "insufficient_scope": 'Bearer realm="link-identity", error="insufficient_scope"',
     "client_certificate_required": 'TLS-Client-Certificate realm="link-identity"',
     "device_unknown": 'TLS-Client-Certificate realm="link-identity"',
 }
-"""What a caller could authenticate with (RFC 9110 §11.6.1, RFC 6750 §3). No scheme is registered
-for client certificates; the name says what is wanted."""
+"""What a caller could authenticate with (RFC 9110 §11.6.1, RFC 6750 §3, RFC 9470 §3). No scheme is
+registered for client certificates; the name says what is wanted."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -34,6 +34,7 @@ from application.people.erasures import Erasures
 from application.people.look_ups import LookUps
 from application.people.password_sign_ins import PasswordSignIns
 from application.people.personal_data_accesses import PersonalDataAccesses
+from application.people.reauthentications import Reauthentications
 from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
 from application.people.user_sessions import UserSessions
@@ -189,6 +190,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     user_sessions: UserSessions
     sign_ins: SignIns
     password_sign_ins: PasswordSignIns
+    reauthentications: Reauthentications
     account_sign_ins: AccountSignIns
     account_links: AccountLinks
     console: ConsoleUseCases

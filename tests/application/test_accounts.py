@@ -178,11 +178,11 @@ async def test_linking_wants_a_sign_in_of_a_moment_ago() -> None:
         links.request_code(person, "a", "sms", NEW_MOBILE, "en"),
         of.password_sign_ins().give_up(person),
     ):
-        with pytest.raises(Forbidden) as refused:
+        with pytest.raises(Unauthenticated) as refused:
             await attempt
         stale.append(refused.value.code)
-    assert stale == ["reauthentication_required"] * 4
-    with pytest.raises(Forbidden, match="reauthentication_required"):
+    assert stale == ["insufficient_user_authentication"] * 4
+    with pytest.raises(Unauthenticated, match="insufficient_user_authentication"):
         links.nonce(person)
     fresh = await person_of(of, (await signed_in(of)).tokens)
     await linked(of, fresh)

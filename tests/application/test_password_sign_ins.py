@@ -98,7 +98,7 @@ async def test_changing_it_needs_the_old_one_or_a_fresh_sign_in_and_ends_other_s
     world.clock.advance(301)
     person = await person_of(world, tokens)
     change = world.password_sign_ins().set
-    with pytest.raises(Forbidden, match="reauthentication_required"):
+    with pytest.raises(Unauthenticated, match="insufficient_user_authentication"):
         await change(person, "a", "another horse altogether", None)
     with pytest.raises(Unauthenticated, match="credentials_invalid"):
         await change(person, "a", "another horse altogether", "not the old one")
@@ -195,7 +195,7 @@ async def test_who_gives_the_password_up_comes_in_otherwise_and_ends_other_sessi
     elsewhere = await by_password(world, PASSWORD)
     person = await person_of(world, tokens)
     world.clock.advance(301)
-    with pytest.raises(Forbidden, match="reauthentication_required"):
+    with pytest.raises(Unauthenticated, match="insufficient_user_authentication"):
         await world.password_sign_ins().give_up(person)
     fresh = await person_of(world, (await signed_in(world, EMAIL)).tokens)
     await world.password_sign_ins().give_up(fresh)

@@ -37,6 +37,7 @@ from application.people.erasures import Erasures
 from application.people.newcomers import Newcomers
 from application.people.one_time_codes import OneTimeCodes
 from application.people.password_sign_ins import PasswordSignIns
+from application.people.reauthentications import Reauthentications
 from application.people.sign_in_guard import SignInGuard
 from application.people.sign_ins import SignIns
 from application.people.signups import SignUps
@@ -509,6 +510,18 @@ class World:
             self.vault,
             self.clock,
             self.ids,
+        )
+
+    def reauthentications(self) -> Reauthentications:
+        return Reauthentications(
+            self.log,
+            self.guard(),
+            self.accounts(),
+            self.codes(),
+            self.sign_ins(),
+            self.password_sign_ins(),
+            self.user_sessions(),
+            self.vault,
         )
 
     def accounts(self) -> Accounts:

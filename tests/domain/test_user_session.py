@@ -8,15 +8,23 @@ from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from domain.errors import Unauthenticated
 from domain.ids import UserSessionId
 from domain.user_session import (
+    ACR_ONE_KIND,
+    ACR_TWO_KINDS,
+    FRESH_FOR,
     REPEAT_WITHIN,
     Exchange,
     Line,
     Presented,
+    acr,
+    check_fresh,
     detect_reuse,
     end,
     exchange,
+    prove_again,
+    reauthenticate,
     rebuild,
     start,
 )
@@ -24,6 +32,7 @@ from tests.builders import (
     NOW,
     USER,
     user_session_ended,
+    user_session_reauthenticated,
     user_session_reuse_detected,
     user_session_started,
 )
@@ -130,3 +139,35 @@ def test_reuse_is_told_with_both_presenters_and_ends_the_session() -> None:
     given(rebuild, started).when(detect_reuse, detected).then(detected, user_session_ended())
     both = (started, detected, user_session_ended())
     given(rebuild, *both).when(detect_reuse, detected).then_nothing()
+
+
+def test_a_proof_stands_for_the_person_for_a_while() -> None:
+    check_fresh(NOW, NOW + FRESH_FOR)
+    with pytest.raises(Unauthenticated, match="insufficient_user_authentication"):
+        check_fresh(NOW, NOW + FRESH_FOR + timedelta(microseconds=1))
+
+
+def test_what_was_proved_together_is_told_together_and_what_is_long_ago_is_not() -> None:
+    soon, late = NOW + timedelta(minutes=4), NOW + timedelta(minutes=6)
+    assert prove_again(LINE, "password", soon).line.amr == ("otp_sms", "password")
+    again = prove_again(prove_again(LINE, "password", soon).line, "otp_sms", soon).line
+    assert (again.amr, again.authenticated_at) == (("password", "otp_sms"), soon)
+    assert prove_again(LINE, "password", late).line.amr == ("password",)
+    over = prove_again(LINE, "password", NOW + IDLE)
+    assert (over.outcome, over.line) == ("refused", LINE)
+
+
+def test_two_ways_in_of_one_kind_are_one_kind() -> None:
+    assert acr(["otp_sms", "otp_email"]) == acr(["google"]) == ACR_ONE_KIND
+    assert acr(["otp_sms", "password"]) == acr(["apple", "otp_email"]) == ACR_TWO_KINDS
+
+
+def test_a_session_that_is_open_is_proved_again_and_one_that_ended_is_not() -> None:
+    started, ended = user_session_started(), user_session_ended()
+    proved = user_session_reauthenticated()
+    given(rebuild, started).when(reauthenticate, "password").then(proved)
+    given(rebuild, started, proved).when(reauthenticate, "password").then(proved)
+    given(rebuild, started, ended).when(reauthenticate, "password").then_refused(
+        Unauthenticated, "token_invalid"
+    )
+    given(rebuild).when(reauthenticate, "password").then_refused(Unauthenticated, "token_invalid")

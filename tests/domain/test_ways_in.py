@@ -1,17 +1,14 @@
 """Ways in are added by who has just proved to be there, and the last one stays."""
 
-from datetime import timedelta
-
 import pytest
 
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import DomainEvent
-from domain.user import FRESH_FOR, User, check_fresh, link, rebuild, set_password, unlink, ways_in
+from domain.user import User, link, rebuild, set_password, unlink, ways_in
 from tests.builders import (
     EMAIL_CLAIM,
     GOOGLE_CLAIM,
     MOBILE_CLAIM,
-    NOW,
     user_account_linked,
     user_account_unlinked,
     user_changed,
@@ -45,12 +42,6 @@ def test_a_password_is_no_way_in_without_an_address() -> None:
     assert ways_in(after(user_signed_up(), user_password_set())) == {"mobile"}
     with pytest.raises(Conflict, match="email_missing"):
         set_password(after(user_signed_up()), "set")
-
-
-def test_a_sign_in_stands_for_the_person_for_a_while() -> None:
-    check_fresh(NOW, NOW + FRESH_FOR)
-    with pytest.raises(Forbidden, match="reauthentication_required"):
-        check_fresh(NOW, NOW + FRESH_FOR + timedelta(microseconds=1))
 
 
 def test_an_account_is_linked_once_and_never_two_at_a_provider() -> None:

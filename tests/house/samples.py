@@ -255,6 +255,17 @@ def bodies() -> dict[str, dict[str, Any]]:
             "challenge_id": f"chl_{uuid4().hex}",
             "code": "738291",
         },
+        "requestReauthenticationCode": {"channel": "email", "locale": "ar"},
+        "reauthenticateByCode": {
+            "channel": "email",
+            "challenge_id": f"chl_{uuid4().hex}",
+            "code": "738291",
+        },
+        "reauthenticateByPassword": {"password": "four words nobody says"},
+        "reauthenticateByAccount": {
+            "id_token": "e30.e30.e30",
+            "nonce": f"1800000000.{'0' * 32}.{'x' * 43}",
+        },
         "signInOperator": {
             "tenant_id": f"ten_{uuid4().hex}",
             "email": "noura.alotaibi@example.com",

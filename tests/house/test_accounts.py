@@ -83,7 +83,26 @@ async def test_who_is_signed_in_links_an_account_and_comes_in_by_it(house: House
     assert (await anybody.get("/v1/auth/sessions")).status_code == 401
     house.clock.shift = timedelta(seconds=301)
     stale = await person.delete("/v1/auth/links/accounts/google")
-    assert (stale.status_code, stale.json()["code"]) == (403, "reauthentication_required")
+    assert (stale.status_code, stale.json()["code"]) == (
+        401,
+        "insufficient_user_authentication",
+    )
+    challenge = stale.headers["www-authenticate"]
+    assert 'error="insufficient_user_authentication"' in challenge
+    assert 'max_age="300"' in challenge
+    again = (await person.post("/v1/auth/reauthenticate/codes", json={"channel": "email"})).json()
+    proved = await person.post(
+        "/v1/auth/reauthenticate/codes/verify",
+        json={
+            "channel": "email",
+            "challenge_id": again["challenge_id"],
+            "code": house.code_sent_to("sara@example.com"),
+        },
+    )
+    assert (proved.status_code, proved.json()["amr"]) == (200, ["otp_email"]), proved.text
+    person.headers["authorization"] = f"Bearer {proved.json()['access_token']}"
+    gone = await person.delete("/v1/auth/links/accounts/google")
+    assert (gone.status_code, gone.json()["code"]) == (404, "way_in_not_found")
     names = await house.events(tenant)
     assert names.count("user.account_linked") == names.count("user.account_unlinked") == 1
 

@@ -51,7 +51,7 @@ def tokens(clock: FixedClock = CLOCK) -> JwtUserTokens:
 
 def issued(lifetime_s: int = 600, bound_to: str | None = None) -> str:
     at = datetime.fromtimestamp(NOW, UTC)
-    return tokens().issue(TENANT, USER, SESSION, "password", at, lifetime_s, bound_to)
+    return tokens().issue(TENANT, USER, SESSION, ["password"], at, lifetime_s, bound_to)
 
 
 def refused(token: str, code: str = "token_invalid", clock: FixedClock = CLOCK) -> None:

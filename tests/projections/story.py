@@ -146,6 +146,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     ),
     "user session": (
         b.user_session_started(),
+        b.user_session_reauthenticated(),
         b.user_session_reuse_detected(),
         b.user_session_ended(),
     ),

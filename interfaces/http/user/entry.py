@@ -40,7 +40,9 @@ GUARDED: Final[Refusals] = merged(
 """What the guard in front of every way in answers."""
 SERVED: Final[Refusals] = {403: ("tenant_suspended", "user_suspended", "user_erased")}
 KEY_PROOF: Final[Refusals] = {401: ("invalid_dpop_proof",)}
-LAST: Final[Refusals] = {403: ("reauthentication_required",), 409: ("last_way_in",)}
+FRESH: Final[Refusals] = {401: ("insufficient_user_authentication",)}
+"""What is done only just after a proof, by a sign-in or at `/v1/auth/reauthenticate`."""
+LAST: Final[Refusals] = merged(FRESH, {409: ("last_way_in",)})
 """What taking a way in away may come to."""
 
 

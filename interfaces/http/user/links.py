@@ -1,6 +1,6 @@
 """`/v1/auth/links`: the ways in that a person has, one more, one less."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, delete, get, post
@@ -14,17 +14,15 @@ from domain.errors import NotFound
 from domain.user import Provider
 from interfaces.http.caller_address import budget_address
 from interfaces.http.json_body import StrictJSON
-from interfaces.http.refusals import BODY, WRITE, Refusals, merged
+from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.services import Services
 from interfaces.http.user.accounts import PROVED, IdTokenWire, Nonce, NonceIssued
 from interfaces.http.user.codes import PROVED as CODE_PROVED
 from interfaces.http.user.codes import ChallengeWire, Code, CodeSent, challenge, sent
-from interfaces.http.user.entry import GUARDED, LAST, SERVED, Locale
+from interfaces.http.user.entry import FRESH, GUARDED, LAST, SERVED, Locale
 
 Given = NamedDependency[Services]
 Person = NamedDependency[UserPrincipal]
-
-FRESH: Final[Refusals] = {403: ("reauthentication_required",)}
 
 
 class WaysIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +105,7 @@ async def link(
     services: Given,
 ) -> None:
     await services.account_links.link(
-        person, budget_address(request), _provider(provider), data.id_token, data.nonce
+        person, budget_address(request), provider_of(provider), data.id_token, data.nonce
     )
 
 
@@ -121,7 +119,7 @@ async def link(
     refusals=merged(BODY, WRITE, SERVED, LAST, {404: ("way_in_not_found", "session_not_found")}),
 )
 async def unlink(provider: FromPath[str], person: Person, services: Given) -> None:
-    await services.account_links.unlink(person, _provider(provider))
+    await services.account_links.unlink(person, provider_of(provider))
 
 
 @post(
@@ -181,7 +179,7 @@ async def link_address(
     )
 
 
-def _provider(text: str) -> Provider:
+def provider_of(text: str) -> Provider:
     """Raises NotFound (`way_in_not_found`)."""
     if text == "google":
         return "google"

@@ -121,8 +121,7 @@ async def sign_in(
         SERVED,
         NEW,
         {
-            401: ("credentials_invalid",),
-            403: ("reauthentication_required",),
+            401: ("credentials_invalid", "insufficient_user_authentication"),
             404: ("session_not_found",),
             409: ("email_missing",),
         },

@@ -19,6 +19,7 @@ from interfaces.http.refusals import BODY, WRITE, merged
 from interfaces.http.request_id import correlation_id
 from interfaces.http.services import Services
 from interfaces.http.user.entry import (
+    FRESH,
     KEY_PROOF,
     SERVED,
     SESSION,
@@ -128,14 +129,14 @@ async def index(person: Person, services: Given) -> SessionList:
     "/v1/auth/sessions/{session_id:str}",
     operation_id="endOwnSession",
     tags=["Sign-in"],
-    summary="End one of one's own sessions",
+    summary="End one of one's own sessions; another one just after a proof",
     status_code=204,
     user=True,
-    refusals=merged(WRITE, {404: (NOT_FOUND,)}),
+    refusals=merged(WRITE, FRESH, {404: (NOT_FOUND,)}),
 )
 async def end(session_id: FromPath[str], person: Person, services: Given) -> None:
     found = path_id(SESSION, session_id, NOT_FOUND)
-    await services.user_sessions.end(person, person.user_id, found, "revoked_by_user")
+    await services.user_sessions.end_own(person, found)
 
 
 HANDLERS = (refresh, sign_out, index, end)
