@@ -46,6 +46,8 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None
     internal: str
     ca_file: Path
+    first_run: bool
+    """Whether it was this process that made the first server certificate."""
 
 
 def prepare(servers: Servers) -> list[str]:
@@ -110,6 +112,7 @@ async def run(
                     device=platform.services.device_api if "edge" in roles else None,
                     internal=_address(settings.internal_host, internal_listener.port),
                     ca_file=ca_file,
+                    first_run=platform.serving.first_run,
                 )
             )
             await _until(stop, platform, presence)

@@ -28,6 +28,8 @@ class Serving:
     def __init__(self, of: "Platform", keys: KeyStore) -> None:
         self._of = of
         self._keys = SealedServerKeys(keys, of.authority)
+        self.first_run = False
+        """Whether it was this process that made the first certificate."""
         self.names = known_names(of.settings)
         self.upkeep = ServerCertificateUpkeep(of.log, self._keys, self.names, of.clock, of.ids)
         self.keeper = ShownCertificateKeeper(
@@ -49,7 +51,7 @@ class Serving:
     async def begin(self) -> ShownCertificateKeeper:
         """See that there is a certificate to show; what is answered is to be entered."""
         self._of.tail.subscribe(self.keeper.heard)
-        await self.upkeep.ensure()
+        self.first_run = await self.upkeep.ensure()
         await self.keeper.open()
         measure_certificates(self._of.metrics, self)
         return self.keeper

@@ -9,6 +9,7 @@ import structlog
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.console.setup import SetupReading
 from application.fleet.batches import Batches
 from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
@@ -190,6 +191,9 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         RegisteredClients(reads, of.end),
         ids,
     )
+    public_keys = PublicKeyDocument(
+        (of.token_keys, of.assertion_keys, of.user_token_keys, of.receipt_keys)
+    )
     return Services(
         issuer=settings.issuer,
         mtls_url=None if settings.mtls is None else settings.mtls.url,
@@ -327,6 +331,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         ),
         server_certificates=of.serving.use_cases(),
         shown_certificates=of.serving.keeper,
+        setup=SetupReading(log, of.authority, public_keys, of.serving.keeper),
         renewals=renewals,
         recoveries=Recoveries(
             log,
@@ -346,9 +351,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         access_tokens=tokens,
         issued_tokens=IssuedTokens(log, of.streams, tokens, ids),
         dpop_proofs=SignedDpopProofs(shown, clock),
-        public_keys=PublicKeyDocument(
-            (of.token_keys, of.assertion_keys, of.user_token_keys, of.receipt_keys)
-        ),
+        public_keys=public_keys,
         authority=of.authority,
         revocation_lists=of.revocation_lists,
         limiter=limiter,

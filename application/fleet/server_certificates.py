@@ -19,7 +19,7 @@ from application.ports.server_certificates import (
 from application.principals import Caller
 from domain import server_certificate as s
 from domain.errors import NotFound
-from domain.events import Origin
+from domain.events import DomainEvent, Origin
 from domain.ids import PLATFORM
 
 ACTOR: Final = "system:server_certificate"
@@ -140,18 +140,19 @@ class ServerCertificateUpkeep:
         self._clock = clock
         self._ids = ids
 
-    async def ensure(self) -> None:
+    async def ensure(self) -> bool:
         """Have our CA issue one, if there is none, it is old, or this process has other names.
 
-        Where several processes see that at once, one of them does it.
+        Where several processes see that at once, one of them does it. Whether this was the first.
         """
         state = await self._state()
         if s.due(state, self._names.all, self._clock.now()) is None:
-            return
+            return False
         before = () if state.issued is None else state.issued.names
         names = tuple(dict.fromkeys((*self._names.all, *before)))[:NAMES_MAX]
         made = await self._keys.issue(names)
-        await self._do(lambda found: self._issued(found, made))
+        done = await self._do(lambda found: self._issued(found, made))
+        return any(isinstance(e, s.ServerCertificateIssued) and e.why == "first" for e in done)
 
     async def round(self) -> None:
         """For a worker: renew our own ahead of its end, and say what runs out."""
@@ -183,7 +184,8 @@ class ServerCertificateUpkeep:
 
     async def _do(
         self, decide: Callable[[s.ServerCertificate], Sequence[s.ServerCertificateEvent]]
-    ) -> None:
+    ) -> Sequence[DomainEvent]:
         fresh = self._ids.uuid()
         origin = Origin(actor=ACTOR, correlation_id=fresh, command_id=fresh)
-        await execute(self._log, origin, PLATFORM, s.SERVER_CERTIFICATE, s.rebuild, decide)
+        done = await execute(self._log, origin, PLATFORM, s.SERVER_CERTIFICATE, s.rebuild, decide)
+        return done.events

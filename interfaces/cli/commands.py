@@ -19,11 +19,18 @@ from interfaces.cli.output import facts, json_option, line, notice
 from interfaces.cli.read_models import projections
 from interfaces.cli.server_certificate import server_certificate
 from interfaces.cli.session import WrongArgument, configure_logging
+from interfaces.cli.setup import setup
 from interfaces.cli.signing_keys import signing_keys
 from interfaces.cli.tenants import clients, tenants
 from interfaces.process import ROLES, Addresses, Role, prepare, run
 from interfaces.servers import servers
 from interfaces.settings import Settings
+
+FIRST_RUN = (
+    "First start: a device CA, a server CA and a server certificate by it were made. Give clients"
+    " {ca_file} to trust, or bring a certificate of your own; `link-identity setup` says what is"
+    " left to do."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +60,8 @@ def serve(roles: tuple[Role, ...], as_json: bool) -> None:
             line({"event": "started", **told})
         else:
             facts({name: value for name, value in told.items() if value}, as_json=False)
+        if addresses.first_run:
+            notice(FIRST_RUN.format(ca_file=addresses.ca_file))
 
     def seeded(email: str, password: str) -> None:
         told = {"platform_admin": email, "initial_password": password}
@@ -101,6 +110,7 @@ for group in (
     keys,
     device_ca,
     server_certificate,
+    setup,
     signing_keys,
     log,
     projections,

@@ -9,6 +9,7 @@ import msgspec
 from application.audit.audit_readings import AuditReadings
 from application.audit.event_proofs import EventProofs
 from application.audit.history import History
+from application.console.setup import SetupReading
 from application.fleet.batches import Batches
 from application.fleet.device_cas import DeviceCAs
 from application.fleet.device_commands import DeviceCommands
@@ -175,6 +176,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     device_cas: DeviceCAs
     server_certificates: ServerCertificates
     shown_certificates: ShownCertificates
+    setup: SetupReading
     device_batches: Batches
     renewals: Renewals
     recoveries: Recoveries

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 
 from tests.house.test_certificates_by_strangers import Stranger
 from tests.house.test_device_ca import platform_client
+from tests.house.test_heartbeats import heartbeat
 from tests.house.world import House, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -81,6 +82,10 @@ def _seen(port: int, folder: Path) -> str:
     return fingerprint_of(f"-----BEGIN CERTIFICATE-----{rest}")
 
 
+def state_of(setup: dict[str, Any], item: str) -> str:
+    return next(str(each["state"]) for each in setup["items"] if each["item"] == item)
+
+
 def fingerprint_of(pem: str) -> str:
     return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
 
@@ -141,6 +146,9 @@ async def test_the_server_certificate_changes_and_nothing_is_dropped(
         shown = at_first["public"]
         assert (shown["source"], shown["days_left"] > 300) == ("platform", True)
         assert {"localhost", "127.0.0.1", "::1"} <= set(shown["names"])
+        setup = await asked(lambda: admin.get("/v1/setup"), 200)
+        assert setup["complete"] is False
+        assert state_of(setup, "server_certificate") == "advised"
 
         kept = await Connection.to(there)
         assert kept.began_with == ours
@@ -174,6 +182,8 @@ async def test_the_server_certificate_changes_and_nothing_is_dropped(
         trusting = ssl.create_default_context(cadata=root)
         public = await there.client(there.public_url, verify=trusting)
         assert (await public.get("/v1/pki/ca-bundle")).text.endswith(root)
+        setup = await asked(lambda: admin.get("/v1/setup"), 200)
+        assert state_of(setup, "server_certificate") == "done"
 
         again = await admin.post(f"{SERVER}/activate", json={})
         assert (again.status_code, again.json()["code"]) == (409, "server_certificate_missing")
@@ -189,10 +199,8 @@ async def test_the_server_certificate_changes_and_nothing_is_dropped(
 
         tenant = await here.tenant()
         foreign = await tenant.api.get(SERVER)
-        assert (foreign.status_code, foreign.json()["code"]) == (
-            404,
-            "server_certificate_not_found",
-        )
+        assert foreign.json()["code"] == "server_certificate_not_found"
+        assert (await tenant.api.get("/v1/setup")).json()["code"] == "setup_not_found"
 
 
 async def test_devices_are_shown_it_once_they_can_know_its_ca(house: House, tmp_path: Path) -> None:
@@ -213,7 +221,7 @@ async def test_devices_are_shown_it_once_they_can_know_its_ca(house: House, tmp_
         await acme.until_seen(fingerprint_of(own), house.edge.port)
         # A device that is paired now is given the CA, and believes the device listener.
         paired = await house.device(await house.tenant())
-        assert paired.http is not None
+        assert (await paired.http.post("/v1/device/heartbeat", json=heartbeat(1))).is_success
     finally:
         await asked(lambda: admin.post(f"{SERVER}/renew"), 200)
         await acme.until_other(fingerprint_of(own), house.edge.port, house.public.port)
