@@ -211,8 +211,10 @@ def issue(
     state: ServerCertificate,
     made: Certificate,
     why: Literal["first", "renewal", "names", "asked"],
+    *,
+    everywhere: bool = False,
 ) -> list[ServerCertificateEvent]:
-    """One that was asked for takes the place of the operator's; the others leave that alone."""
+    """It takes the place of our own, and of the operator's only where it is to be `everywhere`."""
     public = None if state.showing is None else state.showing.public
     return [
         ServerCertificateIssued(
@@ -223,7 +225,7 @@ def issue(
             not_before=made.not_before,
             not_after=made.not_after,
             why=why,
-            for_all=why == "asked" or public is None or public.source == "platform",
+            for_all=everywhere or public is None or public.source == "platform",
         )
     ]
 
@@ -324,14 +326,19 @@ def activate(
     ]
 
 
-def roll_back(state: ServerCertificate, now: datetime) -> list[ServerCertificateEvent]:
-    """Show again what was shown before; of our own CA's that is always the newest.
+def roll_back(
+    state: ServerCertificate, to: str | None, now: datetime
+) -> list[ServerCertificateEvent]:
+    """Show again what was shown before; of our own CA's that is always the newest. Whoever names
+    the fingerprint that they want back gets that one or none.
 
     Raises Conflict (`server_certificate_missing`, `server_certificate_expired`).
     """
     former = state.before()
     if former is None or former == state.showing:
         raise Conflict("server_certificate_missing", "there is none before this one")
+    if to not in (None, former.public.fingerprint_sha256):
+        raise Conflict("server_certificate_missing", "another one was shown before this one")
     if not (former.public.good_at(now) and former.device.good_at(now)):
         raise Conflict("server_certificate_expired", "the one before has run out")
     return [ServerCertificateRolledBack(fingerprint_sha256=former.public.fingerprint_sha256)]

@@ -103,14 +103,17 @@ class ServerCertificates:
             ),
         )
 
-    async def roll_back(self, caller: Caller) -> Done:
+    async def roll_back(self, caller: Caller, to: str | None = None) -> Done:
         """Raises what `domain.server_certificate.roll_back` raises."""
-        return await self._do(caller, lambda found: s.roll_back(found, self._clock.now()))
+        return await self._do(caller, lambda found: s.roll_back(found, to, self._clock.now()))
 
-    async def renew(self, caller: Caller) -> Done:
-        """Have our own CA issue one for the names of today, and show that everywhere."""
+    async def renew(self, caller: Caller, *, everywhere: bool) -> Done:
+        """Have our own CA issue one for the names of today; it is shown in place of the operator's
+        only where it is to be `everywhere`."""
         made = await self._keys.issue(self.names.all)
-        return await self._do(caller, lambda found: s.issue(found, made, "asked"))
+        return await self._do(
+            caller, lambda found: s.issue(found, made, "asked", everywhere=everywhere)
+        )
 
     async def _do(
         self,

@@ -96,10 +96,11 @@ def rollback(as_json: bool) -> None:
 
 
 @server_certificate.command("renew")
+@click.option("--everywhere", is_flag=True, help="Show it in place of what you brought, too.")
 @json_option
-def renew(as_json: bool) -> None:
-    """Have our own CA issue one now, and show that everywhere, in place of yours, too."""
-    _take(lambda found, by: found.renew(by), as_json=as_json)
+def renew(everywhere: bool, as_json: bool) -> None:
+    """Have our own CA issue one now, over a new key."""
+    _take(lambda found, by: found.renew(by, everywhere=everywhere), as_json=as_json)
 
 
 def _take(

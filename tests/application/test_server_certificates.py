@@ -193,7 +193,9 @@ async def test_devices_that_do_not_know_its_ca_hold_the_operator_back() -> None:
     await hall.certificates.roll_back(OPERATOR)
     assert await shown(hall) == ("platform", "platform")
     await hall.certificates.roll_back(OPERATOR)
-    await hall.certificates.renew(OPERATOR)
+    await hall.certificates.renew(OPERATOR, everywhere=False)
+    assert await shown(hall) == ("own", "own")
+    await hall.certificates.renew(OPERATOR, everywhere=True)
     assert await shown(hall) == ("platform", "platform")
 
 

@@ -97,7 +97,7 @@ def test_ours_is_issued_at_first_at_two_thirds_of_its_life_and_for_new_names() -
     assert s.due(state(FIRST), (*NAMES, "new.example.com"), NOW) == "names"
     given(s.rebuild).when(s.issue, made(FIRST), "first").then(FIRST)
     given(s.rebuild, *SHOWING_OWN).when(s.issue, made(RENEWED), "renewal").then(RENEWED)
-    given(s.rebuild, *SHOWING_OWN).when(s.issue, made(ASKED), "asked").then(ASKED)
+    given(s.rebuild, *SHOWING_OWN).when(s.issue, made(ASKED), "asked", everywhere=True).then(ASKED)
 
 
 def test_a_request_stays_open_until_its_certificate_is_shown() -> None:
@@ -165,12 +165,15 @@ def test_devices_are_shown_it_only_when_they_can_know_it() -> None:
 
 
 def test_there_is_one_step_back_while_what_was_shown_is_good() -> None:
-    given(s.rebuild, *SHOWING_OWN).when(s.roll_back, NOW).then(BACK)
+    given(s.rebuild, *SHOWING_OWN).when(s.roll_back, None, NOW).then(BACK)
+    given(s.rebuild, *SHOWING_OWN).when(s.roll_back, "3c" * 32, NOW).then(BACK)
+    with pytest.raises(Conflict, match="server_certificate_missing"):
+        s.roll_back(state(*SHOWING_OWN), "5e" * 32, NOW)
     for past in ((FIRST,), (FIRST, ASKED)):
         with pytest.raises(Conflict, match="server_certificate_missing"):
-            s.roll_back(state(*past), NOW)
+            s.roll_back(state(*past), None, NOW)
     with pytest.raises(Conflict, match="server_certificate_expired"):
-        s.roll_back(state(*SHOWING_OWN, BACK), INSTALLED.not_after)
+        s.roll_back(state(*SHOWING_OWN, BACK), None, INSTALLED.not_after)
 
 
 def test_its_end_is_told_once_for_each_threshold() -> None:

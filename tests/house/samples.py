@@ -402,6 +402,8 @@ def bodies() -> dict[str, dict[str, Any]]:
             "certificate": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
         },
         "activateServerCertificate": {"for_devices": True, "force": True},
+        "rollBackServerCertificate": {"to": "3c" * 32},
+        "renewServerCertificate": {"everywhere": True},
         "regenerateDeviceCA": {"confirm": "every device must be paired again"},
         "queueCommand": {"kind": "show_message", "message": "ask_staff", "ttl_s": 600},
         "sendHeartbeat": {

@@ -42,6 +42,8 @@ async def test_every_route_that_reads_json_is_attacked() -> None:
 
 ALL_OPTIONAL = {
     "activateServerCertificate",
+    "renewServerCertificate",
+    "rollBackServerCertificate",
     "changeLinkedService",
     "changeOAuthClient",
     "changeTenantSettings",

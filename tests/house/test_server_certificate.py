@@ -187,10 +187,10 @@ async def test_the_server_certificate_changes_and_nothing_is_dropped(
 
         again = await admin.post(f"{SERVER}/activate", json={})
         assert (again.status_code, again.json()["code"]) == (409, "server_certificate_missing")
-        back = await asked(lambda: admin.post(f"{SERVER}/rollback"), 200)
+        back = await asked(lambda: admin.post(f"{SERVER}/rollback", json={}), 200)
         assert back["former"]["fingerprint_sha256"] == theirs
         await acme.until_seen(ours, here.public.port, there.public.port)
-        renewed = await asked(lambda: admin.post(f"{SERVER}/renew"), 200)
+        renewed = await asked(lambda: admin.post(f"{SERVER}/renew", json={"everywhere": True}), 200)
         assert renewed["public"]["source"] == "platform"
         await acme.until_other(ours, here.public.port, there.edge.port)
         assert await kept.lives()
@@ -223,5 +223,5 @@ async def test_devices_are_shown_it_once_they_can_know_its_ca(house: House, tmp_
         paired = await house.device(await house.tenant())
         assert (await paired.http.post("/v1/device/heartbeat", json=heartbeat(1))).is_success
     finally:
-        await asked(lambda: admin.post(f"{SERVER}/renew"), 200)
+        await asked(lambda: admin.post(f"{SERVER}/renew", json={"everywhere": True}), 200)
         await acme.until_other(fingerprint_of(own), house.edge.port, house.public.port)

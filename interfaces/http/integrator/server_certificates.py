@@ -91,6 +91,18 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     force: bool = False
 
 
+class StepBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`to` is the fingerprint of the one that you want back; another is not shown then."""
+
+    to: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class Reissue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`everywhere` shows it in place of what you brought, too."""
+
+    everywhere: bool = False
+
+
 async def told(services: Services) -> ServerCertificatesShown:
     state = await services.server_certificates.state()
     before = state.before()
@@ -244,26 +256,36 @@ async def activate(
     tags=["Platform"],
     summary="Show again what was shown before",
     status_code=200,
+    dto=StrictJSON[StepBack],
+    return_dto=None,
     permission="server_certificate.write",
-    refusals=CHANGE,
+    refusals=merged(BODY, CHANGE),
 )
-async def roll_back(integrator: Integrator, services: Given) -> Response[ServerCertificatesShown]:
+async def roll_back(
+    data: JSONBody[StepBack], integrator: Integrator, services: Given
+) -> Response[ServerCertificatesShown]:
     _platform(integrator)
-    return await _answer(services, await services.server_certificates.roll_back(integrator))
+    done = await services.server_certificates.roll_back(integrator, data.to)
+    return await _answer(services, done)
 
 
 @post(
     "/v1/admin/ssl/server-cert/renew",
     operation_id="renewServerCertificate",
     tags=["Platform"],
-    summary="Have our own server CA issue one now, and show that everywhere",
+    summary="Have our own server CA issue one now, over a new key",
     status_code=200,
+    dto=StrictJSON[Reissue],
+    return_dto=None,
     permission="server_certificate.write",
-    refusals=merged(WRITE, OF_PLATFORM),
+    refusals=merged(BODY, WRITE, OF_PLATFORM),
 )
-async def renew(integrator: Integrator, services: Given) -> Response[ServerCertificatesShown]:
+async def renew(
+    data: JSONBody[Reissue], integrator: Integrator, services: Given
+) -> Response[ServerCertificatesShown]:
     _platform(integrator)
-    return await _answer(services, await services.server_certificates.renew(integrator))
+    done = await services.server_certificates.renew(integrator, everywhere=data.everywhere)
+    return await _answer(services, done)
 
 
 async def _answer(services: Services, done: Done | None) -> Response[ServerCertificatesShown]:
