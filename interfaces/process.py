@@ -210,7 +210,7 @@ async def listen_devices(platform: Platform, apps: Apps) -> Listener:
     platform.device_cas.tell(tls.trust)
     platform.serving.keeper.tell("device", tls.certify)
     return await serve(
-        admitting(platform, cast("ASGIApp", apps.device)),
+        admitting(platform, apps.device),
         host=settings.device_host,
         port=settings.device_port,
         ssl_context=tls.listening,

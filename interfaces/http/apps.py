@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from litestar import Litestar
@@ -13,9 +13,10 @@ from litestar.types import Message, Scope
 from interfaces.http import authentication, pki, problems, request_id, wellknown
 from interfaces.http import openapi as docs
 from interfaces.http.admission import BEGAN
+from interfaces.http.bare_answers import ASGIApp
 from interfaces.http.console import account, passkey_sign_in, passkeys, sign_in
 from interfaces.http.device import challenges as device_challenges
-from interfaces.http.device import heartbeat, journal, pairing, recovery, renewal, signup
+from interfaces.http.device import direct, heartbeat, journal, pairing, recovery, renewal, signup
 from interfaces.http.device import transactions as device_transactions
 from interfaces.http.integrator import (
     accesses,
@@ -133,7 +134,7 @@ class Apps(msgspec.Struct, frozen=True, kw_only=True):
     """`document` is the OpenAPI of both, as served at `/openapi.json` of the public one."""
 
     public: Litestar
-    device: Litestar
+    device: ASGIApp
     document: dict[str, Any]
 
 
@@ -147,9 +148,11 @@ def build(services: Services, *, public: tuple[HTTPRouteHandler, ...] = PUBLIC) 
     )
     served = msgspec.json.encode(described)
     others = [handler for handler in DEVICE if handler is not device_transactions.transact]
+    serve = direct.serving(services)
+    framework = _app(services, (direct.refusing(services, serve), *others))
     return Apps(
         public=_app(services, (*public, docs.route(served))),
-        device=_app(services, (device_transactions.served(services, _door(services)), *others)),
+        device=direct.Direct(cast("ASGIApp", framework), services, serve),
         document=msgspec.json.decode(served),
     )
 

@@ -7,7 +7,7 @@ does with their own account, `public=True` for everybody. A route that says noth
 built.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -43,7 +43,7 @@ from domain.spiffe import read_device_uri
 from interfaces.http.admission import TenantPlaces
 from interfaces.http.parameters import check_query
 from interfaces.http.possession import certificate_of, proved_by
-from interfaces.http.request_id import correlation_id
+from interfaces.http.request_id import correlation_id, of_scope
 from interfaces.http.services import Services
 
 TOKEN_MAX: Final = 4096
@@ -92,7 +92,7 @@ def door(
         principal: DevicePrincipal | Manager | UserPrincipal | None = None
         if "device_operation" in opt:
             operation = cast("DeviceOperation", opt["device_operation"])
-            principal = await _device(request, streams, trust_domain, operation, clock)
+            principal = await _device(request.scope, streams, trust_domain, operation, clock)
         elif "permission" in opt:
             permission = cast("Permission", opt["permission"])
             if _of_console(request):
@@ -108,6 +108,20 @@ def door(
             state[_PRINCIPAL] = principal
             places.enter(principal.tenant_id, state)
         check_query(request.scope["query_string"])
+
+    return admit
+
+
+def device_door(
+    streams: Streams, places: TenantPlaces, trust_domain: str, clock: Clock
+) -> Callable[[MutableMapping[str, Any], DeviceOperation], Awaitable[DevicePrincipal]]:
+    """The same for a request that no framework has looked at, and for devices alone."""
+
+    async def admit(scope: MutableMapping[str, Any], operation: DeviceOperation) -> DevicePrincipal:
+        principal = await _device(scope, streams, trust_domain, operation, clock)
+        places.enter(principal.tenant_id, scope["state"])
+        check_query(scope["query_string"])
+        return principal
 
     return admit
 
@@ -284,7 +298,7 @@ async def _person(
 
 
 async def _device(
-    request: AnyRequest,
+    scope: Mapping[str, Any],
     streams: Streams,
     trust_domain: str,
     operation: DeviceOperation,
@@ -296,7 +310,7 @@ async def _device(
     (`client_certificate_required`, `device_unknown`) and Forbidden (`device_revoked`,
     `device_type_not_allowed`, `tenant_suspended`, `device_locked`).
     """
-    extensions = cast("dict[str, Any]", request.scope.get("extensions") or {})
+    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
     tls = cast("dict[str, Any] | None", extensions.get("tls"))
     if tls is None:
         raise Unauthenticated("client_certificate_required")
@@ -320,7 +334,7 @@ async def _device(
     return DevicePrincipal(
         tenant_id=identity.tenant_id,
         actor=device_actor(identity.device_id),
-        correlation_id=correlation_id(request),
+        correlation_id=of_scope(scope),
         device_id=identity.device_id,
         fingerprint=fingerprint,
     )

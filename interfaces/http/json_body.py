@@ -11,7 +11,6 @@ from collections.abc import Generator
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
-from litestar import Request
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.datastructures import Headers
 from litestar.dto import AbstractDTO, DTOFieldDefinition
@@ -19,7 +18,7 @@ from litestar.dto._backend import DTOBackend
 from litestar.exceptions import ClientException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi.spec import Reference, Schema
-from litestar.types import HTTPReceiveMessage
+from litestar.types import HTTPReceiveMessage, Receive
 from litestar.typing import FieldDefinition
 
 from domain.errors import Refusal
@@ -66,7 +65,13 @@ def read_json(body: bytes, shape: type[T]) -> T:
 
 def check_media_type(headers: Headers) -> None:
     """Raises UnsupportedMediaType."""
-    kind, _, parameters = headers.get("content-type", "").partition(";")
+    check_content(headers.get("content-type", ""), encoded="content-encoding" in headers)
+
+
+def check_content(media_type: str, *, encoded: bool) -> None:
+    """What Content-Type says, and whether there is a Content-Encoding. Raises
+    UnsupportedMediaType."""
+    kind, _, parameters = media_type.partition(";")
     charset = parameters.strip().lower()
     if kind.strip().lower() != "application/json" or charset not in (
         "",
@@ -74,22 +79,22 @@ def check_media_type(headers: Headers) -> None:
         'charset="utf-8"',
     ):
         raise UnsupportedMediaType("unsupported_media_type", "send application/json in UTF-8")
-    if "content-encoding" in headers:
+    if encoded:
         raise UnsupportedMediaType("unsupported_media_type", "send it without Content-Encoding")
 
 
-async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
+async def read_body(receive: Receive, announced: int, most: int) -> bytes:
     """The body, as Litestar reads it for a handler that has a `data`.
 
     Raises RequestEntityTooLarge for more than `most` bytes, before any of it is read where its
-    length was announced, and BodyRefused (`invalid_request`) when there is none.
+    length was `announced`, and BodyRefused (`invalid_request`) when there is none.
     """
-    if (request.content_length or 0) > most:
+    if announced > most:
         raise RequestEntityTooLarge
     pieces: list[bytes] = []
     size = 0
     while True:
-        message = cast("HTTPReceiveMessage", await request.receive())
+        message = cast("HTTPReceiveMessage", await receive())
         if message["type"] == "http.disconnect":
             raise ClientException("the peer hung up")
         pieces.append(message["body"])

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
@@ -133,7 +133,11 @@ def idempotency_key(text: str) -> str:
 
 def header_key(request: Request[Any, Any, Any]) -> str | None:
     """The Idempotency-Key header, when there is one. Raises Malformed."""
-    given = request.headers.getall(KEY_HEADER, [])
+    return given_key(request.headers.getall(KEY_HEADER, []))
+
+
+def given_key(given: Sequence[str]) -> str | None:
+    """The key in the headers of that name, when there is one. Raises Malformed."""
     if not given:
         return None
     if len(given) > 1:

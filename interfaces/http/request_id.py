@@ -8,7 +8,7 @@ Form: W3C Trace Context. We keep no spans.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -31,10 +31,15 @@ def correlation_id(connection: ASGIConnection[Any, Any, Any, Any]) -> UUID:
     A caller who names another's trace confuses nobody but himself: every event is its tenant's,
     and no decision rests on this id.
     """
-    state: dict[str, Any] = connection.scope["state"]
+    return of_scope(connection.scope)
+
+
+def of_scope(scope: Mapping[str, Any]) -> UUID:
+    """The same, for who has no connection to ask."""
+    state: dict[str, Any] = scope["state"]
     found: UUID | None = state.get(_KEY)
     if found is None:
-        found = state[_KEY] = traced(connection.scope["headers"]) or uuid4()
+        found = state[_KEY] = traced(scope["headers"]) or uuid4()
         enter(found)
     return found
 
@@ -66,9 +71,13 @@ async def tell(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         found: UUID | None = scope["state"].get(_KEY)
         if found is not None:
-            trace = found.hex.encode()
-            message["headers"] = [
-                *message["headers"],
-                (HEADER, b"req_" + trace),
-                (TRACE_HEADER, b"00-%b-%b-00" % (trace, os.urandom(8).hex().encode())),
-            ]
+            message["headers"] = [*message["headers"], *told(found)]
+
+
+def told(trace_id: UUID) -> tuple[tuple[bytes, bytes], ...]:
+    """The id as it stands in the head of an answer."""
+    trace = trace_id.hex.encode()
+    return (
+        (HEADER, b"req_" + trace),
+        (TRACE_HEADER, b"00-%b-%b-00" % (trace, os.urandom(8).hex().encode())),
+    )

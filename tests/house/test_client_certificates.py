@@ -3,7 +3,6 @@
 import ssl
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 from uuid import uuid4
 
 import httpx
@@ -12,7 +11,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from domain.ids import DeviceId, TenantId, parse, wire
 from infrastructure.edge.listeners import device_protocol, serve
-from infrastructure.edge.protocol import ASGIApp
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.edge.tls import DeviceTls
 from infrastructure.fleet.platform_ca import PlatformCA
@@ -142,7 +140,7 @@ async def test_an_expired_certificate_gets_no_connection(house: House, tmp_path:
         revocations=RevokedCertificates(),
     )
     listener = await serve(
-        cast("ASGIApp", house.apps.device),
+        house.apps.device,
         host="localhost",
         port=0,
         ssl_context=tls.listening,

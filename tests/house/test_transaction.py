@@ -75,6 +75,19 @@ async def test_the_route_takes_what_it_is_for_and_no_more(house: House) -> None:
     assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
 
 
+async def test_another_spelling_of_the_path_is_the_same_call(house: House) -> None:
+    """The framework takes a slash at the end for none, and hands the call over."""
+    till = await house.device(await house.tenant())
+    await house.person(till, MOBILE, ALI)
+    asked = transaction(ALI)
+    first = await till.http.post("/v1/device/transactions/", json=asked)
+    again = await till.http.post("/v1/device/transactions", json=asked)
+    assert first.status_code == 200
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert first.headers["x-request-id"].startswith("req_")
+
+
 async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     """A body whose length nobody announced."""
     for piece in pieces:

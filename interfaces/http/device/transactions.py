@@ -1,23 +1,18 @@
 """`POST /v1/device/transactions`: the one call of a till or a gate (004 §10.3).
 
-The route stands here twice. `transact` is what OpenAPI is drawn from; what is served is `served`,
-the same steps without what Litestar does around a handler's parameters and its answer, which cost
-a tenth of a transaction.
+`transact` is what OpenAPI is drawn from, and says what the steps are; what is served are the same
+steps in front of the framework (`direct.py`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Protocol, cast
 
 import msgspec
 import structlog
-from litestar import Request, Response, asgi, post
+from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
-from litestar.exceptions import MethodNotAllowedException
-from litestar.handlers import ASGIRouteHandler
 from litestar.params import JSONBody
-from litestar.types import Receive, Scope, Send
 
 from application.palms.recognition import DeviceMatch
 from application.ports import CommitFailed
@@ -26,12 +21,10 @@ from application.transactions.asked import TransactionRequest
 from application.transactions.broker import Broker, Reply
 from domain.errors import Malformed, Refusal
 from domain.transaction import Answer
-from interfaces.http import authentication
-from interfaces.http.bare_answers import Headers, give
-from interfaces.http.bare_answers import Send as BareSend
+from interfaces.http.bare_answers import Headers
 from interfaces.http.context import bounded
 from interfaces.http.device.scan import ScanBody, read_scan
-from interfaces.http.json_body import StrictJSON, check_media_type, read_body, read_json
+from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import header_key, idempotency_key
 from interfaces.http.refusals import BODY, KEY, SCAN, merged
 from interfaces.http.services import Services
@@ -44,7 +37,6 @@ Given = NamedDependency[Services]
 Device = NamedDependency[DevicePrincipal]
 
 _log = structlog.get_logger(__name__)
-_json: Final = msgspec.json.Encoder()
 
 
 class TransactionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,58 +79,22 @@ async def transact(
     device: Device,
     services: Given,
 ) -> Response[Answer]:
-    reply = await _decided(request, data, device, services)
-    background = None
-    if not reply.replayed:
-        background = BackgroundTask(note_relayed, services.broker, device, reply, _answer(request))
-    headers = {name.decode(): value.decode() for name, value in _headers(reply)}
+    reply = await decided(services.broker, device, data, header_key(request))
+    answer = cast("dict[str, AnswerGiven]", request.scope["extensions"])["answer"]
+    background = BackgroundTask(note_relayed, services.broker, device, reply, answer)
+    headers = {name.decode(): value.decode() for name, value in replayed(reply)}
     return Response(reply.answer, headers=headers, background=background)
 
 
-def served(
-    services: Services, door: Callable[[Request[Any, Any, Any]], Awaitable[None]]
-) -> ASGIRouteHandler:
-    """The same as `transact`: the door, the body, the broker, the answer, and the note of it."""
-
-    @asgi(
-        PATH,
-        copy_scope=False,
-        operation_id=transact.operation_id,
-        device_operation="transact",
-    )
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        request: Request[Any, Any, Any] = Request(scope, receive, send)
-        if request.method != "POST":
-            raise MethodNotAllowedException(headers={"allow": "POST"})
-        await door(request)
-        body = await read_body(request, BODY_BYTES_MAX)
-        check_media_type(request.headers)
-        data = read_json(body, TransactionBody)
-        device = authentication.device(request, services)
-        reply = await _decided(request, data, device, services)
-        await give(
-            cast("BareSend", send),
-            200,
-            "application/json",
-            _json.encode(reply.answer),
-            _headers(reply),
-        )
-        if not reply.replayed:
-            await note_relayed(services.broker, device, reply, _answer(request))
-
-    return serve
-
-
-async def _decided(
-    request: Request[Any, Any, Any],
-    data: TransactionBody,
-    device: DevicePrincipal,
-    services: Services,
+async def decided(
+    broker: Broker, device: DevicePrincipal, data: TransactionBody, key: str | None
 ) -> Reply:
-    return await services.broker.transact(
+    """`key` is what the header says. Raises what `Broker.transact` raises, Malformed,
+    ScanRefused."""
+    return await broker.transact(
         device,
         TransactionRequest(
-            idempotency_key=_key(request, data.idempotency_key),
+            idempotency_key=_key(key, data.idempotency_key),
             scan=read_scan(data.scan, images_required=data.match is None),
             context=bounded(data.context),
             deadline_ms=data.deadline_ms,
@@ -148,18 +104,14 @@ async def _decided(
     )
 
 
-def _headers(reply: Reply) -> Headers:
+def replayed(reply: Reply) -> Headers:
+    """What tells a decision that was taken before from a fresh one."""
     if not reply.replayed:
         return ()
     return (
         (b"idempotent-replayed", b"true"),
         (b"idempotent-first-at", reply.received_at.isoformat().encode()),
     )
-
-
-def _answer(request: Request[Any, Any, Any]) -> "AnswerGiven":
-    extensions = cast("dict[str, Any]", request.scope["extensions"])
-    return cast("AnswerGiven", extensions["answer"])
 
 
 class AnswerGiven(Protocol):
@@ -170,6 +122,10 @@ class AnswerGiven(Protocol):
         """Whether it went to a connection that was still open."""
         ...
 
+    async def give(self, headers: bytes, body: bytes) -> None:
+        """The whole of it: `headers` as they go out, line by line."""
+        ...
+
 
 async def note_relayed(
     broker: Broker, device: DevicePrincipal, reply: Reply, answer: AnswerGiven
@@ -178,8 +134,8 @@ async def note_relayed(
 
     Nobody waits for a note, so all those of a beat share a commit instead of asking for their own.
     """
-    if not answer.handed_over:
-        return  # The peer hung up before.
+    if reply.replayed or not answer.handed_over:
+        return  # It was noted the first time; or the peer hung up before.
     now = asyncio.get_running_loop().time()
     await asyncio.sleep(NOTES_EVERY_S - now % NOTES_EVERY_S)
     try:
@@ -190,9 +146,8 @@ async def note_relayed(
         )
 
 
-def _key(request: Request[Any, Any, Any], in_body: str | None) -> str:
+def _key(in_header: str | None, in_body: str | None) -> str:
     """In the body as the seed has it, or in the header; when in both, the same."""
-    in_header = header_key(request)
     if in_body is None and in_header is None:
         raise Malformed("idempotency_key_missing", "send idempotency_key")
     if in_body is not None and in_header is not None and in_body != in_header:

@@ -12,6 +12,7 @@ from infrastructure.edge.protocol import Message, Receive, Scope, Send
 from tests.infrastructure.edge.serving import RunningEdge
 
 LENGTH = [(b"content-length", b"5")]
+CLOSE = b"Connection: close\r\n\r\n"
 
 
 @pytest.fixture
@@ -83,3 +84,35 @@ async def test_every_kind_of_answer_is_complete(
     found, _, rest = answered.partition(b"\r\n\r\n")
     assert found.split()[1] == status
     assert rest == body
+
+
+async def whole(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Spells its answer itself."""
+    answer = scope["extensions"]["answer"]
+    await answer.give(b"content-type: text/plain\r\n", scope["path"].encode())
+    with pytest.raises(RuntimeError):
+        await answer.give(b"", b"once more")
+
+
+async def test_a_whole_answer_keeps_the_connection_for_the_next_and_is_given_once() -> None:
+    """Two requests that arrive together, so that the second waits for the first to be over.
+
+    Planted: without `on_response` the second is never answered; without a look at `keep_alive` the
+    connection stays after it.
+    """
+    listener = await serve(whole, host="127.0.0.1", port=0, ssl_context=None)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    first = b"POST /one HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    writer.write(first + first.replace(b"/one", b"/two").replace(b"0\r\n\r\n", b"0\r\n") + CLOSE)
+    async with asyncio.timeout(30):
+        answered = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    await listener.stop()
+    one, two = answered.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    for found, path in ((one, b"/one"), (two, b"/two")):
+        head, _, body = found.partition(b"\r\n\r\n")
+        assert body == path
+        assert {b"content-type: text/plain", b"content-length: 4"} < set(head.split(b"\r\n"))
+        assert head.count(b"date: ") == 1
+        assert (b"connection: close" in head) == (path == b"/two")
