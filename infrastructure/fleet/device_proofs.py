@@ -6,6 +6,8 @@ device CA signed it. Whether it still counts is for whoever asks.
 
 import base64
 import binascii
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -19,8 +21,15 @@ from application.ports.recovery import DeviceProof, ProofKind
 from domain.errors import Unauthenticated
 from domain.spiffe import DeviceIdentity, read_device_uri
 from infrastructure.fleet.platform_ca import PlatformCA
+from infrastructure.keys.signing_keys import SignatureInvalid, unbase64url
+from infrastructure.strict_json import NotAnObject, read_object
 
 CERTIFICATE_BYTES_MAX: Final = 4096
+PROOF_CHARACTERS_MAX: Final = 49_152
+"""Room for a certificate request and a certificate, each in base64, and for a signature."""
+
+_HEADER: Final = frozenset({"alg", "typ", "x5c"})
+_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
 class _Attestation(msgspec.Struct):
@@ -50,8 +59,7 @@ class CertificateProofs:
 
     def read(self, proof: str, kind: ProofKind) -> DeviceProof:
         try:
-            header = jwt.get_unverified_header(proof)
-            certificate = self._certificate(header, kind)
+            certificate = self._certificate(_header(proof), kind)
             key, algorithms = _verifying(certificate)
             claims: dict[str, Any] = jwt.decode(
                 proof,
@@ -66,7 +74,14 @@ class CertificateProofs:
                 },
             )
             said = msgspec.convert(claims, _Claims)
-        except (jwt.InvalidTokenError, msgspec.ValidationError, _Odd, ValueError) as error:
+        except (
+            jwt.InvalidTokenError,
+            msgspec.ValidationError,
+            SignatureInvalid,
+            NotAnObject,
+            ValueError,
+            _Odd,
+        ) as error:
             raise Unauthenticated("proof_invalid") from error
         identity = self._identity(certificate)
         if identity is None:
@@ -81,7 +96,7 @@ class CertificateProofs:
             attestation=said.attestation.chain if said.attestation is not None else None,
         )
 
-    def _certificate(self, header: dict[str, Any], kind: ProofKind) -> x509.Certificate:
+    def _certificate(self, header: Mapping[str, Any], kind: ProofKind) -> x509.Certificate:
         chain = header.get("x5c")
         if header.get("typ") != kind or not isinstance(chain, list) or not chain:
             raise _Odd
@@ -107,6 +122,20 @@ class CertificateProofs:
 
 class _Odd(Exception):
     """Not a proof of this kind with a certificate of ours."""
+
+
+def _header(proof: str) -> Mapping[str, Any]:
+    """Of a proof whose parts can be read in one way only. Raises _Odd, SignatureInvalid and
+    NotAnObject."""
+    found = _COMPACT.fullmatch(proof) if len(proof) <= PROOF_CHARACTERS_MAX else None
+    if found is None:
+        raise _Odd
+    header = read_object(unbase64url(found[1]))
+    if header.keys() - _HEADER:
+        raise _Odd
+    read_object(unbase64url(found[2]))
+    unbase64url(found[3])
+    return header
 
 
 def _verifying(

@@ -247,8 +247,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
 }
 
 
-def test_there_are_at_least_thirty_forgeries_and_they_differ() -> None:
-    assert len(FORGERIES) >= 30
+def test_there_are_at_least_sixty_forgeries_and_they_differ() -> None:
+    assert len(FORGERIES) >= 60
     assert len({forge() for forge in FORGERIES.values()}) == len(FORGERIES)
 
 
@@ -259,6 +259,15 @@ def test_a_forgery_is_refused(name: str) -> None:
         tokens().verify(token)
     assert refused.value.code == "token_invalid"
     assert refused.value.detail is None
+
+
+def test_nothing_that_is_done_to_tokens_of_any_kind_is_accepted() -> None:
+    types = ("user+jwt", "dpop+jwt", "identity-assertion+jwt", "JWT", "jwt", "")
+    forger = Forger(key=KEY, header=header(), claims=claims(), other_types=types)
+    assert tokens().verify(forger.good()).jti == "1"
+    for token in forger.forgeries().values():
+        with pytest.raises(Unauthenticated, match="token_invalid"):
+            tokens().verify(token)
 
 
 def test_a_check_that_trusts_the_token_s_own_algorithm_would_be_fooled() -> None:

@@ -18,8 +18,11 @@ from application.ports.recovery import DeviceProof
 from domain.errors import Unauthenticated
 from infrastructure.fleet.device_proofs import CertificateProofs
 from infrastructure.fleet.platform_ca import PlatformCA
+from infrastructure.keys.signing_keys import SigningKey
 from tests.application.hand_clock import HandClock
 from tests.builders import DEVICE
+from tests.infrastructure.forgeries import Forger
+from tests.infrastructure.tokens import private_half
 from tests.spec import TENANT
 
 AUDIENCE = "https://id.example"
@@ -147,3 +150,26 @@ FORGED = forged()
 def test_nothing_else_is_a_proof(name: str) -> None:
     with pytest.raises(Unauthenticated, match="proof_invalid"):
         read(FORGED[name])
+
+
+SIGNING = SigningKey.generate()
+FORGER = Forger(
+    key=SIGNING,
+    header={"alg": "ES256", "typ": KIND, "x5c": x5c(certificate(private_half(SIGNING)))},
+    claims=dict(SAID),
+    other_types=("device-cert-recovery+jwt", "at+jwt", "dpop+jwt", "JWT", ""),
+)
+MAY_BE_LONG = "oversize"
+"""A proof may hold a certificate request."""
+
+
+def test_no_forgery_is_a_proof() -> None:
+    """Seen to fail while duplicate members, other header members and padding were read over."""
+    assert read(FORGER.good()).device_id == DEVICE
+    forgeries = {name: text for name, text in FORGER.forgeries().items() if name != MAY_BE_LONG}
+    assert len(forgeries) >= 60
+    for text in forgeries.values():
+        with pytest.raises(Unauthenticated, match="proof_invalid"):
+            read(text)
+    with pytest.raises(Unauthenticated, match="proof_invalid"):
+        read(FORGER.claiming(csr="x" * 16_385))

@@ -44,11 +44,16 @@ def encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def es256(key: SigningKey, signing_input: str) -> bytes:
-    """The raw signature of anything by a key of ours."""
+def private_half(key: SigningKey) -> ec.EllipticCurvePrivateKey:
     private = serialization.load_pem_private_key(key.to_pem(), None)
     assert isinstance(private, ec.EllipticCurvePrivateKey)
-    r, s = decode_dss_signature(private.sign(signing_input.encode(), ec.ECDSA(hashes.SHA256())))
+    return private
+
+
+def es256(key: SigningKey, signing_input: str) -> bytes:
+    """The raw signature of anything by a key of ours."""
+    signature = private_half(key).sign(signing_input.encode(), ec.ECDSA(hashes.SHA256()))
+    r, s = decode_dss_signature(signature)
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
