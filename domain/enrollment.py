@@ -6,12 +6,14 @@ destroyed only under a reference whose enrolment has ended in the log, and a ref
 ended is never used again: so no late destruction can meet a palm that works.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from domain.errors import Conflict, Invalid
 from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import DeviceId, PalmRef, TenantId, UserId
@@ -19,6 +21,11 @@ from domain.palm import Hand, PalmRemovalReason
 
 RemovalDelay = Literal["palm_vendor_error", "palm_vendor_timeout", "not_supported"]
 """Why a template is still at the vendor: it failed, was silent, or has no such call."""
+
+Attestation = Literal["deleted_by_hand", "vendor_closed"]
+"""What somebody stands for in a silent vendor's place: it deleted the template and said so
+elsewhere, or it is no more and destroyed what it had."""
+REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 
 
 class EnrollmentStarted(DomainEvent, frozen=True, kw_only=True):
@@ -99,6 +106,17 @@ class EnrollmentTemplateRemoved(DomainEvent, frozen=True, kw_only=True):
     vendor_answer: Literal["deleted", "absent"]
 
 
+class EnrollmentTemplateRemovalAttested(DomainEvent, frozen=True, kw_only=True):
+    """Whoever runs the platform stands for it that the vendor has the template no more.
+
+    The vendor itself did not say so to us. `reference` is where the written proof is kept.
+    """
+
+    NAME: ClassVar[str] = "enrollment.template_removal_attested"
+    reason: Attestation
+    reference: str
+
+
 EnrollmentEvent = (
     EnrollmentStarted
     | EnrollmentCompleted
@@ -108,6 +126,7 @@ EnrollmentEvent = (
     | EnrollmentTemplateRemovalStarted
     | EnrollmentTemplateRemovalDelayed
     | EnrollmentTemplateRemoved
+    | EnrollmentTemplateRemovalAttested
 )
 
 Template = Literal["unknown", "none", "kept", "removing", "removed"]
@@ -157,6 +176,23 @@ def remove_template(
     return [EnrollmentTemplateRemoved(vendor_answer=vendor_answer)]
 
 
+def attest_template_removal(
+    enrollment: Enrollment, reason: Attestation, reference: str
+) -> list[EnrollmentEvent]:
+    """End a removal that the vendor does not: it was asked before, and would not. Again, it says
+    nothing.
+
+    Raises Invalid (`reference_invalid`) and Conflict (`template_removal_not_delayed`).
+    """
+    if not REFERENCE.fullmatch(reference):
+        raise Invalid("reference_invalid", "1 to 64 letters, digits, dots, slashes and hyphens")
+    if enrollment.template == "removed":
+        return []
+    if enrollment.template != "removing" or enrollment.delayed_by is None:
+        raise Conflict("template_removal_not_delayed", "the vendor is asked first")
+    return [EnrollmentTemplateRemovalAttested(reason=reason, reference=reference)]
+
+
 def evolve(enrollment: Enrollment | None, recorded: Recorded) -> Enrollment:
     event = recorded.event
     if isinstance(event, EnrollmentStarted) and (
@@ -187,7 +223,7 @@ def evolve(enrollment: Enrollment | None, recorded: Recorded) -> Enrollment:
             return replace(enrollment, template="removing")
         case EnrollmentTemplateRemovalDelayed():
             return replace(enrollment, delayed_by=event.reason)
-        case EnrollmentTemplateRemoved():
+        case EnrollmentTemplateRemoved() | EnrollmentTemplateRemovalAttested():
             return replace(enrollment, template="removed", delayed_by=None)
         case other:
             raise UnexpectedEvent(other)

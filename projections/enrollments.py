@@ -12,6 +12,7 @@ from domain.enrollment import (
     EnrollmentRejected,
     EnrollmentStarted,
     EnrollmentTemplateArrivedLate,
+    EnrollmentTemplateRemovalAttested,
     EnrollmentTemplateRemovalDelayed,
     EnrollmentTemplateRemovalStarted,
     EnrollmentTemplateRemoved,
@@ -135,7 +136,7 @@ def reduce(row: EnrollmentRow | None, recorded: Recorded) -> EnrollmentRow:
             return replace(row, template="removing")
         case EnrollmentTemplateRemovalDelayed():
             return replace(row, removal_delayed_by=event.reason)
-        case EnrollmentTemplateRemoved():
+        case EnrollmentTemplateRemoved() | EnrollmentTemplateRemovalAttested():
             return replace(
                 row,
                 template="removed",

@@ -46,6 +46,7 @@ from domain.enrollment import (
     EnrollmentRejected,
     EnrollmentStarted,
     EnrollmentTemplateArrivedLate,
+    EnrollmentTemplateRemovalAttested,
     EnrollmentTemplateRemovalDelayed,
     EnrollmentTemplateRemovalStarted,
     EnrollmentTemplateRemoved,
@@ -432,6 +433,9 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
         "enrollment", "enrollment_template_removal_started"
     ),
     EnrollmentTemplateRemoved: Published("enrollment", "enrollment_template_removed"),
+    EnrollmentTemplateRemovalAttested: Published(
+        "enrollment", "enrollment_template_removal_attested", None, "warning"
+    ),
     VerificationCompleted: Published(
         "verification", "verification_completed", "verification.completed"
     ),

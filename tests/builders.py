@@ -574,6 +574,9 @@ enrollment_template_removal_started = Builder(
 enrollment_template_removal_delayed = Builder(
     enrollment.EnrollmentTemplateRemovalDelayed(reason="palm_vendor_timeout")
 )
+enrollment_template_removal_attested = Builder(
+    enrollment.EnrollmentTemplateRemovalAttested(reason="deleted_by_hand", reference="TICKET-17")
+)
 enrollment_template_removed = Builder(enrollment.EnrollmentTemplateRemoved(vendor_answer="deleted"))
 enrollment_failed = Builder(
     enrollment.EnrollmentFailed(

@@ -54,6 +54,8 @@ class Palm(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: datetime | None = None
     removed_position: int | None = None
     vendor_answer: Literal["deleted", "absent"] | None = None
+    attested: e.Attestation | None = None
+    attested_under: str | None = None
 
 
 class PalmRemovals:
@@ -204,6 +206,16 @@ def _shown(past: Sequence[Recorded]) -> Palm | None:
                     removed_at=recorded.recorded_at,
                     removed_position=recorded.position,
                     vendor_answer=event.vendor_answer,
+                )
+            case e.EnrollmentTemplateRemovalAttested() as event if palm is not None:
+                palm = msgspec.structs.replace(
+                    palm,
+                    status="removed",
+                    removal_delayed_by=None,
+                    removed_at=recorded.recorded_at,
+                    removed_position=recorded.position,
+                    attested=event.reason,
+                    attested_under=event.reference,
                 )
             case _:
                 pass

@@ -9,16 +9,20 @@ recorded; `application/palms/template_removal.py` has it asked again.
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from application.execute import execute
+from application.execute import execute, stream_of
 from application.ports import EventLog, IdSource, PalmVendorFailed, PalmVerifier
 from application.principals import Caller
 from domain import enrollment as e
 from domain import tenant as t
 from domain import user as u
+from domain.errors import NotFound
 from domain.events import StreamAppend
 from domain.ids import PalmRef
 
 DEADLINE_S: Final = 5.0
+
+_GONE: Final = (e.EnrollmentTemplateRemoved, e.EnrollmentTemplateRemovalAttested)
+_enrollment: Final = stream_of(e.EnrollmentStarted, e.rebuild)
 
 Removal = Literal["removed", "nothing_to_remove"] | e.RemovalDelay
 """What came of one try."""
@@ -52,6 +56,21 @@ class Templates:
         await self._decide(caller, enrollment, lambda held: e.remove_template(held, answer))
         return "removed"
 
+    async def attest(
+        self, caller: Caller, palm_ref: PalmRef, reason: e.Attestation, reference: str
+    ) -> None:
+        """Take somebody's word for it that a vendor which does not say so has it no more.
+
+        Raises NotFound (`palm_not_found`), Conflict (`template_removal_not_delayed`) and Invalid
+        (`reference_invalid`).
+        """
+        enrollment = _enrollment(await self._log.load(caller.tenant_id, palm_ref))
+        if enrollment is None:
+            raise NotFound("palm_not_found")
+        await self._decide(
+            caller, enrollment, lambda held: e.attest_template_removal(held, reason, reference)
+        )
+
     async def arrived_late(self, caller: Caller, tenant: t.Tenant, palm_ref: PalmRef) -> None:
         """The vendor got a palm whose enrolment has ended: it goes again."""
         enrollment = e.rebuild(await self._log.load(tenant.id, palm_ref))
@@ -74,7 +93,7 @@ class Templates:
             return decided
 
         async def beside() -> Sequence[StreamAppend]:
-            if not any(isinstance(event, e.EnrollmentTemplateRemoved) for event in decided):
+            if not any(isinstance(event, _GONE) for event in decided):
                 return ()
             return await self._gone_from_person(enrollment)
 

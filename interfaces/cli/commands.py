@@ -16,6 +16,7 @@ from interfaces.cli.exit_codes import exit_code
 from interfaces.cli.keys import keys
 from interfaces.cli.operators import operators
 from interfaces.cli.output import facts, json_option, line, notice
+from interfaces.cli.palms import palms
 from interfaces.cli.read_models import projections
 from interfaces.cli.server_certificate import server_certificate
 from interfaces.cli.session import WrongArgument, configure_logging
@@ -115,6 +116,7 @@ for group in (
     log,
     projections,
     deliveries,
+    palms,
 ):
     commands.add_command(group)
 

@@ -12,7 +12,7 @@ from application.ports import CommitFailed, Delivered, PalmVendorFailed, RetryLa
 from domain import claim as k
 from domain import enrollment as e
 from domain import user as u
-from domain.errors import NotFound
+from domain.errors import Conflict, Invalid, NotFound
 from domain.ids import PalmRef, UserId, claim_id
 from tests import builders
 from tests.application.test_enrollments import BEA, enroll, granted
@@ -129,6 +129,40 @@ async def test_a_vendor_that_fails_or_cannot_leaves_it_visibly_pending(
     palm = await world.palm_removals().get(TENANT, USER, PALM)
     assert (palm.status, palm.removal_delayed_by) == ("removed", None)
     assert await world.palm_removals().outstanding(TENANT, USER) == []
+
+
+async def test_somebody_may_stand_for_a_vendor_that_never_answers_once_it_was_asked() -> None:
+    world = World()
+    world.palms.can_delete = False
+    workers, templates = world.workers(), world.templates()
+    await remove(world)
+    with pytest.raises(Conflict, match="template_removal_not_delayed"):
+        await templates.attest(BACKEND, PALM, "deleted_by_hand", "TICKET-17")
+    assert await workers.round() == [RetryLater("not_supported")]
+    with pytest.raises(Invalid, match="reference_invalid"):
+        await templates.attest(BACKEND, PALM, "deleted_by_hand", "Sara said so")
+    with pytest.raises(NotFound, match="palm_not_found"):
+        await templates.attest(BACKEND, PalmRef(USER), "deleted_by_hand", "TICKET-17")
+    await templates.attest(BACKEND, PALM, "deleted_by_hand", "TICKET-17")
+    palm = await world.palm_removals().get(TENANT, USER, PALM)
+    assert (palm.status, palm.vendor_answer) == ("removed", None)
+    assert (palm.attested, palm.attested_under) == ("deleted_by_hand", "TICKET-17")
+    assert palm.removed_position == world.log.stream(PALM)[-1].position
+    assert world.names(USER)[-1] == "user.palm_removed"
+    assert await world.palm_removals().outstanding(TENANT, USER) == []
+    await templates.attest(BACKEND, PALM, "vendor_closed", "TICKET-18")
+    assert world.names(PALM).count("enrollment.template_removal_attested") == 1
+    assert await workers.round() == [Delivered()], "the vendor is not asked again"
+
+
+async def test_an_erasure_ends_when_somebody_stands_for_a_silent_vendor() -> None:
+    world = World()
+    world.palms.can_delete = False
+    workers = world.workers()
+    assert (await world.erasures().request(BACKEND, USER)).erasure.status != "completed"
+    await workers.round()
+    await world.templates().attest(BACKEND, PALM, "vendor_closed", "contract/2026-11")
+    assert (await world.erasures().request(BACKEND, USER)).erasure.status == "completed"
 
 
 async def test_a_template_that_was_never_there_is_as_good_as_destroyed() -> None:

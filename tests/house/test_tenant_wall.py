@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import copy
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from application.ports.deliveries import event_id
 from domain.ids import (
     DeviceId,
     LinkedServiceId,
@@ -47,13 +50,14 @@ from projections.catalogue import READ_MODELS
 from projections.read_model import Connection, Page
 from tests.authenticator import Authenticator
 from tests.house.contract import Operation
-from tests.house.samples import dumped
+from tests.house.samples import bodies, dumped
 from tests.house.spoilt import JSON
 from tests.house.world import House, PairedDevice, Tenancy, scan, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PALM = b"the palm of one person"
+WIRE_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
 
 GOOD: dict[str, dict[str, Any]] = {
     "certifyLinkedService": {"action": "pay"},
@@ -265,6 +269,78 @@ async def test_an_id_of_another_kind_is_answered_like_an_unknown_one(house: Hous
         ]
         assert {answer[0] for answer in answers} == {404}, operation.id
         assert all(answer == answers[0] for answer in answers)
+
+
+async def ids_in_bodies(theirs: Estate) -> dict[str, str]:
+    """By prefix, what a body may name; tenants are named by whoever signs in, and are no secret."""
+    newest = {"min_position": str(theirs.position)}
+    path = f"/v1/devices/{theirs.ids['device_id']}/commands"
+    commands = (await theirs.tenant.api.get(path, params=newest)).json()["items"]
+    return {
+        "usr": theirs.ids["user_id"],
+        "dev": theirs.ids["device_id"],
+        "chl": theirs.challenge_id,
+        "cmd": str(commands[0]["id"]),
+        "evt": wire("evt", event_id(theirs.tenant.tenant_id, 1)),
+    }
+
+
+def named_in(body: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where in a body an id stands."""
+    if isinstance(body, str):
+        if WIRE_ID.fullmatch(body):
+            yield path
+    elif isinstance(body, dict):
+        for name, value in cast("dict[str, object]", body).items():
+            yield from named_in(value, (*path, name))
+    elif isinstance(body, list):
+        for at, value in enumerate(cast("list[object]", body)):
+            yield from named_in(value, (*path, at))
+
+
+def prefix_at(body: Any, path: tuple[str | int, ...]) -> str:
+    for step in path:
+        body = body[step]
+    return str(body).partition("_")[0]
+
+
+def naming(body: Any, path: tuple[str | int, ...], wire_id: str) -> bytes:
+    changed = copy.deepcopy(body)
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = wire_id
+    return dumped(changed)
+
+
+async def test_a_foreign_id_in_a_body_is_answered_like_an_unknown_one(house: House) -> None:
+    """Of what says yes to both, as a filter does, the status; of the rest all, but for the id."""
+    ours, theirs = await asyncio.gather(estate(house), estate(house))
+    foreign = await ids_in_bodies(theirs)
+    before = await facts(house, theirs.tenant.tenant_id)
+    good, tried = bodies(), 0
+    for operation in house.contract.operations:
+        body = good.get(operation.id)
+        for path in named_in(body):
+            prefix = prefix_at(body, path)
+            if prefix not in foreign:
+                continue
+            client = ours.till.http if operation.on_device else ours.client(operation)
+            answers: list[tuple[int, object]] = []
+            for wire_id in (foreign[prefix], unknown(foreign[prefix])):
+                answered = await client.request(
+                    operation.method,
+                    operation.path.format(**ours.ids),
+                    content=naming(body, path, wire_id),
+                    headers=JSON,
+                )
+                status, headers, said = told(answered)
+                kept = json.dumps([headers, said]).replace(wire_id, "the id")
+                answers.append((status, kept if status >= 400 else None))
+            assert answers[0] == answers[1], (operation.id, path)
+            tried += 1
+    assert tried >= 15
+    assert await facts(house, theirs.tenant.tenant_id) == before
 
 
 async def test_a_foreign_id_as_a_filter_finds_nothing(house: House) -> None:

@@ -166,6 +166,12 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.enrollment_template_removal_started(),
         b.enrollment_template_removed(),
     ),
+    "attested palm": (
+        b.enrollment_started(),
+        b.enrollment_failed(template_left=True),
+        b.enrollment_template_removal_delayed(),
+        b.enrollment_template_removal_attested(),
+    ),
     "verification": (b.verification_completed(),),
     "identification": (b.identification_completed(),),
     "challenge": (

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from application.palms.palm_removals import Palm
 from application.principals import Manager
-from domain.enrollment import RemovalDelay
+from domain.enrollment import Attestation, RemovalDelay
 from domain.ids import PalmRef, UserId, wire
 from domain.palm import Hand, PalmRemovalReason
 from interfaces.http.parameters import path_id
@@ -31,7 +31,9 @@ class PalmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     From `removing` on nobody is recognised by it. `removal_delayed_by` says why the vendor still
     has the template; it is tried again. At `removed_position` of the log stands what the vendor
-    answered: `deleted`, or `absent` when it had none.
+    answered: `deleted`, or `absent` when it had none. Of a vendor that never answered,
+    `attested` says what whoever runs the platform stands for, and `attested_under` where the
+    written proof is.
     """
 
     palm_ref: str
@@ -45,6 +47,8 @@ class PalmStatus(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: datetime | None
     removed_position: int | None
     vendor_answer: Literal["deleted", "absent"] | None
+    attested: Attestation | None
+    attested_under: str | None
 
 
 class PalmList(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,8 @@ def _shown(palm: Palm) -> PalmStatus:
         removed_at=palm.removed_at,
         removed_position=palm.removed_position,
         vendor_answer=palm.vendor_answer,
+        attested=palm.attested,
+        attested_under=palm.attested_under,
     )
 
 
