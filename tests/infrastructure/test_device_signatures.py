@@ -42,7 +42,7 @@ def signed(key: Key, said: bytes) -> bytes:
     return key.sign(said, ES256)
 
 
-OTHERWISE = [
+OTHERWISE: list[dict[str, Any]] = [
     {"idempotency_key": "k" * 21 + "l"},
     {"idempotency_key": ""},
     {"idempotency_key": None},
