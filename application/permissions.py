@@ -197,14 +197,18 @@ PLATFORM_SCOPES: Final = frozenset({"tenants:read", "tenants:write"})
 """Worth something to clients of the platform itself only: for others, no other tenant is there."""
 
 
+FOR_PEOPLE_TO_SAY: Final[frozenset[Permission]] = frozenset({"approvals.write"})
+"""What no console person hands on: with a client of their own they would agree with themselves."""
+
+
 def grantable(caller: Caller) -> Set[str]:
     """The scopes that a caller may hand on to a client: a backend those that it holds itself, a
-    console person those that open nothing else, whoever runs the platform's own command line all,
-    and nobody else any."""
+    console person those that open nothing else (but for `FOR_PEOPLE_TO_SAY`), whoever runs the
+    platform's own command line all, and nobody else any."""
     if isinstance(caller, IntegratorPrincipal):
         return caller.scopes
     if isinstance(caller, OperatorPrincipal):
-        held = ROLES[caller.role] | PROGRAMS_ONLY
+        held = (ROLES[caller.role] | PROGRAMS_ONLY) - FOR_PEOPLE_TO_SAY
         return {scope for scope, opens in SCOPES.items() if opens <= held}
     return SCOPES.keys() if type(caller) is Caller else frozenset()
 

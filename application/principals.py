@@ -111,6 +111,11 @@ def operator_actor(operator_id: OperatorId) -> str:
     return f"operator:{wire('opr', operator_id)}"
 
 
+def is_operator_actor(actor: str) -> bool:
+    """Whether this is the name of a console person; whoever has the command line is none."""
+    return actor.startswith("operator:opr_")
+
+
 def client_actor(client_id: OAuthClientId) -> str:
     return f"client:{wire('cli', client_id)}"
 

@@ -1,15 +1,17 @@
 """The first Platform Admin: made once, where there is none, from what the first start was told
 (003 §3.6, design §2 row 18)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from application.console.operators import Operators, described
 from application.passwords import Passwords
 from application.ports import Clock, EventLog, IdSource, StaleStream
-from application.ports.console import ConsoleCredentials, ConsolePeople
+from application.ports.console import ConsoleCredentials, ConsolePeople, ConsolePerson
 from application.principals import operator
 from domain import operator as o
 from domain import platform_admins as pa
+from domain.errors import Conflict
 from domain.events import StreamAppend
 from domain.ids import PLATFORM, OperatorId
 from domain.password import PasswordPolicy
@@ -61,9 +63,25 @@ class FirstAdmin:
         operator_id = OperatorId(self._ids.uuid())
         caller = operator(PLATFORM, self._ids.uuid())
         await self._people.put(PLATFORM, operator_id, person)
-        await self._credentials.set_password(PLATFORM, operator_id, hashed)
+        try:
+            await self._credentials.set_password(PLATFORM, operator_id, hashed)
+            await self._log.append(
+                caller.origin(self._ids.uuid()), await self._first(operator_id, person)
+            )
+        except (Conflict, StaleStream):
+            await self._people.forget(PLATFORM, operator_id)
+            if await self.wanted():
+                raise
+            # Another process of the same first start made one.
+            return None
+        return chosen if password is None else None
+
+    async def _first(
+        self, operator_id: OperatorId, person: ConsolePerson
+    ) -> Sequence[StreamAppend]:
+        """Raises Conflict (`operator_email_taken`)."""
         claim = self._operators.claim(PLATFORM, person.email)
-        appends = [
+        return [
             *await self._operators.take_claim(PLATFORM, claim, operator_id),
             StreamAppend(
                 tenant_id=PLATFORM,
@@ -78,10 +96,3 @@ class FirstAdmin:
                 events=o.seed(None, self._clock.now()),
             ),
         ]
-        try:
-            await self._log.append(caller.origin(self._ids.uuid()), appends)
-        except StaleStream:
-            # Another process of the same first start made one.
-            await self._people.forget(PLATFORM, operator_id)
-            return None
-        return chosen if password is None else None

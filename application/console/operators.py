@@ -17,7 +17,7 @@ from application.console.password_policy import console_policy
 from application.console.sessions import OperatorSessions
 from application.execute import Done, execute, stream_of
 from application.identifiers import identifier_claim
-from application.ports import Clock, Digests, EventLog, IdSource
+from application.ports import Clock, Digests, EventLog, IdSource, StaleStream
 from application.ports.console import ConsoleCredentials, ConsolePeople, ConsolePerson
 from application.principals import Caller
 from application.tenants.approvals import Approvals
@@ -27,7 +27,7 @@ from domain import operator as o
 from domain import operator_session as os
 from domain import platform_admins as pa
 from domain import tenant as t
-from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed, Refusal, Unauthenticated
 from domain.events import DomainEvent, Recorded, StreamAppend
 from domain.ids import ClaimId, OperatorId, TenantId
 
@@ -119,15 +119,21 @@ class Operators:
         if before is not None and before != person:
             raise Invalid("idempotency_key_reused", "this key was used for another request")
         await self._people.put(caller.tenant_id, operator_id, person)
-        done = await execute(
-            self._log,
-            caller.origin(command_id),
-            caller.tenant_id,
-            operator_id,
-            operator_of,
-            lambda state: o.invite(state, caller.tenant_id, role, self._clock.now()),
-            beside=lambda: self.take_claim(caller.tenant_id, claim, operator_id),
-        )
+        try:
+            done = await execute(
+                self._log,
+                caller.origin(command_id),
+                caller.tenant_id,
+                operator_id,
+                operator_of,
+                lambda state: o.invite(state, caller.tenant_id, role, self._clock.now()),
+                beside=lambda: self.take_claim(caller.tenant_id, claim, operator_id),
+            )
+        except (Refusal, StaleStream):
+            # Somebody else was invited by this address meanwhile, and nobody by this id.
+            if not await self._log.load(caller.tenant_id, operator_id):
+                await self._people.forget(caller.tenant_id, operator_id)
+            raise
         return await self._invited(caller.tenant_id, operator_id, done)
 
     async def invite_again(self, caller: Caller, operator_id: UUID) -> Changed:
@@ -140,21 +146,24 @@ class Operators:
     async def accept(self, caller: Caller, invitation: str, hashed: str) -> o.Operator:
         """Take up an invitation with the hash of a password.
 
-        Raises Unauthenticated (`invitation_invalid`) and Gone (`invitation_expired`).
+        Of many at once one sets the password, and is the one who is told so. Where that came no
+        further than the event, the invitation still does the rest. Raises Unauthenticated
+        (`invitation_invalid`) and Gone (`invitation_expired`).
         """
         tenant_id, operator_id, number = self._invitations.read(invitation)
         operator = operator_of(await self._log.load(tenant_id, operator_id))
-        o.accept(operator, number, self._clock.now())
-        await self._credentials.set_password(tenant_id, operator_id, hashed)
-        await execute(
-            self._log,
-            caller.origin(self._ids.uuid()),
-            tenant_id,
-            operator_id,
-            operator_of,
-            lambda state: o.accept(state, number, self._clock.now()),
-            beside=lambda: counted(self._log, tenant_id, operator_id, pa.add),
-        )
+        if not o.has_accepted(operator, number):
+            await execute(
+                self._log,
+                caller.origin(self._ids.uuid()),
+                tenant_id,
+                operator_id,
+                operator_of,
+                lambda state: o.accept(state, number, self._clock.now()),
+                beside=lambda: counted(self._log, tenant_id, operator_id, pa.add),
+            )
+        if not await self._credentials.set_first_password(tenant_id, operator_id, hashed):
+            raise Unauthenticated("invitation_invalid")
         return await self.get(tenant_id, operator_id)
 
     async def change_role(

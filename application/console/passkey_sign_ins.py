@@ -117,7 +117,7 @@ class PasskeySignIns:
             await self._tell_suspicion(entry, named, passkey)
             raise Unauthenticated("credentials_invalid")
         operator = await self._operators.tell(
-            entry.caller(), *named, lambda state: o.use_passkey(state, passkey.id)
+            entry.proved(*named), *named, lambda state: o.use_passkey(state, passkey.id)
         )
         method: os.Method = "passkey" if ceremony.kind == "sign_in" else "password_passkey"
         return await self._sessions.open(entry.caller(), operator, method)

@@ -1,12 +1,12 @@
 """Passkeys of a console person: added from a session that has just begun, named, and removed."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from application.console.freshness import check_fresh
 from application.console.operators import Decide, Operators
 from application.console.passkey_ceremonies import Begun, Ceremonies
 from application.console.sessions import OperatorSessions
@@ -22,11 +22,9 @@ from application.ports.passkeys import (
 )
 from application.principals import OperatorPrincipal
 from domain import operator as o
-from domain.errors import Forbidden, Gone, Invalid, NotFound
+from domain.errors import Gone, Invalid, NotFound
 from domain.ids import PasskeyId
 
-FRESH: Final = timedelta(minutes=10)
-"""How long after a sign-in somebody may change what they sign in with by a passkey."""
 NAME_MAX: Final = 60
 
 
@@ -77,7 +75,7 @@ class Passkeys:
 
         Raises Forbidden (`step_up_required`, `origin_not_allowed`) and what `check_room` raises.
         """
-        self._check_fresh(operator)
+        check_fresh(operator, self._clock.now())
         state = await self._operators.get(operator.home, operator.operator_id)
         o.check_room(state)
         begun = await self._ceremonies.begin(
@@ -160,7 +158,7 @@ class Passkeys:
         Raises Forbidden (`step_up_required`), NotFound (`passkey_not_found`) and Conflict
         (`second_factor_needed`).
         """
-        self._check_fresh(operator)
+        check_fresh(operator, self._clock.now())
         found = PasskeyId(passkey_id)
         state = await self._operators.get(operator.home, operator.operator_id)
         required = await self._sessions.second_factor_required(state)
@@ -171,13 +169,6 @@ class Passkeys:
         if not left.has_second_factor:
             await self._credentials.set_recovery_codes(operator.home, operator.operator_id, [])
         await self._end_others(operator)
-
-    def _check_fresh(self, operator: OperatorPrincipal) -> None:
-        """Who finds a session open shall not come back by a passkey of their own."""
-        if self._clock.now() - operator.authenticated_at > FRESH:
-            raise Forbidden(
-                "step_up_required", f"sign in again; it counts for {FRESH.seconds // 60} minutes"
-            )
 
     async def _tell(self, operator: OperatorPrincipal, decide: Decide) -> o.Operator:
         return await self._operators.tell(operator, operator.home, operator.operator_id, decide)

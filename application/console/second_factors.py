@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from application.console.freshness import check_fresh
 from application.console.operators import Decide, Operators
 from application.console.sessions import OperatorSessions
 from application.console.sign_ins import recovery_code_digest
@@ -33,6 +34,8 @@ class Proposed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecondFactors:
+    """Everything here is for who has just signed in: raises Forbidden (`step_up_required`)."""
+
     def __init__(
         self,
         operators: Operators,
@@ -53,6 +56,7 @@ class SecondFactors:
 
     async def propose_totp(self, operator: OperatorPrincipal) -> Proposed:
         """A secret that counts once a code of it was proved."""
+        check_fresh(operator, self._clock.now())
         secret = secrets.token_bytes(totp.SECRET_BYTES)
         await self._credentials.propose_totp(operator.home, operator.operator_id, secret)
         person = await self._operators.person(operator.home, operator.operator_id)
@@ -72,6 +76,7 @@ class SecondFactors:
         Ends every other session: they began with less. Raises Invalid (`code_incorrect`), Conflict
         (`totp_not_proposed`) and TooMany (`rate_limited`).
         """
+        check_fresh(operator, self._clock.now())
         await self._guard.admit_operator(operator.home, address, str(operator.operator_id))
         secret = await self._credentials.proposed_totp(operator.home, operator.operator_id)
         if secret is None:
@@ -92,6 +97,7 @@ class SecondFactors:
 
     async def renew_recovery_codes(self, operator: OperatorPrincipal) -> Sequence[str]:
         """Others in place of those of before. Raises Conflict (`totp_not_enrolled`)."""
+        check_fresh(operator, self._clock.now())
         state = await self._operators.get(operator.home, operator.operator_id)
         o.issue_recovery_codes(state)
         codes = self._draw()
@@ -103,6 +109,7 @@ class SecondFactors:
 
     async def remove_totp(self, operator: OperatorPrincipal) -> None:
         """Raises Conflict (`second_factor_needed`)."""
+        check_fresh(operator, self._clock.now())
         state = await self._operators.get(operator.home, operator.operator_id)
         required = await self._sessions.second_factor_required(state)
         # The log first: a factor that it knows nothing of opens nothing, whatever is still kept.

@@ -58,7 +58,11 @@ class OperatorSessions:
         self._ids = ids
 
     async def open(self, caller: Caller, operator: o.Operator, method: os.Method) -> Opened:
-        """A session of somebody who has just proved who it is."""
+        """A session of somebody who has just proved who it is, as `operator` then was.
+
+        Raises Unauthenticated (`credentials_invalid`) where something else counts by now: whoever
+        changes it ends the sessions that there are, and this one might not have been there yet.
+        """
         now = self._clock.now()
         session = os.OpenSession(
             session_id=OperatorSessionId(self._ids.uuid()),
@@ -82,11 +86,19 @@ class OperatorSessions:
         )
         await self._sessions.forget_expired(operator.tenant_id, operator.id, now)
         await self._sessions.open(operator.tenant_id, session)
+        # After the row: who changes something from here on finds it.
+        if not await self._unchanged(operator):
+            await self._end(actor, operator.tenant_id, session, "revoked")
+            raise Unauthenticated("credentials_invalid")
         return Opened(
             session=session,
             token=self._token(operator.tenant_id, session.session_id),
             pending=await self.pending(operator),
         )
+
+    async def _unchanged(self, operator: o.Operator) -> bool:
+        present = o.rebuild(await self._log.load(operator.tenant_id, operator.id))
+        return present is not None and present.proofs == operator.proofs
 
     async def authenticate(self, token: str, correlation_id: UUID) -> OperatorPrincipal:
         """Who shows this token, as the log and the row have it at this very moment.

@@ -17,7 +17,7 @@ from application.passwords import Passwords
 from application.people.sign_in_guard import SignInGuard
 from application.ports import Clock, Digests
 from application.ports.console import ConsoleCredentials
-from application.principals import Caller, OperatorPrincipal
+from application.principals import Caller, OperatorPrincipal, operator_actor
 from domain import email as e
 from domain import operator as o
 from domain import operator_session as os
@@ -39,6 +39,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Whom the log names until we know who it is."""
         return Caller(
             tenant_id=self.tenant_id, actor="operator:unknown", correlation_id=self.correlation_id
+        )
+
+    def proved(self, tenant_id: TenantId, operator_id: OperatorId) -> Caller:
+        """Somebody who has just shown who they are."""
+        return Caller(
+            tenant_id=tenant_id,
+            actor=operator_actor(operator_id),
+            correlation_id=self.correlation_id,
         )
 
 
@@ -135,7 +143,7 @@ class ConsoleSignIns:
         tenant_id, operator_id, _ = self._invitations.read(invitation)
         tenant = await self._guard.admit_operator(tenant_id, entry.address, str(operator_id))
         hashed = await self._passwords.hashed(password, console_policy(tenant))
-        caller = msgspec.structs.replace(entry.caller(), tenant_id=tenant_id)
+        caller = entry.proved(tenant_id, operator_id)
         return await self._operators.accept(caller, invitation, hashed)
 
     async def _knows(self, operator: o.Operator | None, password: str) -> bool:
@@ -162,9 +170,8 @@ class ConsoleSignIns:
         if second.kind == "recovery_code":
             digest = recovery_code_digest(self._digests, operator.id, second.value)
             if await self._credentials.spend_recovery_code(operator.tenant_id, operator.id, digest):
-                await self._operators.tell(
-                    entry.caller(), operator.tenant_id, operator.id, o.use_recovery_code
-                )
+                of = (operator.tenant_id, operator.id)
+                await self._operators.tell(entry.proved(*of), *of, o.use_recovery_code)
                 return "password_recovery_code"
         await self._guard.failed(entry.tenant_id)
         raise Unauthenticated("credentials_invalid")

@@ -42,6 +42,12 @@ class ConsoleCredentials(Protocol):
         """Have this one count, and keep the `remember` latest of those before it."""
         ...
 
+    async def set_first_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str
+    ) -> bool:
+        """Have this one count, where there is none yet; whether it does."""
+        ...
+
     async def renew_password(
         self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str
     ) -> None:

@@ -27,7 +27,7 @@ import msgspec
 from application.execute import Done, execute, stream_of
 from application.permissions import Permission, check_may
 from application.ports import Clock, EventLog, IdSource
-from application.principals import Caller
+from application.principals import Caller, OperatorPrincipal, is_operator_actor
 from domain import approval as a
 from domain.errors import Forbidden, NotFound
 from domain.events import StreamAppend
@@ -90,11 +90,14 @@ class Approvals:
 
     async def give(self, caller: Caller, approval_id: ApprovalId) -> Done:
         """Agree. Raises what `domain.approval.give` raises, NotFound (`approval_not_found`) and
-        Forbidden (`insufficient_scope`) for who may not do it either."""
+        Forbidden: `insufficient_scope` for who may not do it either, and
+        `approval_needs_another_person` for a program, where a console person asked."""
 
         def decide(state: a.Approval | None) -> Sequence[a.ApprovalEvent]:
             known = _found(state)
             _check_may(caller, known.operation)
+            if is_operator_actor(known.asked_by) and not isinstance(caller, OperatorPrincipal):
+                raise Forbidden("approval_needs_another_person", "another console person has to")
             return a.give(known, caller.actor, self._clock.now())
 
         return await self._execute(caller, approval_id, decide)

@@ -44,7 +44,8 @@ RECOVERY_CODES: Final = 10
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
     """`password_until`: until then an initial password counts, which must be changed. Of the
-    `passkeys` that count, `suspected` ones may have been copied."""
+    `passkeys` that count, `suspected` ones may have been copied. `proofs` is the version at which
+    what the person may come in by was last changed, which ended every session but one."""
 
     id: OperatorId
     tenant_id: TenantId
@@ -60,6 +61,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     recovery_codes: int = 0
     passkeys: frozenset[PasskeyId] = frozenset()
     suspected: frozenset[PasskeyId] = frozenset()
+    proofs: int = 0
 
     @property
     def has_second_factor(self) -> bool:
@@ -112,6 +114,15 @@ def accept(operator: Operator | None, invitation: int, now: datetime) -> list[Op
     if now >= operator.invited_until:
         raise Gone("invitation_expired")
     return [OperatorAccepted()]
+
+
+def has_accepted(operator: Operator | None, invitation: int) -> bool:
+    """Whether this invitation is how the person came in."""
+    return (
+        operator is not None
+        and operator.status == "active"
+        and operator.invitation == invitation > 0
+    )
 
 
 def change_role(operator: Operator, role: Role) -> list[OperatorEvent]:
@@ -195,6 +206,18 @@ def _check_there(operator: Operator) -> None:
         raise Conflict("operator_removed", "the person is gone for good")
 
 
+_CHANGE_PROOFS: Final = (
+    OperatorPasskeyAdded,
+    OperatorPasskeyRemoved,
+    OperatorPasswordSet,
+    OperatorRecovered,
+    OperatorRemoved,
+    OperatorSuspended,
+    OperatorTotpEnrolled,
+    OperatorTotpRemoved,
+)
+
+
 def evolve(operator: Operator | None, recorded: Recorded) -> Operator:
     event = recorded.event
     match event:
@@ -210,6 +233,8 @@ def evolve(operator: Operator | None, recorded: Recorded) -> Operator:
             if isinstance(event, OperatorAccepted | OperatorPasswordSet):
                 at = recorded.recorded_at
                 changed = msgspec.structs.replace(changed, password_set_at=at)
+            if isinstance(event, _CHANGE_PROOFS):
+                changed = msgspec.structs.replace(changed, proofs=recorded.version)
             return _changed(changed, event)
 
 

@@ -26,6 +26,9 @@ _SET_HASH: Final[LiteralString] = """
 _RENEW_HASH: Final[LiteralString] = (
     "UPDATE console_users SET hashed = %s WHERE tenant_id = %s AND id = %s AND hashed = %s"
 )
+_FIRST_HASH: Final[LiteralString] = (
+    "UPDATE console_users SET hashed = %s WHERE tenant_id = %s AND id = %s AND hashed IS NULL"
+)
 _NO_HASH: Final[LiteralString] = """
     UPDATE console_users SET hashed = NULL, past_hashes = '{}' WHERE tenant_id = %s AND id = %s"""
 _LATEST: Final[LiteralString] = """
@@ -114,6 +117,13 @@ class PostgresConsoleCredentials:
         }
         async with tenant_scope(self._pool, tenant_id) as connection:
             await connection.execute(_SET_HASH, values)
+
+    async def set_first_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str
+    ) -> bool:
+        async with tenant_scope(self._pool, tenant_id) as connection:
+            first = await connection.execute(_FIRST_HASH, (hashed, tenant_id, operator_id))
+        return first.rowcount == 1
 
     async def renew_password(
         self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str

@@ -95,6 +95,11 @@ class Credentials:
         self._kept.past[of] = list(await self.latest_passwords(*of, remember))
         self._kept.hashes[of] = hashed
 
+    async def set_first_password(
+        self, tenant_id: TenantId, operator_id: OperatorId, hashed: str
+    ) -> bool:
+        return self._kept.hashes.setdefault((tenant_id, operator_id), hashed) is hashed
+
     async def renew_password(
         self, tenant_id: TenantId, operator_id: OperatorId, before: str, after: str
     ) -> None:

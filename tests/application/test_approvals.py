@@ -7,15 +7,31 @@ import msgspec
 import pytest
 
 from application.execute import execute
+from application.permissions import SCOPES, grantable
 from application.ports import StaleStream
-from application.principals import Caller, DevicePrincipal, IntegratorPrincipal
+from application.principals import (
+    Caller,
+    DevicePrincipal,
+    IntegratorPrincipal,
+    OperatorPrincipal,
+    operator_actor,
+)
 from application.tenants.approvals import TERMS, Approvals
 from domain import tenant as t
 from domain.errors import Conflict, Forbidden, NotFound
-from domain.ids import PLATFORM, ApprovalId, DeviceId, OAuthClientId, TenantId
+from domain.ids import (
+    PLATFORM,
+    ApprovalId,
+    DeviceId,
+    OAuthClientId,
+    OperatorId,
+    OperatorSessionId,
+    TenantId,
+)
 from infrastructure.ids import RandomIds
 from tests.application.hand_clock import HandClock
 from tests.application.memory_log import MemoryEventLog
+from tests.builders import NOW
 from tests.spec import CORRELATION, TENANT
 
 
@@ -153,3 +169,41 @@ async def test_the_same_key_asks_once() -> None:
     first = await ground.approvals.ask(ASKER, "ca.regenerate", PLATFORM, "k-1")
     second = await ground.approvals.ask(ASKER, "ca.regenerate", PLATFORM, "k-1")
     assert (first.id, first.version) == (second.id, second.version)
+
+
+def console_person() -> OperatorPrincipal:
+    operator_id = OperatorId(uuid4())
+    return OperatorPrincipal(
+        tenant_id=TENANT,
+        actor=operator_actor(operator_id),
+        correlation_id=CORRELATION,
+        operator_id=operator_id,
+        session_id=OperatorSessionId(uuid4()),
+        authenticated_at=NOW,
+        home=TENANT,
+        role="tenant_admin",
+    )
+
+
+async def test_to_a_console_person_another_one_agrees_and_no_program() -> None:
+    """Before, a person agreed with themselves by a client that they had registered."""
+    ground = Ground()
+    one = console_person()
+    client = IntegratorPrincipal(
+        tenant_id=TENANT,
+        actor="client:theirs",
+        correlation_id=CORRELATION,
+        client_id=OAuthClientId(uuid4()),
+        scopes=frozenset(SCOPES),
+    )
+    asked = await ground.approvals.ask(one, "user.erase", uuid4())
+    with pytest.raises(Forbidden, match="approval_needs_another_person"):
+        await ground.approvals.give(client, asked.id)
+    await ground.approvals.give(console_person(), asked.id)
+
+
+def test_a_console_person_registers_no_client_that_agrees() -> None:
+    """Before, an admin could. Nor one that holds it already: who adds a secret has the client."""
+    held = grantable(console_person())
+    assert "approvals:write" not in held
+    assert held >= {"approvals:read", "oauth_clients:write", "verifications:write"}

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from application.console.passkeys import FRESH
+from application.console.freshness import FRESH
 from application.console.sign_ins import SecondFactor
 from application.principals import OperatorPrincipal
 from application.tenants.tenants import Tenants

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, get, post
@@ -24,13 +24,14 @@ from interfaces.http.console.sign_in import (
 )
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import path_id
-from interfaces.http.refusals import BODY, WRITE, merged
+from interfaces.http.refusals import BODY, WRITE, Refusals, merged
 from interfaces.http.services import Services
 
 Given = NamedDependency[Services]
 Operator = NamedDependency[OperatorPrincipal]
 
 NOT_FOUND = "session_not_found"
+FRESHLY: Final[Refusals] = {403: ("step_up_required",)}
 
 
 class OwnAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +202,7 @@ async def change_password(
     tags=["Console"],
     summary="Get a secret for an authenticator app; it counts once a code of it is proved",
     console=True,
-    refusals=WRITE,
+    refusals=merged(WRITE, FRESHLY),
 )
 async def propose_totp(operator: Operator, services: Given) -> Response[TotpProposed]:
     proposed = await services.console.second_factors.propose_totp(operator)
@@ -222,6 +223,7 @@ async def propose_totp(operator: Operator, services: Given) -> Response[TotpProp
     refusals=merged(
         BODY,
         WRITE,
+        FRESHLY,
         {
             409: ("totp_not_proposed",),
             422: ("code_incorrect",),
@@ -248,7 +250,7 @@ async def enroll_totp(
     summary="Have no authenticator app any more",
     status_code=204,
     console=True,
-    refusals=merged(WRITE, {409: ("second_factor_needed",)}),
+    refusals=merged(WRITE, FRESHLY, {409: ("second_factor_needed",)}),
 )
 async def remove_totp(operator: Operator, services: Given) -> None:
     await services.console.second_factors.remove_totp(operator)
@@ -261,7 +263,7 @@ async def remove_totp(operator: Operator, services: Given) -> None:
     summary="Get new recovery codes; those of before are worth nothing",
     status_code=200,
     console=True,
-    refusals=merged(WRITE, {409: ("totp_not_enrolled",)}),
+    refusals=merged(WRITE, FRESHLY, {409: ("totp_not_enrolled",)}),
 )
 async def renew_recovery_codes(operator: Operator, services: Given) -> Response[RecoveryCodes]:
     return _told(await services.console.second_factors.renew_recovery_codes(operator))
