@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from application.ports import EventLog, StaleStream
-from domain.events import DomainEvent, Origin, Recorded, StreamAppend
+from domain.events import DomainEvent, Origin, Recorded, SealedValue, StreamAppend
 from domain.ids import TenantId
 
 ATTEMPTS_MAX = 3
@@ -52,12 +52,14 @@ async def execute(
     decide: Callable[[S], Sequence[DomainEvent]],
     beside: Callable[[], Awaitable[Sequence[StreamAppend]]] | None = None,
     unless_begun: UUID | None = None,
+    keeping: Callable[[], Awaitable[Sequence[SealedValue]]] | None = None,
 ) -> Done:
     """Carry out one decision on one stream, once for each command id.
 
     `beside` names appends to other streams that stand or fall in the same commit (claims); it is
-    asked again on every attempt. `unless_begun` is as in StreamAppend. Raises what `decide` raises,
-    and StaleStream when the stream moved under every attempt, or `unless_begun` has begun.
+    asked again on every attempt, and so is `keeping`, for values of the vault in the same commit.
+    `unless_begun` is as in StreamAppend. Raises what `decide` raises, and StaleStream when the
+    stream moved under every attempt, or `unless_begun` has begun.
     """
 
     async def once() -> Done:
@@ -78,6 +80,7 @@ async def execute(
                 stream_id=stream_id,
                 expected_version=len(past),
                 events=events,
+                values=await keeping() if keeping is not None else (),
                 unless_begun=unless_begun,
             ),
         ]

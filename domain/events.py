@@ -52,6 +52,15 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     commitment: str
 
 
+class SealedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of one of a person's fields in the vault, under the person's key."""
+
+    user_id: UserId
+    field: str
+    key_version: int
+    ciphertext: bytes
+
+
 class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
     """New events of one stream. The first gets version `expected_version + 1`.
 
@@ -59,7 +68,8 @@ class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
     wrong expected version does.
 
     `sealed` is kept outside the log, in the same commit, and goes with the person's key; where
-    that is gone already, it is not kept at all.
+    that is gone already, it is not kept at all. So are `values`, which take the place of
+    those that their fields had.
     """
 
     tenant_id: TenantId
@@ -67,6 +77,7 @@ class StreamAppend(msgspec.Struct, frozen=True, kw_only=True):
     expected_version: int
     events: Sequence[DomainEvent]
     sealed: Sealed | None = None
+    values: Sequence[SealedValue] = ()
     unless_begun: UUID | None = None
 
 

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from application.ports import PersonalData
+from domain.events import SealedValue
 from domain.ids import TenantId, UserId
 from domain.personal_fields import PASSWORD_HASH, PAST_PASSWORDS
 
@@ -28,12 +29,18 @@ class KeptPasswords:
         past = () if kept is None else _HASHES.decode(kept)
         return (*(() if present is None else (present,)), *past)[:count]
 
-    async def replace(
+    async def sealed(
         self, tenant_id: TenantId, user_id: UserId, hashed: str, past: Sequence[str]
-    ) -> None:
-        """Have this one count from now on, and remember `past`."""
-        await self._remember(tenant_id, user_id, past)
-        await self._vault.store(tenant_id, user_id, PASSWORD_HASH, hashed)
+    ) -> Sequence[SealedValue]:
+        """This one to count, and `past` to be remembered, from the event on that says so."""
+        told = msgspec.json.encode(past).decode()
+        return [
+            await self._vault.seal(tenant_id, user_id, PASSWORD_HASH, hashed),
+            *([await self._vault.seal(tenant_id, user_id, PAST_PASSWORDS, told)] if past else []),
+        ]
+
+    async def forget_past(self, tenant_id: TenantId, user_id: UserId) -> None:
+        await self._vault.remove(tenant_id, user_id, PAST_PASSWORDS)
 
     async def renew(self, tenant_id: TenantId, user_id: UserId, before: str, after: str) -> None:
         """Another hash of the same password, unless another password was set meanwhile."""
@@ -48,4 +55,4 @@ class KeptPasswords:
             told = msgspec.json.encode(past).decode()
             await self._vault.store(tenant_id, user_id, PAST_PASSWORDS, told)
         else:
-            await self._vault.remove(tenant_id, user_id, PAST_PASSWORDS)
+            await self.forget_past(tenant_id, user_id)

@@ -206,10 +206,11 @@ class PasswordSignIns:
         wanted: str,
         by: u.PasswordSetBy,
     ) -> None:
-        """The event first: a password that works is never one that the log does not know of."""
+        """Event and hash are one commit: a password works from the moment that the log says."""
         u.set_password(user, by)
         before = await self._kept.latest(caller.tenant_id, user.id, policy.history)
         hashed = await self._passwords.taken(wanted, before)
+        past = before[: policy.remember]
         await execute(
             self._log,
             caller.origin(self._ids.uuid()),
@@ -217,9 +218,10 @@ class PasswordSignIns:
             user.id,
             u.rebuild,
             lambda found: u.set_password(_known(found), by),
+            keeping=lambda: self._kept.sealed(caller.tenant_id, user.id, hashed, past),
         )
-        past = before[: policy.remember]
-        await self._kept.replace(caller.tenant_id, user.id, hashed, past)
+        if not past:
+            await self._kept.forget_past(caller.tenant_id, user.id)
 
     def _check_age(self, tenant: t.Tenant, user: u.User) -> None:
         assert user.password_set_at is not None, "who has a password has set it"

@@ -15,7 +15,7 @@ from application.ports import EventLog, IdSource, PersonalData
 from application.principals import Caller
 from domain import user as u
 from domain.errors import Invalid, NotFound, PreconditionFailed
-from domain.events import StreamAppend
+from domain.events import SealedValue, StreamAppend
 from domain.ids import TenantId, UserId
 
 _user: Final = stream_of(u.UserSignedUp, u.rebuild)
@@ -80,9 +80,9 @@ class Users:
     ) -> tuple[u.User, Done]:
         """Keep other values of the person.
 
-        The log decides first and the vault follows: of two changes of one version one is refused
-        before it writes anything, and one that is cut off in between is made whole by asking
-        again. Raises what `sign_up` raises, PreconditionFailed, and Forbidden (`user_erased`).
+        Event, claims and values are one commit: nobody finds the one without the others, wherever
+        a process ends, and of two changes of one version one leaves nothing. Raises what `sign_up`
+        raises, PreconditionFailed, and Forbidden (`user_erased`).
         """
         tenant_id, person = caller.tenant_id, UserId(user_id)
         kept = self._identifiers.normalised(values)
@@ -101,8 +101,10 @@ class Users:
             before = await self._identifiers.held(await self.get(tenant_id, person))
             return await self._identifiers.settle(tenant_id, person, before, {**before, **taken})
 
-        done = await self._execute(caller, person, if_version, decide, beside)
-        await self._store(tenant_id, person, kept)
+        async def keeping() -> Sequence[SealedValue]:
+            return await self._sealed(tenant_id, person, kept)
+
+        done = await self._execute(caller, person, if_version, decide, beside, keeping)
         return await self.get(tenant_id, person), done
 
     async def suspend(
@@ -131,6 +133,14 @@ class Users:
             caller, user_id, if_version, lambda user: u.change_kyc(user, status, level)
         )
 
+    async def _sealed(
+        self, tenant_id: TenantId, user_id: UserId, values: Values
+    ) -> Sequence[SealedValue]:
+        return [
+            await self._personal_data.seal(tenant_id, user_id, field, value)
+            for field, value in values.items()
+        ]
+
     async def _store(self, tenant_id: TenantId, user_id: UserId, values: Values) -> None:
         for field, value in values.items():
             await self._personal_data.store(tenant_id, user_id, field, value)
@@ -152,6 +162,7 @@ class Users:
         if_version: int | None,
         decide: Callable[[u.User], Sequence[u.UserEvent]],
         beside: Callable[[], Awaitable[Sequence[StreamAppend]]] | None = None,
+        keeping: Callable[[], Awaitable[Sequence[SealedValue]]] | None = None,
     ) -> Done:
         def decided(found: u.User | None) -> Sequence[u.UserEvent]:
             user = _present(found)
@@ -160,7 +171,16 @@ class Users:
             return decide(user)
 
         origin = caller.origin(self._ids.uuid())
-        return await execute(self._log, origin, caller.tenant_id, user_id, _user, decided, beside)
+        return await execute(
+            self._log,
+            origin,
+            caller.tenant_id,
+            user_id,
+            _user,
+            decided,
+            beside,
+            keeping=keeping,
+        )
 
 
 def _named(fields: Iterable[u.PersonalField]) -> tuple[u.PersonalField, ...]:

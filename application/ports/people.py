@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.events import Sealed
+from domain.events import Sealed, SealedValue
 from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId
 from domain.transaction import ProductText
 
@@ -19,6 +19,13 @@ class PersonalData(Protocol):
     """
 
     async def store(self, tenant_id: TenantId, user_id: UserId, field: str, value: str) -> None: ...
+
+    async def seal(
+        self, tenant_id: TenantId, user_id: UserId, field: str, value: str
+    ) -> SealedValue:
+        """The value, to be kept with the event that says so (`StreamAppend.values`). Raises what
+        `store` raises."""
+        ...
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None: ...
 

@@ -32,6 +32,9 @@ EventRow = tuple[UUID, UUID, int, str, bytes]
 SealedRow = tuple[UUID, UUID, UUID, int, bytes]
 """Tenant, stream, person, version of the person's key and ciphertext of what is kept beside."""
 
+ValueRow = tuple[UUID, UUID, str, int, bytes]
+"""Tenant, person, field, version of the person's key and ciphertext of a value of the vault."""
+
 APPEND: Final = "SELECT * FROM append_events(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
 APPEND_SEALING: Final = (
     "SELECT * FROM append_events_sealing"
@@ -40,6 +43,10 @@ APPEND_SEALING: Final = (
 APPEND_UNLESS_BEGUN: Final = (
     "SELECT * FROM append_events_unless_begun"
     "(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+)
+APPEND_WITH_VALUES: Final = (
+    "SELECT * FROM append_events_with_values"
+    "(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 )
 
 _OVERLOADED_RETRY_S: Final = 1
@@ -57,6 +64,7 @@ class Submission:
         "queued_at",
         "sealed",
         "streams",
+        "values",
     )
 
     def __init__(
@@ -65,6 +73,7 @@ class Submission:
         events: Sequence[EventRow],
         sealed: Sequence[SealedRow],
         fences: Sequence[UUID],
+        values: Sequence[ValueRow],
         answer: "asyncio.Future[Appended]",
         queued_at: float,
     ) -> None:
@@ -72,6 +81,7 @@ class Submission:
         self.events = events
         self.sealed = sealed
         self.fences = fences
+        self.values = values
         self.answer = answer
         self.queued_at = queued_at
         # As integers, which hash without Python code; UUIDs do not.
@@ -141,6 +151,19 @@ def _fence_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
     )
 
 
+def _value_columns(submissions: Sequence[Submission]) -> tuple[WireArray, ...]:
+    """The last arguments of `append_events_with_values`."""
+    rows = [(number, row) for number, each in enumerate(submissions) for row in each.values]
+    return (
+        Int4Array.of([number for number, _ in rows]),
+        UuidArray.of([row[0] for _, row in rows]),
+        UuidArray.of([row[1] for _, row in rows]),
+        TextArray.of([row[2] for _, row in rows]),
+        Int4Array.of([row[3] for _, row in rows]),
+        ByteaArray.of([row[4] for _, row in rows]),
+    )
+
+
 class GroupAppender:
     """`deadline_s` bounds how long the fate of a batch may stay unknown, and how long a submission
     may wait before it is sent: past that nobody waits for it any more, and it is refused.
@@ -187,9 +210,10 @@ class GroupAppender:
         events: Sequence[EventRow],
         sealed: Sequence[SealedRow] = (),
         fences: Sequence[UUID] = (),
+        values: Sequence[ValueRow] = (),
     ) -> Appended:
-        """Commit `events` as one submission, durably, and what is `sealed` with them, unless one of
-        the streams `fences` has begun.
+        """Commit `events` as one submission, durably, and what is `sealed` and the `values` with
+        them, unless one of the streams `fences` has begun.
 
         Raises StaleStream, CommitFailed, or Unavailable (`overloaded`, `shutting_down`) when
         nothing of it was sent. A caller that is cancelled while it waits leaves the outcome open.
@@ -203,7 +227,7 @@ class GroupAppender:
         if self._waiting and now - self._waiting[0].queued_at > self._deadline_s:
             raise _overloaded()
         answer: asyncio.Future[Appended] = loop.create_future()
-        self._waiting.append(Submission(origin, events, sealed, fences, answer, now))
+        self._waiting.append(Submission(origin, events, sealed, fences, values, answer, now))
         self._waiting_events += len(events)
         self._wake.set()
         return await answer
@@ -314,6 +338,12 @@ class GroupAppender:
 
 def _statement(batch: Sequence[Submission]) -> tuple[LiteralString, tuple[WireArray, ...]]:
     """What appends the batch, and what it takes beside the columns of events."""
+    if any(each.values for each in batch):
+        return APPEND_WITH_VALUES, (
+            *_sealed_columns(batch),
+            *_fence_columns(batch),
+            *_value_columns(batch),
+        )
     if any(each.fences for each in batch):
         return APPEND_UNLESS_BEGUN, (*_sealed_columns(batch), *_fence_columns(batch))
     if any(each.sealed for each in batch):

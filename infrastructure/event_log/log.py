@@ -12,7 +12,7 @@ from domain.errors import Unavailable
 from domain.events import Origin, Recorded, StreamAppend
 from domain.ids import TenantId
 from infrastructure.database import PROJECTOR_ROLE
-from infrastructure.event_log.appender import EventRow, GroupAppender, SealedRow
+from infrastructure.event_log.appender import EventRow, GroupAppender, SealedRow, ValueRow
 from infrastructure.event_log.loader import StreamLoader
 from infrastructure.event_log.mapper import EventMapper
 from infrastructure.event_log.positions import READ, READ_TENANT, page, tenant_page
@@ -91,6 +91,7 @@ class PostgresEventLog:
         encode = self._mapper.encode
         events: list[EventRow] = []
         sealed: list[SealedRow] = []
+        values: list[ValueRow] = []
         fences: list[UUID] = []
         for part in appends:
             version = part.expected_version
@@ -106,13 +107,16 @@ class PostgresEventLog:
                 beside = part.sealed
                 row = (beside.user_id, beside.key_version, beside.ciphertext)
                 sealed.append((part.tenant_id, part.stream_id, *row))
+            for value in part.values:
+                row_of_value = (value.user_id, value.field, value.key_version, value.ciphertext)
+                values.append((part.tenant_id, *row_of_value))
             if part.unless_begun is not None:
                 fences.append(part.unless_begun)
         if not events:
             raise ValueError("a submission without events")
         if len(appends) > 1 and len({part.stream_id for part in appends}) < len(appends):
             raise ValueError("a submission names a stream twice")
-        return await self._appender.append(origin, events, sealed, fences)
+        return await self._appender.append(origin, events, sealed, fences, values)
 
     async def load(self, tenant_id: TenantId, stream_id: UUID) -> Sequence[Recorded]:
         """All events of a stream in order; empty when there is none or it is another tenant's."""

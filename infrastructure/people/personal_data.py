@@ -10,9 +10,10 @@ from typing import Final, LiteralString
 from psycopg.errors import ForeignKeyViolation, ObjectNotInPrerequisiteState
 
 from domain.errors import Conflict
+from domain.events import SealedValue
 from domain.ids import TenantId, UserId
 from domain.personal_fields import SECRETS, check
-from infrastructure.database import Pool, tenant_scope
+from infrastructure.database import Connection, Pool, tenant_scope
 from infrastructure.keys.keyring import Keyring, open_under, seal_under
 from infrastructure.keys.tenant_keys import TenantKeys
 from infrastructure.people.person_keys import PersonKeys
@@ -65,14 +66,23 @@ class PostgresPersonalData:
         (`personal_key_destroyed`) when the person has been erased, or is at the same moment: then
         nothing is kept.
         """
-        check(field)
         try:
             async with tenant_scope(self._pool, tenant_id) as connection:
-                version, key = await self._keys.obtain(connection, tenant_id, user_id)
-                belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
-                ciphertext = seal_under(key, value.encode(), belongs_to)
-                await connection.execute(_PUT, (tenant_id, user_id, field, version, ciphertext))
+                sealed = await self._sealed(connection, tenant_id, user_id, field, value)
+                row = (tenant_id, user_id, field, sealed.key_version, sealed.ciphertext)
+                await connection.execute(_PUT, row)
         except (ForeignKeyViolation, ObjectNotInPrerequisiteState) as error:
+            raise Conflict("personal_key_destroyed") from error
+
+    async def seal(
+        self, tenant_id: TenantId, user_id: UserId, field: str, value: str
+    ) -> SealedValue:
+        """The value under the person's key, which is made where there is none; nothing else is
+        kept. Raises what `store` raises."""
+        try:
+            async with tenant_scope(self._pool, tenant_id) as connection:
+                return await self._sealed(connection, tenant_id, user_id, field, value)
+        except ObjectNotInPrerequisiteState as error:
             raise Conflict("personal_key_destroyed") from error
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
@@ -128,6 +138,19 @@ class PostgresPersonalData:
             await connection.execute(_LOCK, (user_id,))
             await connection.execute(_NEVER_AGAIN, (tenant_id, user_id))
             await connection.execute(_DESTROY, (tenant_id, user_id))
+
+    async def _sealed(
+        self, connection: Connection, tenant_id: TenantId, user_id: UserId, field: str, value: str
+    ) -> SealedValue:
+        check(field)
+        version, key = await self._keys.obtain(connection, tenant_id, user_id)
+        belongs_to = _value_belongs_to(tenant_id, user_id, field, version)
+        return SealedValue(
+            user_id=user_id,
+            field=field,
+            key_version=version,
+            ciphertext=seal_under(key, value.encode(), belongs_to),
+        )
 
     async def destroy(self, tenant_id: TenantId, user_id: UserId) -> bool:
         """Delete the person's key and, by cascade, every ciphertext; whether there was one.

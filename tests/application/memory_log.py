@@ -16,7 +16,7 @@ from eventsourcing.popo import POPOApplicationRecorder
 
 from application.ports import Appended, Clock, StaleStream
 from domain.catalogue import EVENTS, UPCASTERS
-from domain.events import DomainEvent, Origin, Recorded, StreamAppend
+from domain.events import DomainEvent, Origin, Recorded, SealedValue, StreamAppend
 from domain.ids import TenantId
 from infrastructure.event_log.log import PAYLOAD_BYTES_MAX
 from infrastructure.event_log.mapper import EventMapper
@@ -45,6 +45,10 @@ async def _no_pause() -> None:
     """Nobody else wants to run."""
 
 
+def _not_kept(_: TenantId, value: SealedValue) -> None:
+    raise AssertionError(f"this test has no vault to keep {value.field} in")
+
+
 class MemoryEventLog:
     """`EventLog` and `Streams`. `pause` is awaited wherever another task could get in between."""
 
@@ -59,6 +63,8 @@ class MemoryEventLog:
         self._before: list[tuple[type[DomainEvent], Hook]] = []
         self._after: list[tuple[type[DomainEvent], Hook]] = []
         self._before_load: list[tuple[UUID, Hook]] = []
+        self.keep: Callable[[TenantId, SealedValue], None] = _not_kept
+        """Told of every value that is committed with an event."""
         self.trace: list[str] = []
         """What became durable, in order: `committed <event name>`. Others may write here too."""
 
@@ -136,6 +142,9 @@ class MemoryEventLog:
             ]
         )
         assert positions == list(range(first, first + len(rows)))
+        for part in appends:
+            for value in part.values:
+                self.keep(part.tenant_id, value)
         self.trace += [f"committed {name}" for *_, name, _ in rows]
         return Appended(first_position=first, last_position=first + len(rows) - 1)
 

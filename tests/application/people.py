@@ -10,7 +10,7 @@ import msgspec
 
 from application.ports import OtpAttempt, OtpChallenge
 from domain.errors import Conflict, Invalid, Refusal, Unauthenticated
-from domain.events import Sealed
+from domain.events import Sealed, SealedValue
 from domain.ids import ChallengeId, DeviceId, TenantId, TransactionId, UserId, wire
 from domain.oauth_client import OAuthClient, PublicJwk
 from domain.personal_fields import SECRETS, check
@@ -37,6 +37,21 @@ class Vault:
             raise Conflict("personal_key_destroyed")
         check(field)
         self.values[tenant_id, user_id, field] = value
+
+    async def seal(
+        self, tenant_id: TenantId, user_id: UserId, field: str, value: str
+    ) -> SealedValue:
+        await self._pause()
+        if (tenant_id, user_id) in self.erased:
+            raise Conflict("personal_key_destroyed")
+        return SealedValue(
+            user_id=user_id, field=check(field), key_version=1, ciphertext=value.encode()
+        )
+
+    def keep(self, tenant_id: TenantId, value: SealedValue) -> None:
+        """What the log commits with an event; nothing of somebody who has been erased."""
+        if (tenant_id, value.user_id) not in self.erased:
+            self.values[tenant_id, value.user_id, value.field] = value.ciphertext.decode()
 
     async def read(self, tenant_id: TenantId, user_id: UserId, field: str) -> str | None:
         return self.values.get((tenant_id, user_id, field))

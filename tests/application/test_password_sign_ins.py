@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from application.people.user_sessions import Tokens
+from application.ports import CommitFailed
 from application.principals import UserPrincipal
 from domain import user as u
 from domain.errors import (
@@ -215,6 +216,24 @@ async def test_a_hash_that_outlives_its_password_opens_nothing() -> None:
     world.given(tokens.user_id, builders.user_password_removed())
     with pytest.raises(Unauthenticated, match="credentials_invalid"):
         await by_password(world, PASSWORD)
+
+
+async def test_who_dies_right_after_the_commit_has_the_password_that_the_log_says() -> None:
+    """Seen to fail, the old one still opening, when the hash is stored after the append."""
+    world = World()
+    world.settings(password_history=2)
+    person = await person_of(world, await with_password(world))
+
+    async def dies() -> None:
+        raise CommitFailed("the process is gone")
+
+    world.log.after(u.UserPasswordSet, dies)
+    with pytest.raises(CommitFailed):
+        await world.password_sign_ins().set(person, "a", "another horse altogether", None)
+    with pytest.raises(Unauthenticated):
+        await by_password(world, PASSWORD)
+    assert await by_password(world, "another horse altogether")
+    assert past(world) == [f"hash of {PASSWORD}"]
 
 
 async def test_an_old_hash_is_renewed_by_the_next_sign_in() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from application.identifiers import Values, identifier_claim
+from application.ports import CommitFailed
 from application.principals import Caller
 from domain import claim as k
 from domain import user as u
@@ -16,7 +17,6 @@ from domain.errors import (
     Invalid,
     NotFound,
     PreconditionFailed,
-    Unavailable,
 )
 from domain.ids import UserId
 from tests.application.turns import race
@@ -159,19 +159,36 @@ async def test_a_change_is_of_the_version_that_was_seen() -> None:
     assert (nothing.version, done.position) == (changed.version, None)
 
 
-async def test_one_cut_off_between_log_and_vault_is_made_whole_by_asking_again() -> None:
+async def test_who_dies_right_after_the_commit_has_changed_event_claim_and_value() -> None:
+    """Seen to fail, the vault having the value before, when values are stored after the append."""
     world = World()
     user = await signed_up(world, email=EMAIL)
 
-    async def fails() -> None:
-        raise Unavailable("database_unavailable")
+    async def dies() -> None:
+        raise CommitFailed("the process is gone")
 
-    world.vault.when_storing = fails
-    with pytest.raises(Unavailable):
+    world.log.after(u.UserChanged, dies)
+    with pytest.raises(CommitFailed):
         await world.users().change(BACKEND, user.id, 1, {"email": "s@example.org"})
-    await world.users().change(BACKEND, user.id, None, {"email": "s@example.org"})
+    assert world.names(user.id) == ["user.signed_up", "user.changed"]
     assert await world.vault.read(TENANT, user.id, "email") == "s@example.org"
     assert owner(world, k.EMAIL, "s@example.org") == user.id
+
+
+async def test_who_dies_right_before_the_commit_has_changed_nothing() -> None:
+    """Seen to fail when values are stored before the append."""
+    world = World()
+    user = await signed_up(world, email=EMAIL)
+
+    async def dies() -> None:
+        raise CommitFailed("the process is gone")
+
+    world.log.before(u.UserChanged, dies)
+    with pytest.raises(CommitFailed):
+        await world.users().change(BACKEND, user.id, 1, {"email": "s@example.org"})
+    assert world.names(user.id) == ["user.signed_up"]
+    assert await world.vault.read(TENANT, user.id, "email") == "sara@example.com"
+    assert owner(world, k.EMAIL, "s@example.org") is None
 
 
 async def test_suspended_and_resumed() -> None:

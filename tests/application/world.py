@@ -302,6 +302,7 @@ class World:
         self.attestations = Attestations()
         self.revocations = Revocations()
         self.vault = Vault(self.turns.turn)
+        self.log.keep = self.vault.keep
         self.texts = Texts(self.vault)
         self.contexts = Contexts()
         self.unswept: list[tuple[UUID, Exception]] = []
