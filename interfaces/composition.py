@@ -7,6 +7,7 @@ what a worker does besides in `interfaces/duties.py`.
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from application.audit.signing_key_records import SigningKeyRecords
 from application.palms.enrollment_endings import EnrollmentEndings
 from application.palms.templates import Templates
 from application.passwords import Passwords
@@ -34,6 +35,7 @@ from infrastructure.fleet.platform_ca import PlatformCA
 from infrastructure.fleet.revocation_lists import PostgresRevocationLists
 from infrastructure.ids import RandomIds
 from infrastructure.keys.key_store import KeyStore
+from infrastructure.keys.signing_key_book import PostgresSigningKeyBook
 from infrastructure.keys.signing_key_keeper import (
     ACCESS_TOKENS,
     CONSENT_RECEIPTS,
@@ -174,6 +176,8 @@ class Platform:
         self.assertion_keys = await self.signing.open(IDENTITY_ASSERTIONS)
         self.user_token_keys = await self.signing.open(USER_TOKENS)
         self.receipt_keys = await self.signing.open(CONSENT_RECEIPTS)
+        book = PostgresSigningKeyBook(self.app_pool, keys)
+        self.key_records = SigningKeyRecords(self.streams, book, self.ids)
         self.limiter = await self._limiter()
         self.transparency = await transparency(
             self.settings,

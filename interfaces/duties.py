@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from application.audit.signing_key_records import EVERY_S as KEYS_EVERY_S
 from application.palms.challenge_expiry import ChallengeExpiry
 from application.palms.template_removal import AbandonedEnrollments, TemplateRemoval
 from application.people.erasures import EVERY_S, ErasureRounds
@@ -80,6 +81,7 @@ class Duties:
             deletion_interrupted,
         )
         self._deleting = Rounds(of.dsn, "tenant_deletions", DELETIONS_EVERY_S, deletions.round)
+        self._recording = Rounds(of.dsn, "signing_key_records", KEYS_EVERY_S, of.key_records.round)
         self.watching = Watching(of, outside)
 
     @property
@@ -90,6 +92,7 @@ class Duties:
             self._sweeping,
             self._erasing,
             self._deleting,
+            self._recording,
             *self.watching.rounds,
         )
 
@@ -108,6 +111,10 @@ class Duties:
     async def sweep(self) -> None:
         """Close what devices left undecided."""
         await self._until.enter_async_context(self._sweeping)
+
+    async def record_keys(self) -> None:
+        """Tell the log which signing keys were made."""
+        await self._until.enter_async_context(self._recording)
 
     async def watch(self) -> None:
         """Ask products and vendor how they are, and miss devices."""

@@ -90,6 +90,7 @@ async def run(
             await platform.duties.forget()
             await platform.duties.deliver()
             await platform.duties.sweep()
+            await platform.duties.record_keys()
             await platform.duties.watch()
         await platform.follow()
         await seed_first_admin(platform.services.console.first_admin, settings.first_admin, seeded)

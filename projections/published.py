@@ -135,6 +135,7 @@ from domain.server_certificate import (
     ServerCertificateRolledBack,
     ServerCsrMade,
 )
+from domain.signing_key import SigningKeyDistrusted, SigningKeyMade
 from domain.tenant import (
     TenantCreated,
     TenantDataDestroyed,
@@ -234,6 +235,7 @@ SubjectKind = Literal[
     "device_command",
     "device_ca",
     "server_certificate",
+    "signing_key",
     "palm_challenge",
 ]
 
@@ -374,6 +376,8 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ServerCertificateExpiring: Published(
         "server_certificate", "server_certificate_expiring", None, "high"
     ),
+    SigningKeyMade: Published("signing_key", "signing_key_made", None, "high"),
+    SigningKeyDistrusted: Published("signing_key", "signing_key_distrusted", None, "critical"),
     DeviceCommandQueued: Published("device_command", "device_command_queued"),
     DeviceCommandDelivered: Published("device_command", "device_command_delivered"),
     DeviceCommandCompleted: Published(

@@ -37,6 +37,7 @@ from domain import (
     presence,
     projection,
     server_certificate,
+    signing_key,
     tenant,
     transaction,
     user,
@@ -280,6 +281,14 @@ device_ca_regenerated = Builder(
         not_after=NOW + timedelta(days=3650),
         distrusted=(1, 2),
     )
+)
+signing_key_made = Builder(
+    signing_key.SigningKeyMade(
+        family="access_token", number=2, kid="k2", signs_from=NOW + timedelta(minutes=15)
+    )
+)
+signing_key_distrusted = Builder(
+    signing_key.SigningKeyDistrusted(family="access_token", number=1, kid="k1")
 )
 device_command_queued = Builder(
     device_command.DeviceCommandQueued(

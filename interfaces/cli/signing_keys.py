@@ -4,9 +4,10 @@ from typing import Any
 
 import rich_click as click
 
+from domain.ids import PLATFORM
 from infrastructure.keys.signing_key_keeper import FAMILIES
 from interfaces.cli.output import facts, json_option, line
-from interfaces.cli.session import with_platform
+from interfaces.cli.session import caller, with_platform
 from interfaces.composition import Platform
 
 
@@ -41,6 +42,8 @@ def rotate(family: str, leaked: bool, as_json: bool) -> None:
     """
 
     async def command(platform: Platform) -> dict[str, Any]:
-        return {"family": family, "kid": await platform.signing.rotate(family, leaked=leaked)}
+        kid = await platform.signing.rotate(family, leaked=leaked)
+        await platform.key_records.record(caller(PLATFORM))
+        return {"family": family, "kid": kid}
 
     facts(with_platform(command), as_json=as_json)

@@ -11,6 +11,7 @@ from infrastructure import database as connections
 from infrastructure.database import Pool
 from infrastructure.keys.key_store import KeyStore
 from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.signing_key_book import PostgresSigningKeyBook
 from infrastructure.keys.signing_key_keeper import (
     AHEAD,
     EVERY,
@@ -64,6 +65,7 @@ class Process:
 
     def __init__(self, pool: Pool, clock: FixedClock) -> None:
         self.keeper = SigningKeyKeeper(pool, KeyStore(pool, KEYRING), clock)
+        self.book = PostgresSigningKeyBook(pool, KeyStore(pool, KEYRING))
         self.keys: SigningKeys
 
     async def opened(self) -> "Process":
@@ -138,6 +140,10 @@ async def test_a_leaked_key_is_believed_nowhere_once_they_have_looked(
     assert other.published == [kid]
     assert not other.believes(stolen)
     assert other.believes(one.token())
+    kept = (await other.book.kept())["access_token"]
+    assert [(each.number, each.distrusted) for each in kept] == [(1, True), (2, True), (3, False)]
+    assert kept[2].kid == kid
+    assert await other.book.kept() == await one.book.kept()
 
 
 async def test_what_is_due_is_rotated_by_one_of_all_who_look(

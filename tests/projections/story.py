@@ -108,6 +108,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
         b.server_certificate_expiring(),
         b.server_certificate_rolled_back(),
     ),
+    "signing keys": (b.signing_key_made(), b.signing_key_distrusted()),
     "withdrawn device CA": (b.device_ca_announced(), b.device_ca_rolled_back()),
     "device's command": (
         b.device_command_queued(),
