@@ -50,8 +50,8 @@ def missing() -> dict[str, str]:
         )
     if shutil.which("node") is None or not (NODE_FOLDER / "node_modules" / ".installed").exists():
         absent["node_clients"] = (
-            "no Node with the packages of tests/foreign (make node): openid-client and jose are "
-            "left out"
+            "no Node with the packages of tests/foreign (make node): openid-client, jose and "
+            "an authenticator are left out"
         )
     if shutil.which("softhsm2-util") is None or not SOFTHSM.is_file():
         absent["soft_hsm"] = "no softhsm2: the tests of keys in a token (PKCS#11) are left out"

@@ -1,5 +1,5 @@
 """Clients that nobody of us wrote, unmodified, in Node: openid-client and jose
-(tests/foreign/clients.mjs)."""
+(tests/foreign/clients.mjs), and an authenticator (tests/foreign/passkeys.mjs)."""
 
 import asyncio
 import json
@@ -12,17 +12,17 @@ import pytest
 from infrastructure.keys.signing_keys import SigningKey
 from tests.house.foreign import at_its_issuer, private_jwk, public_jwk
 from tests.house.samples import stage
-from tests.house.world import House
+from tests.house.world import PASSWORD, House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def run(house: House, node: Path, given: dict[str, Any]) -> dict[str, Any]:
+async def run(house: House, node: Path, given: dict[str, Any], script: str = "clients.mjs") -> Any:
     """What the script saw."""
     ca = house.platform.settings.data_dir / "pki" / "server-ca.pem"
     process = await asyncio.create_subprocess_exec(
         "node",
-        "clients.mjs",
+        script,
         cwd=node,
         env={"PATH": os.environ["PATH"], "NODE_EXTRA_CA_CERTS": str(ca)},
         stdin=asyncio.subprocess.PIPE,
@@ -32,8 +32,7 @@ async def run(house: House, node: Path, given: dict[str, Any]) -> dict[str, Any]
     async with asyncio.timeout(120):
         told, complaint = await process.communicate(json.dumps(given).encode())
     assert process.returncode == 0, complaint.decode()
-    seen: dict[str, Any] = json.loads(told)
-    return seen
+    return json.loads(told)
 
 
 @pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
@@ -70,3 +69,28 @@ async def test_openid_client_and_jose_work_unmodified(
     assert seen["claims"]["client_id"] == client["id"]
     assert (seen["before"]["active"], seen["after"]) == (True, {"active": False})
     assert (seen["opened"], seen["ended"]) == ([200, 200], 401)
+
+
+async def test_an_authenticator_that_is_not_ours_works_unmodified(
+    house: House, node_clients: Path
+) -> None:
+    """With each algorithm: a passkey is added, opens the console alone and after the password, and
+    the authenticator that has it makes no other."""
+    tenant = await house.tenant()
+    noura = await house.operator("tenant_admin", tenant.tenant_id)
+    me = (await noura.get("/v1/console/me")).json()
+    given = {
+        "api": house.public_url,
+        "origin": house.console_page().origin,
+        "token": noura.headers["authorization"].removeprefix("Bearer "),
+        "person": {
+            "tenant_id": me["tenant_id"],
+            "email": me["email"],
+            "password": PASSWORD,
+        },
+    }
+    seen = await run(house, node_clients, given, "passkeys.mjs")
+    for each, name in zip(seen, ("ES256", "EdDSA", "RS256"), strict=True):
+        assert (each["algorithm"], each["added"]) == (name, 201)
+        assert (each["alone"], each["second"]) == ("passkey", "password_passkey")
+        assert "CTAP2_ERR_CREDENTIAL_EXCLUDED" in each["again"]
