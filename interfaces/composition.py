@@ -74,6 +74,7 @@ from interfaces.measured import (
     measure_lateness,
     measure_pools,
     measure_read_models,
+    measure_shadows,
     measure_tail,
     measure_transparency,
 )
@@ -224,6 +225,7 @@ class Platform:
         measure_transparency(self.metrics, self.projector_pool)
         measure_read_models(self.metrics, self.runner, self.digests)
         measure_deliveries(self.metrics, self.projector_pool)
+        measure_shadows(self.metrics, self.projector_pool)
 
     async def follow(self) -> None:
         """Start the tail and wait until it is at the end: from then on states may be cached."""

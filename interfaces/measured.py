@@ -20,6 +20,7 @@ from infrastructure.products.health_book import PostgresHealthBook
 from infrastructure.projections.digester import Digests
 from infrastructure.projections.runner import ProjectionRunner
 from infrastructure.transparency.standing import standing
+from projections.linked_services import shadow_totals
 
 BATCH_EVENTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -195,6 +196,21 @@ def measure_breakers(metrics: Metrics, kept: Breakers) -> None:
             breakers.labels(state).set(count)
 
     metrics.at_scrape("breakers", read)
+
+
+def measure_shadows(metrics: Metrics, projector: Pool) -> None:
+    verdicts = metrics.gauge(
+        "link_shadow_verdicts",
+        "Decisions without their product, by what was decided and what a shadow policy would have.",
+        ["decided", "would"],
+    )
+
+    async def read() -> None:
+        async with projector.connection() as connection:
+            for decided, would, count in await shadow_totals(connection):
+                verdicts.labels(decided, would).set(count)
+
+    metrics.at_scrape("shadows", read)
 
 
 def measure_health(metrics: Metrics, book: PostgresHealthBook) -> None:

@@ -80,7 +80,12 @@ class StandIns:
         lane = _Lane(f"shadow:{service.id}", policy.fail_mode, policy.stand_in)
         reason = await self._judge(lane, failure, user_id, context) if may_open else None
         opens = reason not in (None, "stand_in_limit")
-        return ShadowVerdict(would="allow" if opens else "deny", reason=reason)
+        return ShadowVerdict(
+            would="allow" if opens else "deny",
+            reason=reason,
+            service_id=service.id,
+            service_version=service.version,
+        )
 
     async def _judge(
         self, lane: _Lane, failure: AuthorizeFailure, user_id: UserId, context: dict[str, Any]

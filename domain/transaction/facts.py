@@ -215,10 +215,13 @@ class TransactionRefused(DomainEvent, frozen=True, kw_only=True):
 
 class ShadowVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the linked service's shadow policy would have decided. `reason` is why it would have
-    allowed, or the bound that it met; none where it fails closed, or the failure is no silence."""
+    allowed, or the bound that it met; none where it fails closed, or the failure is no silence.
+    The policy is that of `service_version` of the service; verdicts before these are without."""
 
     would: Literal["allow", "deny"]
     reason: StandInReason | Literal["stand_in_limit"] | None = None
+    service_id: LinkedServiceId | None = None
+    service_version: int = 0
 
 
 class TransactionFailedClosed(DomainEvent, frozen=True, kw_only=True):

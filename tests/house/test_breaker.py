@@ -214,3 +214,24 @@ async def test_what_was_said_in_one_process_holds_in_the_other(
 
         await until(heard)
         assert await pay(there) == ("circuit_open" if kind is Platform else "allow")
+
+
+async def test_what_a_shadow_policy_would_have_done_is_counted(house: House) -> None:
+    till = await lane(house, fail_mode="closed", shadow={"fail_mode": "open"})
+    house.product.script = failing
+    assert [await pay(till) for _ in range(2)] == ["product_5xx", "circuit_open"]
+    api, path = till.tenant.api, f"/v1/linked-services/{till.tenant.service_id}"
+    told = await api.get(f"{path}/shadow", params={"min_position": await house.end()})
+    assert told.status_code == 200, told.text
+    found = told.json()
+    assert (found["agree"], found["would_allow"], found["would_deny"]) == (0, 2, 0)
+    (version,) = {each.pop("linked_service_version") for each in found["verdicts"]}
+    assert (await api.get(path)).headers["etag"] == f'"{version}"'
+    counted = {"decided": "deny", "would": "allow", "verdicts": 1}
+    assert found["verdicts"] == [
+        {**counted, "reason": reason} for reason in ("circuit_open", "product_5xx")
+    ]
+    later = await api.get(f"{path}/shadow", params={"since": "2199-01-01T00:00:00Z"})
+    assert later.json() == {"agree": 0, "would_allow": 0, "would_deny": 0, "verdicts": []}
+    refused = await api.get(f"{path}/shadow", params={"since": "yesterday"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "time_invalid")

@@ -7,12 +7,14 @@ from uuid import UUID, uuid5
 from domain.device import DeviceRegistered
 from domain.events import DomainEvent
 from domain.ids import PLATFORM, TenantId
+from domain.transaction import ShadowVerdict
 from projections import devices
 from tests import builders as b
 from tests.projections.stage import OTHER_TENANT, Stage
 from tests.spec import TENANT
 
 ASKED: Final = (b.transaction_identified(), b.transaction_authorization_requested())
+SHADOWED: Final = ShadowVerdict(would="allow", reason="connect_error", service_id=b.SERVICE)
 SCANNER: Final[DeviceRegistered] = b.device_registered(
     type="personal_scanner", bound_product=None, bound_action=None
 )
@@ -205,7 +207,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "closed": (
         b.transaction_received(),
         *ASKED,
-        b.transaction_failed_closed(),
+        b.transaction_failed_closed(shadow=SHADOWED),
         b.transaction_void_requested(),
         b.transaction_void_failed(),
         b.transaction_voided(),

@@ -1,8 +1,13 @@
 """People, enrolments, linked services and revoked certificates."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
+
 from domain.ids import LinkedServiceId, PalmRef, UserId
+from domain.transaction import ShadowVerdict
 from projections import enrollments, linked_services, revoked_certificates, users
 from tests.builders import (
     DEVICE,
@@ -24,6 +29,8 @@ from tests.builders import (
     linked_service_registered,
     linked_service_resumed,
     linked_service_suspended,
+    transaction_failed_closed,
+    transaction_failed_open,
     user_consent_granted,
     user_consent_withdrawn,
     user_palm_added,
@@ -168,6 +175,48 @@ async def test_a_deleted_service_is_gone_and_its_product_key_free(stage: Stage) 
         assert holder.service_id == SECOND_SERVICE
         listed = await linked_services.by_tenant(connection, TENANT)
         assert [row.service_id for row in listed.rows] == [SECOND_SERVICE]
+
+
+async def test_the_verdicts_of_a_shadow_policy_are_counted(stage: Stage) -> None:
+    def said(would: Literal["allow", "deny"], version: int, **more: Any) -> ShadowVerdict:
+        return ShadowVerdict(would=would, service_id=SERVICE, service_version=version, **more)
+
+    untold = ShadowVerdict(would="allow")
+    decisions = [
+        transaction_failed_closed(shadow=said("allow", 3, reason="connect_error")),
+        transaction_failed_closed(shadow=said("allow", 3, reason="connect_error")),
+        transaction_failed_closed(shadow=said("deny", 3)),
+        transaction_failed_open(shadow=said("deny", 4, reason="stand_in_limit")),
+        transaction_failed_open(shadow=untold),
+        transaction_failed_closed(),
+    ]
+    for number, decision in enumerate(decisions):
+        await stage.record(UUID(int=number + 1), decision)
+        await stage.show(linked_services.READ_MODEL)
+    async with stage.as_tenant() as connection:
+        found = await linked_services.shadow_counts(connection, TENANT, SERVICE)
+        now = datetime.now(UTC)
+        hours = [
+            await linked_services.shadow_counts(connection, TENANT, SERVICE, **bounds)
+            for bounds in (
+                {"since": now - timedelta(hours=2), "until": now + timedelta(hours=2)},
+                {"since": now + timedelta(hours=2)},
+                {"until": now - timedelta(hours=2)},
+            )
+        ]
+        others = await linked_services.shadow_counts(connection, TENANT, SECOND_SERVICE)
+    assert [msgspec.structs.astuple(each) for each in found] == [
+        (3, "deny", "allow", "connect_error", 2),
+        (3, "deny", "deny", "", 1),
+        (4, "allow", "deny", "stand_in_limit", 1),
+    ]
+    assert (hours, others) == ([found, [], []], [])
+    async with stage.projector.connection() as connection:
+        assert sorted(await linked_services.shadow_totals(connection)) == [
+            ("allow", "deny", 1),
+            ("deny", "allow", 2),
+            ("deny", "deny", 1),
+        ]
 
 
 async def test_the_edge_starts_with_every_revoked_fingerprint_and_the_position(

@@ -80,6 +80,13 @@ class DeliveryShown(msgspec.Struct, frozen=True, kw_only=True):
     tries: list[WebhookTry]
 
 
+class ShadowSaid(msgspec.Struct, frozen=True, kw_only=True):
+    """`reason` is why it would have allowed, or the bound that it met."""
+
+    would: Literal["allow", "deny"]
+    reason: str | None
+
+
 class TransactionExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction from end to end, durations in milliseconds.
 
@@ -97,7 +104,7 @@ class TransactionExplanation(msgspec.Struct, frozen=True, kw_only=True):
     match: Matched | None
     question: Question | None
     assertion: AssertionShown | None
-    shadow: x.ShadowVerdict | None
+    shadow: ShadowSaid | None
     deliveries: list[DeliveryShown]
     determined_by: list[DeterminedBy]
 
@@ -129,7 +136,7 @@ async def explained(
     )
     row = fold(reduce, found.past)
     assert row is not None, "a transaction that was found has begun"
-    intent = found.transaction.intent
+    intent, shadow = found.transaction.intent, x.shadow_of(found.transaction)
     return TransactionExplanation(
         transaction=transaction_shown(row),
         simulated=found.transaction.received.simulated,
@@ -147,7 +154,7 @@ async def explained(
             if found.claims is None
             else AssertionShown(claims=found.claims, not_recorded=NOT_RECORDED)
         ),
-        shadow=x.shadow_of(found.transaction),
+        shadow=(None if shadow is None else ShadowSaid(would=shadow.would, reason=shadow.reason)),
         deliveries=[_delivery(each) for each in found.deliveries],
         determined_by=[determined_by_shown(each) for each in found.determined_by],
     )
