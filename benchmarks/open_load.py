@@ -80,6 +80,8 @@ class PhaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: Mapping[str, Sequence[float]]
     cpu_us: Mapping[str, float]
     """CPU time of each watched process per answer of any caller."""
+    busy: Mapping[str, float]
+    """The same per second of the phase, its last answers included: 1 is one core."""
 
 
 class OpenOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,14 +257,17 @@ async def _phase(
                 await asyncio.sleep(0.05)
     heard = {name: count.heard() for name, count in counts.items()}
     answers = sum(each.answered for each in heard.values())
+    used = {name: cpu_seconds(pid) - before[name] for name, pid in watch.items()}
+    took = time.perf_counter() - began
     return PhaseOutcome(
         name=phase.name,
         heard=heard,
         memory_mb=memory,
         cpu_us={
-            name: round((cpu_seconds(pid) - before[name]) / answers * 1e6, 1) if answers else 0.0
-            for name, pid in watch.items()
+            name: round(seconds / answers * 1e6, 1) if answers else 0.0
+            for name, seconds in used.items()
         },
+        busy={name: round(seconds / took, 2) for name, seconds in used.items()},
     )
 
 
