@@ -36,6 +36,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     configure_logging("error")
     run = Run(options.seed)
+    began = time.monotonic()
+    try:
+        go(options, run)
+    except BaseException:
+        run.ended_early = True
+        raise
+    finally:
+        # Also of a run that did not come to its end: what it found is found.
+        _progress(f"{(time.monotonic() - began) / 60:.0f} minutes in all")
+        if options.json:
+            sys.stdout.write(msgspec.json.encode(run.details()).decode() + "\n")
+            sys.stdout.write(msgspec.json.encode(run.summary()).decode() + "\n")
+            sys.stdout.flush()
+    return 0 if run.good else 1
+
+
+def go(options: argparse.Namespace, run: Run) -> None:
+    """Kills, the other scenarios, and the planted bugs; what comes of it stands in `run`."""
     others = _chosen(options.others, SCENARIOS)
     with stage(_progress) as ground:
         asyncio.run(ground.prepare())
@@ -45,7 +63,9 @@ def main() -> int:
         for name in others:
             if SCENARIOS[name].ground == "plain":
                 one_of_the_others(ground, name, options, run)
-        for name in _chosen(options.planted, BUGS):
+        planted = _chosen(options.planted, BUGS)
+        run.planted.update(dict.fromkeys(planted))
+        for name in planted:
             run.planted[name] = caught_after(ground, name, options)
             _progress(planted_line(name, run.planted[name]))
     for name in others:
@@ -56,10 +76,6 @@ def main() -> int:
                 one_of_the_others(special, name, options, run)
         elif kind.ground != "plain":
             one_of_the_others(None, name, options, run)
-    if options.json:
-        sys.stdout.write(msgspec.json.encode(run.details()).decode() + "\n")
-        sys.stdout.write(msgspec.json.encode(run.summary()).decode() + "\n")
-    return 0 if run.good else 1
 
 
 def one_of_the_others(

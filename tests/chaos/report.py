@@ -111,11 +111,13 @@ class Run:
         self.reports: list[Report] = []
         self.left_out: dict[str, str] = {}
         self.planted: dict[str, int | None] = {}
+        self.ended_early = False
 
     @property
     def good(self) -> bool:
-        """Every scenario held its promises, and every planted bug was caught."""
-        return all(each.good for each in self.reports) and None not in self.planted.values()
+        """It came to its end, every scenario held its promises, every planted bug was caught."""
+        held = all(each.good for each in self.reports)
+        return held and None not in self.planted.values() and not self.ended_early
 
     def summary(self) -> dict[str, int]:
         """The last line of a run with --json: of all scenarios together."""
@@ -139,6 +141,7 @@ class Run:
             "scenarios": [each.details() for each in self.reports],
             "left_out": self.left_out,
             "planted": self.planted,
+            "ended_early": self.ended_early,
         }
 
 
