@@ -40,6 +40,9 @@ Without these a connection whose server vanished would wait for a quarter of an 
 POOL_WAIT_S: Final = 2.0
 """How long a request waits for a connection; then it is told to come again."""
 
+DUTY_WAIT_S: Final = 30.0
+"""How long what is done in the background waits for one: nobody stands at its end."""
+
 GIVE_UP_S: Final = 5.0
 """After so long a pool stops trying for a connection of its own accord and tries anew for the next
 who asks: its pauses would otherwise grow to minutes, and outlast an outage by as much."""
@@ -57,19 +60,26 @@ def acting_as(dsn: str, role: str) -> str:
     return make_conninfo("", **given, options=options)
 
 
-def pool(dsn: str, role: str, *, connections_max: int = 8) -> Pool:
+def pool(
+    dsn: str,
+    role: str,
+    *,
+    connections_min: int = 1,
+    connections_max: int = 8,
+    wait_s: float = POOL_WAIT_S,
+) -> Pool:
     """A closed pool; open it with `await pool.open()`. Sessions are in autocommit mode.
 
     `connection()` raises psycopg_pool.PoolTimeout, a psycopg.OperationalError, when none is free
-    within `POOL_WAIT_S`.
+    within `wait_s`.
     """
     return AsyncConnectionPool(
         acting_as(dsn, role),
         connection_class=AsyncConnection[TupleRow],
-        min_size=1,
+        min_size=connections_min,
         max_size=connections_max,
         open=False,
-        timeout=POOL_WAIT_S,
+        timeout=wait_s,
         reconnect_timeout=GIVE_UP_S,
         kwargs={"autocommit": True},
     )

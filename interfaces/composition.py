@@ -23,7 +23,7 @@ from infrastructure.circuits.breakers import Breakers
 from infrastructure.circuits.circuit_notes import CircuitNotes
 from infrastructure.circuits.shared_circuits import SharedCircuits
 from infrastructure.clock import SystemClock
-from infrastructure.database import APP_ROLE, PROJECTOR_ROLE, Pool, pool
+from infrastructure.database import APP_ROLE, DUTY_WAIT_S, PROJECTOR_ROLE, Pool, pool
 from infrastructure.edge.revocations import RevokedCertificates
 from infrastructure.event_log.cache import StreamCache
 from infrastructure.event_log.history import PostgresLogHistory
@@ -133,6 +133,7 @@ class Platform:
         await tables.ensure(self.dsn, list(READ_MODELS))
         self.app_pool = await self._pool(APP_ROLE)
         self.projector_pool = await self._pool(PROJECTOR_ROLE)
+        self.duty_pool = await self._duty_pool()
         self.log = await PostgresEventLog.open(
             self.dsn, self.mapper, on_commit=Appends(self.metrics)
         )
@@ -217,7 +218,10 @@ class Platform:
         self._stack.push_async_callback(self.services.certifications.close)
         self.tenants = Tenants(self.streams, self.ids)
         self.duties = Duties(self, outside, self._stack)
-        measure_pools(self.metrics, {"app": self.app_pool, "projector": self.projector_pool})
+        measure_pools(
+            self.metrics,
+            {"app": self.app_pool, "projector": self.projector_pool, "duties": self.duty_pool},
+        )
         measure_tail(self.metrics, self.tail)
         measure_lateness(self.metrics, self.lateness)
         self.lateness.start()
@@ -249,6 +253,16 @@ class Platform:
     async def _pool(self, role: str) -> Pool:
         opened = pool(self.dsn, role)
         await opened.open(wait=True, timeout=10)
+        self._stack.push_async_callback(opened.close)
+        return opened
+
+    async def _duty_pool(self) -> Pool:
+        """For what is done in the background: apart, so that neither it nor requests wait for the
+        other, and with patience. It has no connection until there is such work here."""
+        opened = pool(
+            self.dsn, PROJECTOR_ROLE, connections_min=0, connections_max=4, wait_s=DUTY_WAIT_S
+        )
+        await opened.open()
         self._stack.push_async_callback(opened.close)
         return opened
 

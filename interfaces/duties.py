@@ -58,7 +58,7 @@ class Duties:
         self.deliveries = DeliveryEngine(of.dsn, of.log, _kinds(of, outside))
         self.sweeper = Sweeper(
             of.streams,
-            ReadModelUndecided(of.projector_pool),
+            ReadModelUndecided(of.duty_pool),
             of.clock,
             of.ids,
             sweep_interrupted,
@@ -66,7 +66,7 @@ class Duties:
         self._sweeping = Rounds(of.dsn, "sweeper", SWEEP_EVERY_S, self.sweeper.sweep)
         erasures = ErasureRounds(
             of.services.erasures,
-            PostgresUnfinishedErasures(of.projector_pool),
+            PostgresUnfinishedErasures(of.duty_pool),
             of.ids,
             erasure_interrupted,
         )
@@ -74,7 +74,7 @@ class Duties:
         deletions = TenantDeletions(
             of.streams,
             of.services.erasures,
-            EveryTenant(of.projector_pool, of.reads, of.end),
+            EveryTenant(of.duty_pool, of.reads, of.end),
             PostgresTenantStores(of.app_pool),
             of.clock,
             of.ids,

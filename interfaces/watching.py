@@ -31,19 +31,19 @@ certificate does."""
 
 class Watching:
     def __init__(self, of: "Platform", outside: Counterparts) -> None:
-        book = PostgresHealthBook(of.projector_pool)
+        book = PostgresHealthBook(of.duty_pool)
         self.health = HealthMonitor(
             of.log, of.streams, outside.health, book, of.clock, of.ids, SystemRandom().random
         )
         self.fleet = FleetMonitor(
             of.log,
-            PostgresPresenceBook(of.projector_pool),
-            ReadModelOpenCommands(of.app_pool, of.projector_pool),
+            PostgresPresenceBook(of.duty_pool),
+            ReadModelOpenCommands(of.app_pool, of.duty_pool),
             of.clock,
             of.ids,
         )
         self.certificates = CertificateWarnings(
-            of.log, ReadModelExpiringCertificates(of.projector_pool), of.clock, of.ids
+            of.log, ReadModelExpiringCertificates(of.duty_pool), of.clock, of.ids
         )
         self.rounds = (
             Rounds(of.dsn, "health", LOOK_EVERY_S, self.health.round),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,13 @@ async def test_a_tenant_whose_product_hangs_does_not_stop_another(
         assert (await ask(hanging)).status_code == 200
         assert await value(house, 'link_refusals_total{code="tenant_at_capacity"}') == 1
         assert await value(house, 'link_requests_total{operation="transact",status="200"}') >= 6
+
+
+async def test_what_is_done_in_the_background_waits_for_no_request(house: House) -> None:
+    """Seen to fail while sweeper and requests shared a pool: at a busy start, when a pool has one
+    connection yet, whole rounds were given up (`rounds_interrupted`, PoolTimeout)."""
+    platform = house.platform
+    async with AsyncExitStack() as held:
+        for _ in range(platform.projector_pool.max_size):
+            await held.enter_async_context(platform.projector_pool.connection(timeout=PATIENCE_S))
+        assert await platform.duties.sweeper.sweep() >= 0
