@@ -51,7 +51,8 @@ class Serving:
     async def begin(self) -> ShownCertificateKeeper:
         """See that there is a certificate to show; what is answered is to be entered."""
         self._of.tail.subscribe(self.keeper.heard)
-        self.first_run = await self.upkeep.ensure()
+        await self.upkeep.ensure()
+        self.first_run = await self.upkeep.made_first()
         await self.keeper.open()
         measure_certificates(self._of.metrics, self)
         return self.keeper

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from application.execute import Done, execute
 from application.ports import Clock, EventLog, IdSource, StaleStream
@@ -19,7 +20,7 @@ from application.ports.server_certificates import (
 from application.principals import Caller
 from domain import server_certificate as s
 from domain.errors import NotFound
-from domain.events import DomainEvent, Origin
+from domain.events import Origin
 from domain.ids import PLATFORM
 
 ACTOR: Final = "system:server_certificate"
@@ -142,20 +143,28 @@ class ServerCertificateUpkeep:
         self._names = names
         self._clock = clock
         self._ids = ids
+        self._commands: set[UUID] = set()
 
-    async def ensure(self) -> bool:
+    async def ensure(self) -> None:
         """Have our CA issue one, if there is none, it is old, or this process has other names.
 
-        Where several processes see that at once, one of them does it. Whether this was the first.
+        Where several processes see that at once, one of them does it.
         """
         state = await self._state()
         if s.due(state, self._names.all, self._clock.now()) is None:
-            return False
+            return
         before = () if state.issued is None else state.issued.names
         names = tuple(dict.fromkeys((*self._names.all, *before)))[:NAMES_MAX]
         made = await self._keys.issue(names)
-        done = await self._do(lambda found: self._issued(found, made))
-        return any(isinstance(e, s.ServerCertificateIssued) and e.why == "first" for e in done)
+        command_id = self._ids.uuid()
+        if state.issued is None:
+            self._commands.add(command_id)
+        await self._do(command_id, lambda found: self._issued(found, made))
+
+    async def made_first(self) -> bool:
+        """Whether the platform's first certificate was made here, be it in a round."""
+        past = await self._log.load(PLATFORM, s.SERVER_CERTIFICATE)
+        return bool(past) and past[0].command_id in self._commands
 
     async def round(self) -> None:
         """For a worker: renew our own ahead of its end, and say what runs out."""
@@ -180,15 +189,18 @@ class ServerCertificateUpkeep:
         if ends.not_after - now > timedelta(days=max(s.WARN_DAYS)):
             return
         with suppress(StaleStream):  # somebody else has told it, or it was replaced
-            await self._do(lambda found: s.warn(found, fingerprint, source, ends.not_after, now))
+            command_id = self._ids.uuid()
+            await self._do(
+                command_id, lambda found: s.warn(found, fingerprint, source, ends.not_after, now)
+            )
 
     async def _state(self) -> s.ServerCertificate:
         return s.rebuild(await self._log.load(PLATFORM, s.SERVER_CERTIFICATE))
 
     async def _do(
-        self, decide: Callable[[s.ServerCertificate], Sequence[s.ServerCertificateEvent]]
-    ) -> Sequence[DomainEvent]:
-        fresh = self._ids.uuid()
-        origin = Origin(actor=ACTOR, correlation_id=fresh, command_id=fresh)
-        done = await execute(self._log, origin, PLATFORM, s.SERVER_CERTIFICATE, s.rebuild, decide)
-        return done.events
+        self,
+        command_id: UUID,
+        decide: Callable[[s.ServerCertificate], Sequence[s.ServerCertificateEvent]],
+    ) -> None:
+        origin = Origin(actor=ACTOR, correlation_id=command_id, command_id=command_id)
+        await execute(self._log, origin, PLATFORM, s.SERVER_CERTIFICATE, s.rebuild, decide)

@@ -101,9 +101,10 @@ class Hall:
 async def test_ours_is_issued_once_and_renewed_ahead_of_its_end() -> None:
     """Seen to fail with `due` asked about the end instead of two thirds of the life."""
     hall = Hall()
-    for _ in range(2):
-        await hall.upkeep().ensure()
-    assert hall.made == 1
+    first, later = hall.upkeep(), hall.upkeep()
+    for each in (first, later):
+        await each.ensure()
+    assert (hall.made, await first.made_first(), await later.made_first()) == (1, True, False)
     hall.clock.advance(59 * DAY_S)
     await hall.upkeep().round()
     assert hall.made == 1

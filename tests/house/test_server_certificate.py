@@ -6,6 +6,7 @@ import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from tests.house.test_certificates_by_strangers import Stranger
-from tests.house.test_device_ca import platform_client
+from tests.house.test_device_ca import platform_client, until
 from tests.house.test_heartbeats import heartbeat
 from tests.house.world import House, opened
 
@@ -201,6 +202,15 @@ async def test_the_server_certificate_changes_and_nothing_is_dropped(
         foreign = await tenant.api.get(SERVER)
         assert foreign.json()["code"] == "server_certificate_not_found"
         assert (await tenant.api.get("/v1/setup")).json()["code"] == "setup_not_found"
+
+        # Nearly a year later: it is told while it is served, and a worker's round has the next one.
+        serving, readiness = here.platform.serving, here.platform.readiness
+        assert readiness.ending_certificates() == []
+        here.clock.shift = timedelta(days=370)
+        assert readiness.ending_certificates() == ["public", "device"]
+        assert await readiness.unready() == []
+        await serving.upkeep.round()
+        await until(lambda: readiness.ending_certificates() == [])
 
 
 async def test_devices_are_shown_it_once_they_can_know_its_ca(house: House, tmp_path: Path) -> None:

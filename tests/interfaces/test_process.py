@@ -64,6 +64,7 @@ async def test_a_process_ends_cleanly_when_it_is_told_to(database: str, tmp_path
     served = Served(settings(tmp_path), Servers(dsn=database, redis_url=None))
     addresses = await served.started()
     assert addresses.ca_file.read_text().startswith("-----BEGIN CERTIFICATE-----")
+    assert addresses.first_run
     await served.ended()
 
 
