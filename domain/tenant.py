@@ -1,6 +1,7 @@
 """Tenant: who owns what, and the settings that its own decisions are taken under."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
@@ -90,6 +91,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     settings: TenantSettings
     sandbox: bool = False
     status: TenantStatus = "active"
+    suspended_since: datetime | None = None
     data_destroyed: bool = False
 
 
@@ -151,9 +153,14 @@ def start_deletion(tenant: Tenant) -> list[TenantEvent]:
     """
     if tenant.status in ("deleting", "deleted"):
         return []
+    check_suspended(tenant)
+    return [TenantDeletionStarted()]
+
+
+def check_suspended(tenant: Tenant) -> None:
+    """Raises Conflict (`tenant_not_suspended`)."""
     if tenant.status != "suspended":
         raise Conflict("tenant_not_suspended", "suspend it first")
-    return [TenantDeletionStarted()]
 
 
 def note_data_destroyed(tenant: Tenant) -> list[TenantEvent]:
@@ -189,9 +196,10 @@ def evolve(tenant: Tenant | None, recorded: Recorded) -> Tenant:
         case TenantSettingsChanged() as event:
             return _moved(tenant, recorded, settings=event.settings)
         case TenantSuspended():
-            return _moved(tenant, recorded, status="suspended")
+            since = recorded.recorded_at
+            return _moved(tenant, recorded, status="suspended", suspended_since=since)
         case TenantResumed():
-            return _moved(tenant, recorded, status="active")
+            return _moved(tenant, recorded, status="active", suspended_since=None)
         case TenantDeletionStarted():
             return _moved(tenant, recorded, status="deleting")
         case TenantDataDestroyed():

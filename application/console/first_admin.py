@@ -48,8 +48,9 @@ class FirstAdmin:
         self._ids = ids
 
     async def wanted(self) -> bool:
-        """Whether there is no Platform Admin; once there was one, there always is."""
-        return pa.rebuild(await self._log.load(PLATFORM, pa.STREAM)) is None
+        """Whether there is no Platform Admin who could come in: there never was one, or the key is
+        lost, with which their addresses were sealed and are looked for."""
+        return not await self._can_come_in(await self._admins())
 
     async def seed(self, email: str, password: str | None) -> str | None:
         """Make one, unless somebody was faster; the password, where it was drawn here.
@@ -57,6 +58,9 @@ class FirstAdmin:
         It counts for 24 hours and must be changed at the first sign-in. Raises Invalid
         (`email_invalid`, and what `Passwords.hashed` raises).
         """
+        admins = await self._admins()
+        if await self._can_come_in(admins):
+            return None
         person = described(email, NAME)
         chosen = initial_password(self._ids) if password is None else password
         hashed = await self._passwords.hashed(chosen, INITIAL)
@@ -65,9 +69,8 @@ class FirstAdmin:
         await self._people.put(PLATFORM, operator_id, person)
         try:
             await self._credentials.set_password(PLATFORM, operator_id, hashed)
-            await self._log.append(
-                caller.origin(self._ids.uuid()), await self._first(operator_id, person)
-            )
+            appends = await self._first(admins, operator_id, person)
+            await self._log.append(caller.origin(self._ids.uuid()), appends)
         except (Conflict, StaleStream):
             await self._people.forget(PLATFORM, operator_id)
             if await self.wanted():
@@ -77,7 +80,7 @@ class FirstAdmin:
         return chosen if password is None else None
 
     async def _first(
-        self, operator_id: OperatorId, person: ConsolePerson
+        self, admins: pa.PlatformAdmins | None, operator_id: OperatorId, person: ConsolePerson
     ) -> Sequence[StreamAppend]:
         """Raises Conflict (`operator_email_taken`)."""
         claim = self._operators.claim(PLATFORM, person.email)
@@ -86,8 +89,8 @@ class FirstAdmin:
             StreamAppend(
                 tenant_id=PLATFORM,
                 stream_id=pa.STREAM,
-                expected_version=0,
-                events=pa.add(None, operator_id),
+                expected_version=0 if admins is None else admins.version,
+                events=pa.add(admins, operator_id),
             ),
             StreamAppend(
                 tenant_id=PLATFORM,
@@ -96,3 +99,9 @@ class FirstAdmin:
                 events=o.seed(None, self._clock.now()),
             ),
         ]
+
+    async def _admins(self) -> pa.PlatformAdmins | None:
+        return pa.rebuild(await self._log.load(PLATFORM, pa.STREAM))
+
+    async def _can_come_in(self, admins: pa.PlatformAdmins | None) -> bool:
+        return admins is not None and bool(await self._people.find(PLATFORM, admins.ids))

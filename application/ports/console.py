@@ -25,7 +25,7 @@ class ConsolePeople(Protocol):
     async def find(
         self, tenant_id: TenantId, operators: Collection[OperatorId]
     ) -> Mapping[OperatorId, ConsolePerson]:
-        """Those of whom anything is kept."""
+        """Those of whom anything is kept that can be read: nobody's, once the key is lost."""
         ...
 
     async def forget(self, tenant_id: TenantId, operator_id: OperatorId) -> None:

@@ -18,7 +18,7 @@ tenant, the caller's; for what concerns the platform that is `PLATFORM`.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -117,9 +117,16 @@ class Approvals:
         return _found(_approval(await self._log.load(tenant_id, approval_id)))
 
     async def used_up(
-        self, caller: Caller, operation: a.Operation, subject: UUID, *, always: bool = False
+        self,
+        caller: Caller,
+        operation: a.Operation,
+        subject: UUID,
+        *,
+        always: bool = False,
+        asked_since: datetime | None = None,
     ) -> Sequence[StreamAppend]:
         """What belongs into the commit that does it; nothing for a caller who needs nobody else.
+        What was asked for before `asked_since` was asked for in other circumstances.
 
         Raises Forbidden (`approval_required`), and what `domain.approval.carry_out` raises.
         """
@@ -130,6 +137,8 @@ class Approvals:
         approval = _approval(await self._log.load(caller.tenant_id, caller.approval_id))
         if approval is None:
             raise Forbidden("approval_required", f"{operation} takes two people")
+        if asked_since is not None and approval.asked_at < asked_since:
+            raise Forbidden("approval_required", "it was asked for before this; ask again")
         events = a.carry_out(approval, operation, subject, self._clock.now())
         append = StreamAppend(
             tenant_id=caller.tenant_id,

@@ -15,6 +15,7 @@ from application.tenants.tenants import TENANT_KEY_SYMBOLS
 from domain import tenant as t
 from domain.approval import Approval
 from domain.errors import Invalid, NotFound, PreconditionFailed
+from domain.events import StreamAppend
 from domain.ids import TenantId
 
 _tenant = stream_of(t.TenantCreated, t.rebuild)
@@ -73,9 +74,17 @@ class TenantLifecycle:
     async def delete(self, caller: Caller, tenant_id: UUID) -> tuple[t.Tenant, Done]:
         """Begin to destroy all that is held for a suspended tenant; again, it says how far that is.
 
-        Two people, whoever asks: raises Conflict (`tenant_not_suspended`) and what
-        `Approvals.used_up` raises.
+        Two people, whoever asks, of whom the first asked after the present suspension had begun, so
+        that the tenant has had its day and a resume ends what was agreed to: raises Conflict
+        (`tenant_not_suspended`) and what `Approvals.used_up` raises.
         """
+
+        async def agreed() -> Sequence[StreamAppend]:
+            since = (await self.get(tenant_id)).suspended_since
+            return await self._approvals.used_up(
+                caller, "tenant.delete", tenant_id, always=True, asked_since=since
+            )
+
         found = await self.get(tenant_id)
         if found.status in ("deleting", "deleted"):
             return found, Done(stream_version=found.version, events=(), position=None)
@@ -87,13 +96,14 @@ class TenantLifecycle:
             of_tenant,
             _tenant,
             lambda state: t.start_deletion(_present(state)),
-            lambda: self._approvals.used_up(caller, "tenant.delete", tenant_id, always=True),
+            agreed,
         )
         return await self.get(tenant_id), done
 
     async def ask_deletion(self, caller: Caller, tenant_id: UUID) -> Approval:
-        """Ask somebody else to agree to it. Raises Forbidden (`insufficient_scope`)."""
-        await self.get(tenant_id)
+        """Ask somebody else to agree to it. Raises Forbidden (`insufficient_scope`) and Conflict
+        (`tenant_not_suspended`)."""
+        t.check_suspended(await self.get(tenant_id))
         return await self._approvals.ask(caller, "tenant.delete", tenant_id)
 
     async def _decided(

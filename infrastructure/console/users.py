@@ -9,7 +9,7 @@ from application.ports.console import ConsolePerson
 from domain.errors import Conflict
 from domain.ids import OperatorId, TenantId
 from infrastructure.database import Connection, Pool, tenant_scope
-from infrastructure.keys.keyring import Keyring
+from infrastructure.keys.keyring import Keyring, KeyringUnusable
 
 _PUT: Final[LiteralString] = """
     INSERT INTO console_users (tenant_id, id, email, name) VALUES (%s, %s, %s, %s)
@@ -62,8 +62,8 @@ _SPEND_CODE: Final[LiteralString] = _NO_CODES + " AND digest = %s"
 
 
 class PostgresConsolePeople:
-    """`ConsolePeople` over `console_users`. Raises KeyringUnusable for a value that was moved, and
-    Conflict (`tenant_deleted`) for somebody of a tenant whose data is destroyed."""
+    """`ConsolePeople` over `console_users`. Raises Conflict (`tenant_deleted`) for somebody of a
+    tenant whose data is destroyed."""
 
     def __init__(self, pool: Pool, keyring: Keyring) -> None:
         self._pool = pool
@@ -86,13 +86,23 @@ class PostgresConsolePeople:
         async with tenant_scope(self._pool, tenant_id) as connection:
             found = await connection.execute(_FIND, (tenant_id, list(operators)))
             rows = await found.fetchall()
-        return {
-            operator_id: ConsolePerson(
+        opened = {
+            operator_id: self._opened(tenant_id, operator_id, email, name)
+            for operator_id, email, name in rows
+        }
+        return {each: person for each, person in opened.items() if person is not None}
+
+    def _opened(
+        self, tenant_id: TenantId, operator_id: OperatorId, email: bytes, name: bytes
+    ) -> ConsolePerson | None:
+        """None where it was sealed under a key that is lost, or was moved here."""
+        try:
+            return ConsolePerson(
                 email=self._keyring.open(email, _place("email", tenant_id, operator_id)).decode(),
                 name=self._keyring.open(name, _place("name", tenant_id, operator_id)).decode(),
             )
-            for operator_id, email, name in rows
-        }
+        except KeyringUnusable:
+            return None
 
     async def forget(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         async with tenant_scope(self._pool, tenant_id) as connection:

@@ -12,7 +12,7 @@ from application.principals import OperatorPrincipal
 from domain import operator as o
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from domain.ids import PLATFORM, ApprovalId, OperatorSessionId
-from domain.platform_admins import PlatformAdminTaken
+from domain.platform_admins import STREAM, PlatformAdminTaken
 from tests.application.console import ADDRESS, PASSWORD, Console, cli
 from tests.builders import NOW
 from tests.spec import CORRELATION, TENANT
@@ -34,6 +34,21 @@ async def test_the_first_admin_is_made_once_with_a_password_that_is_told_once() 
     await at.sign_ins.change_password(session, ADDRESS, drawn, PASSWORD)
     again = await at.session("root@example.com", PLATFORM)
     assert again.pending == ("enroll_second_factor",)
+
+
+async def test_where_no_admins_address_can_be_read_there_is_a_first_one_again() -> None:
+    """The key is lost. Before, nobody could come in any more, and no start helped."""
+    at = Console()
+    before = await at.first_admin.seed("root@example.com", None)
+    assert before is not None
+    at.kept.people.clear()  # what the table answers for rows that do not open
+    assert await at.first_admin.wanted()
+    drawn = await at.first_admin.seed("again@example.com", None)
+    assert drawn is not None
+    assert not await at.first_admin.wanted()
+    session = await at.session("again@example.com", PLATFORM, password=drawn)
+    assert session.role == "platform_admin"
+    assert await at.names(STREAM, PLATFORM) == ["platform_admin.added"] * 2
 
 
 async def test_a_password_that_was_given_is_told_to_nobody_and_ends_after_a_day() -> None:

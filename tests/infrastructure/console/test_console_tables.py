@@ -12,7 +12,7 @@ from domain.operator_session import LIVES, OpenSession
 from infrastructure.console.sessions import PostgresConsoleSessions
 from infrastructure.console.users import PostgresConsoleCredentials, PostgresConsolePeople
 from infrastructure.database import Pool, tenant_scope
-from infrastructure.keys.keyring import Keyring, KeyringUnusable
+from infrastructure.keys.keyring import Keyring
 from tests.builders import NOW
 
 TENANT, OTHER_TENANT = TenantId(uuid4()), TenantId(uuid4())
@@ -48,8 +48,15 @@ async def test_a_person_is_kept_sealed_and_shown_to_their_tenant(kept: Kept) -> 
         row = str(await found.fetchone())
         assert "noura" not in row.lower()
         await connection.execute("UPDATE console_users SET name = email")
-    with pytest.raises(KeyringUnusable):
-        await kept.people.find(TENANT, [who])
+    assert await kept.people.find(TENANT, [who]) == {}, "it was moved, and opens nowhere else"
+
+
+async def test_who_was_sealed_under_a_lost_key_is_nobody_and_hides_nobody(kept: Kept) -> None:
+    """Before, one such row answered `GET /v1/operators` with 500, for ever."""
+    who = await kept.put()
+    anew, other = PostgresConsolePeople(kept.pool, Keyring(b"n" * 32)), OperatorId(uuid4())
+    await anew.put(TENANT, other, NOURA)
+    assert await anew.find(TENANT, [who, other]) == {other: NOURA}
 
 
 async def test_hashes_before_the_present_one_are_kept_as_far_as_is_wanted(kept: Kept) -> None:
