@@ -132,6 +132,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     certificate_overlap_h: Annotated[
         int, _said(ge=1, le=720, description="how long the older of two certificates stays good")
     ] = 24
+    dpop_nonce_required: Annotated[
+        bool, _said(description="proofs of possession (DPoP) hold a nonce of ours (RFC 9449 §8)")
+    ] = False
     operator_second_factor_required: Annotated[
         bool, _said(description="a tenant's operators need a second factor, as its admins do")
     ] = True

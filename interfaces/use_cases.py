@@ -94,6 +94,7 @@ from infrastructure.tokens.client_certificates import RegisteredCertificates
 from infrastructure.tokens.client_jwks import ClientJwks
 from infrastructure.tokens.consent_receipts import JwtReceiptSigner
 from infrastructure.tokens.dpop import SignedDpopProofs
+from infrastructure.tokens.dpop_nonces import DpopNonces
 from infrastructure.tokens.nonces import PostgresNonces
 from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from infrastructure.webhooks.message import WEBHOOK_TYPES
@@ -350,7 +351,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         journal=Journal(log, of.streams, texts, clock, ids),
         access_tokens=tokens,
         issued_tokens=IssuedTokens(log, of.streams, tokens, ids),
-        dpop_proofs=SignedDpopProofs(shown, clock),
+        dpop_proofs=SignedDpopProofs(shown, DpopNonces(of.keyring, of.streams, clock), clock),
         public_keys=public_keys,
         authority=of.authority,
         revocation_lists=of.revocation_lists,

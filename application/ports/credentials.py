@@ -72,7 +72,8 @@ class DpopProofs(Protocol):
         """The thumbprint of the key that signed this proof for this very request.
 
         `token` is the access token that is used with it, None where one is asked for. Raises
-        Unauthenticated (`invalid_dpop_proof`), also for one that was shown before.
+        Unauthenticated (`invalid_dpop_proof`), also for one that was shown before, and
+        (`use_dpop_nonce`, with `dpop_nonce`) where the tenant wants a nonce of ours in it.
         """
         ...
 

@@ -14,6 +14,7 @@ from domain.oauth_client import PublicJwk
 from infrastructure.keys.signing_keys import SignatureInvalid, base64url
 from infrastructure.shown_once import ShownOnce
 from infrastructure.tokens import foreign_jws
+from infrastructure.tokens.dpop_nonces import DpopNonces
 from infrastructure.tokens.foreign_jws import KeyUnusable, verification_key
 
 TYPES: Final = frozenset({"dpop+jwt"})
@@ -44,13 +45,15 @@ class _Claims(msgspec.Struct, frozen=True):
     iat: Annotated[float, msgspec.Meta(ge=0, le=2**40)]
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     ath: str | None = None
+    nonce: str | None = None
 
 
 class SignedDpopProofs:
     """`DpopProofs`. Raises psycopg.Error where nobody could say whether a proof was shown."""
 
-    def __init__(self, shown: ShownOnce, clock: Clock) -> None:
+    def __init__(self, shown: ShownOnce, nonces: DpopNonces, clock: Clock) -> None:
         self._shown = shown
+        self._nonces = nonces
         self._clock = clock
 
     async def accept(
@@ -64,6 +67,9 @@ class SignedDpopProofs:
         except (SignatureInvalid, KeyUnusable, msgspec.ValidationError) as error:
             raise Unauthenticated("invalid_dpop_proof") from error
         self._check(claims, method, url, token)
+        if await self._nonces.wanted(tenant_id) and not self._nonces.good(claims.nonce):
+            fresh = {"dpop_nonce": self._nonces.current()}
+            raise Unauthenticated("use_dpop_nonce", "the proof needs this nonce", extra=fresh)
         made = datetime.fromtimestamp(claims.iat, UTC)
         bound_to = thumbprint(key)
         if not await self._shown.first_time(

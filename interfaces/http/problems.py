@@ -45,6 +45,9 @@ CHALLENGES: Final = {
     "invalid_dpop_proof": (
         'DPoP realm="link-identity", error="invalid_dpop_proof", algs="ES256 EdDSA PS256"'
     ),
+    "use_dpop_nonce": (
+        'DPoP realm="link-identity", error="use_dpop_nonce", algs="ES256 EdDSA PS256"'
+    ),
     "id_token_invalid": 'Bearer realm="link-identity", error="invalid_token"',
     "credentials_invalid": 'Bearer realm="link-identity"',
     "insufficient_user_authentication": (
@@ -120,12 +123,19 @@ def problem(
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
+def nonce_header(error: Refusal) -> dict[str, str]:
+    """The nonce that a proof of possession is to hold (RFC 9449 §8), where that was missing."""
+    nonce = error.extra.get("dpop_nonce")
+    return {} if nonce is None else {"dpop-nonce": str(nonce)}
+
+
 def refusal(request: Request[Any, Any, Any], error: Refusal) -> Response[dict[str, Any]]:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     if error.code in CHALLENGES:
         headers["www-authenticate"] = CHALLENGES[error.code]
+    headers.update(nonce_header(error))
     return problem(
         request, error.status, error.code, error.detail, headers=headers, extra=dict(error.extra)
     )

@@ -34,7 +34,13 @@ UNAVAILABLE: Final[Refusals] = {
 
 INTEGRATOR: Final[Refusals] = {
     400: ("tenant_not_named",),
-    401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
+    401: (
+        "token_missing",
+        "token_invalid",
+        "token_expired",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
+    ),
     403: ("insufficient_scope", "tenant_suspended", "console_setup_required"),
     404: ("tenant_not_found",),
     429: ("tenant_at_capacity",),
@@ -45,7 +51,13 @@ CONSOLE: Final[Refusals] = {
     429: ("tenant_at_capacity",),
 }
 USER: Final[Refusals] = {
-    401: ("token_missing", "token_invalid", "token_expired", "invalid_dpop_proof"),
+    401: (
+        "token_missing",
+        "token_invalid",
+        "token_expired",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
+    ),
     403: ("tenant_suspended",),
     429: ("tenant_at_capacity",),
 }

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import jwt
 import pytest
@@ -20,6 +21,7 @@ from requests_oauth2client import (
     PrivateKeyJwt,
 )
 
+from application.principals import operator
 from infrastructure.keys.signing_keys import SigningKey
 from tests.house.foreign import at_its_issuer, private_jwk, public_jwk
 from tests.house.samples import Stage, stage
@@ -115,8 +117,16 @@ async def test_private_key_jwt_works_at_every_endpoint(house: House) -> None:
     assert (told["active"], revoked) == (True, True)
 
 
-async def test_a_token_bound_to_a_key_opens_with_a_proof_and_not_without(house: House) -> None:
+@pytest.mark.parametrize("nonces", [False, True])
+async def test_a_token_bound_to_a_key_opens_with_a_proof_and_not_without(
+    house: House, nonces: bool
+) -> None:
+    """Where the tenant wants nonces in proofs, the library gets them by itself (RFC 9449 §8)."""
     at = await stage(house)
+    if nonces:
+        await house.platform.tenants.change_settings(
+            operator(at.tenant.tenant_id, uuid4()), {"dpop_nonce_required": True}
+        )
     client = await registered(at, dpop_bound_access_tokens=True)
 
     def story(issuer: str) -> tuple[Any, ...]:
@@ -141,6 +151,8 @@ async def test_a_token_bound_to_a_key_opens_with_a_proof_and_not_without(house: 
     async with at_its_issuer(house) as issuer:
         token, told, read, stolen, proofless = await elsewhere(lambda: story(issuer))
     assert isinstance(token, DPoPToken)
+    for nonce in (token.dpop_key.as_nonce, token.dpop_key.rs_nonce):
+        assert (nonce is not None) == nonces, "the library has what it was told"
     assert (told["token_type"], told["cnf"]) == (
         "DPoP",
         {"jkt": token.dpop_key.dpop_jkt},

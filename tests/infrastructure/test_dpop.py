@@ -11,13 +11,17 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from domain import tenant as t
 from domain.errors import Unauthenticated
 from domain.ids import TenantId
 from domain.oauth_client import PublicJwk
+from infrastructure.keys.keyring import Keyring
 from infrastructure.keys.signing_keys import SigningKey
 from infrastructure.tokens.dpop import FUTURE_S, PAST_S, SignedDpopProofs, thumbprint
+from infrastructure.tokens.dpop_nonces import SLOT_S, DpopNonces
 from tests.infrastructure.forgeries import STRANGER, Forger, every_claim_spoilt
 from tests.infrastructure.tokens import FixedClock, compact
+from tests.opaque_forgeries import opaque_forgeries
 
 URL = "https://identity.example/v1/devices"
 TENANT = TenantId(UUID("0198c7a0-9e6c-7b1f-8d3e-2a4b5c6d7e8f"))
@@ -52,9 +56,27 @@ class Shown:
         return first
 
 
-def proofs(at: float = NOW) -> SignedDpopProofs:
+class OfTenant:
+    """`Streams` that know one tenant, with or without nonces."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+
+    async def state(self, tenant_id: TenantId, stream_id: UUID, rebuild: object) -> t.Tenant:
+        del stream_id, rebuild
+        settings = t.TenantSettings(dpop_nonce_required=self._wanted)
+        return t.Tenant(id=tenant_id, version=1, name="Acme", settings=settings, tenant_key="k")
+
+
+def nonces(clock: FixedClock, *, wanted: bool = True) -> DpopNonces:
+    streams: Any = OfTenant(wanted=wanted)
+    return DpopNonces(Keyring(b"k" * 32), streams, clock)
+
+
+def proofs(at: float = NOW, *, nonce: bool = False) -> SignedDpopProofs:
     shown: Any = Shown()
-    return SignedDpopProofs(shown, FixedClock(at))
+    clock = FixedClock(at)
+    return SignedDpopProofs(shown, nonces(clock, wanted=nonce), clock)
 
 
 async def accept(
@@ -130,6 +152,26 @@ async def test_no_token_no_hash() -> None:
 @pytest.mark.parametrize("seconds", [-PAST_S, 0, FUTURE_S])
 async def test_a_proof_is_of_about_now(seconds: int) -> None:
     assert await accept(FORGER.claiming(iat=NOW + seconds)) == KEY.kid
+
+
+async def test_where_a_nonce_is_wanted_a_proof_without_a_good_one_is_told_which() -> None:
+    of, now = proofs(nonce=True), nonces(FixedClock(NOW)).current()
+    one_later = nonces(FixedClock(NOW + SLOT_S)).current()
+    forged = opaque_forgeries(now, one_later)
+    assert len(forged) >= 60
+    for nonce in (
+        None,
+        *forged.values(),
+        one_later,
+        nonces(FixedClock(NOW - 2 * SLOT_S)).current(),
+    ):
+        with pytest.raises(Unauthenticated, match="use_dpop_nonce") as raised:
+            await accept(FORGER.claiming(**({} if nonce is None else {"nonce": nonce})), of)
+        assert raised.value.extra == {"dpop_nonce": now}
+    assert await accept(FORGER.claiming(nonce=now), of) == KEY.kid, "its jti was not used up"
+    before = nonces(FixedClock(NOW - SLOT_S)).current()
+    assert await accept(FORGER.claiming(nonce=before, jti="2"), of) == KEY.kid
+    assert await accept(FORGER.claiming(nonce="x"), proofs()) == KEY.kid, "where none is wanted"
 
 
 @pytest.mark.parametrize("name", FORGER.forgeries())

@@ -20,6 +20,7 @@ from domain.errors import Invalid, Unauthenticated
 from domain.oauth_client import OAuthClient
 from interfaces.http.caller_address import budget_address
 from interfaces.http.possession import certificate_of
+from interfaces.http.problems import nonce_header
 from interfaces.http.services import Services
 
 AnyRequest = Request[Any, Any, Any]
@@ -50,7 +51,8 @@ REFUSALS: Final[dict[int, ResponseSpec]] = {
     for status, description in (
         (
             400,
-            "`invalid_request`, `unsupported_grant_type`, `invalid_scope`, `invalid_dpop_proof`",
+            "`invalid_request`, `unsupported_grant_type`, `invalid_scope`, `invalid_dpop_proof`, "
+            "`use_dpop_nonce` (RFC 9449 §8; the nonce is in `DPoP-Nonce`)",
         ),
         (401, "`invalid_client`: the client is not who it says"),
         (429, "`slow_down`: too many failures from this address, or requests of this client"),
@@ -109,7 +111,7 @@ def refused(error: Invalid | Unauthenticated | TooOften) -> Response[Any]:
         challenge = {"www-authenticate": 'Basic realm="link-identity"'}
         told = error.detail or "unknown client or wrong proof"
         return _answer(401, error.code, told, challenge)
-    return _answer(400, error.code, error.detail or "", {})
+    return _answer(400, error.code, error.detail or "", nonce_header(error))
 
 
 def _answer(

@@ -95,14 +95,16 @@ async def _bound_to(
 ) -> str | None:
     """The key to bind the token to: that of the proof which came along (RFC 9449 §5).
 
-    Raises Invalid (`invalid_dpop_proof`), also where the client takes no other tokens.
+    Raises Invalid (`use_dpop_nonce`, `invalid_dpop_proof`), the latter also where the client takes
+    no other tokens.
     """
     try:
         proved = await proved_by(
             request, services.dpop_proofs, services.issuer, client.tenant_id, None
         )
     except Unauthenticated as error:
-        raise Invalid(error.code, error.detail or "the proof does not hold") from error
+        told = error.detail or "the proof does not hold"
+        raise Invalid(error.code, told, extra=error.extra) from error
     if proved is None and client.metadata.dpop_bound:
         raise Invalid("invalid_dpop_proof", "this client's tokens are bound to a key")
     return proved

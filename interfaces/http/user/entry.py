@@ -39,7 +39,7 @@ GUARDED: Final[Refusals] = merged(
 )
 """What the guard in front of every way in answers."""
 SERVED: Final[Refusals] = {403: ("tenant_suspended", "user_suspended", "user_erased")}
-KEY_PROOF: Final[Refusals] = {401: ("invalid_dpop_proof",)}
+KEY_PROOF: Final[Refusals] = {401: ("invalid_dpop_proof", "use_dpop_nonce")}
 FRESH: Final[Refusals] = {401: ("insufficient_user_authentication",)}
 """What is done only just after a proof, by a sign-in or at `/v1/auth/reauthenticate`."""
 LAST: Final[Refusals] = merged(FRESH, {409: ("last_way_in",)})
