@@ -61,6 +61,7 @@ from infrastructure.tokens.client_trust import ClientTrust
 from infrastructure.webhooks.clients import WebhookClients
 from infrastructure.webhooks.keys import PostgresWebhookKeys
 from infrastructure.webhooks.secrets import PostgresWebhookSecrets
+from interfaces.attestation_settings import status_fetchers
 from interfaces.breached_passwords import breached_passwords
 from interfaces.counterparts import Counterparts, counterparts, inbox
 from interfaces.duties import Duties
@@ -214,6 +215,7 @@ class Platform:
         hashes = BcryptHashes(cost=self.settings.password_cost)
         self._stack.push_async_callback(hashes.close)
         self.passwords = Passwords(hashes, self._breached_passwords())
+        self.status_fetchers = status_fetchers(self.settings.attestation, outside.client_keys)
         self.services = use_cases(self, outside)
         self._stack.push_async_callback(self.services.certifications.close)
         self.tenants = Tenants(self.streams, self.ids)
@@ -239,6 +241,8 @@ class Platform:
         await self._stack.enter_async_context(self.signing)
         await self._stack.enter_async_context(self.device_cas)
         await self._stack.enter_async_context(await self.serving.begin())
+        for fetcher in self.status_fetchers:
+            await self._stack.enter_async_context(fetcher)
 
     async def project(self) -> None:
         """Keep read models and transparency log up to date here."""

@@ -263,6 +263,7 @@ async def _watching(stop: asyncio.Event, platform: Platform, presence: Presence)
             watched.create_task(platform.digester.until_failure()),
             watched.create_task(presence.until_refused()),
             watched.create_task(platform.transparency.keeper.until_failure()),
+            *(watched.create_task(each.until_failure()) for each in platform.status_fetchers),
             *(watched.create_task(each.until_failure()) for each in platform.duties.all),
         ]
         await watched.create_task(stop.wait())

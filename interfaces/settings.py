@@ -121,7 +121,7 @@ def read(env: Environment) -> Settings:
         issuer=issuer,
         device_url=_device_url(env, issuer, device_port),
         mtls=read_mtls(env, issuer),
-        attestation=read_attestation(env),
+        attestation=read_attestation(env, data_dir),
         console=read_console(env, issuer, development=development),
         tls=read_tls(env),
         trust_domain=env.text(
