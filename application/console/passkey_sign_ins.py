@@ -90,7 +90,7 @@ class PasskeySignIns:
         try:
             return await self._proved(entry, await self._ceremonies.end(token), told, shown)
         except Unauthenticated:
-            await self._guard.failed(tenant_id)
+            await self._guard.failed_operator(tenant_id, entry.address)
             raise
 
     async def _proved(

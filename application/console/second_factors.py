@@ -83,7 +83,7 @@ class SecondFactors:
             raise Conflict("totp_not_proposed", "ask for a secret first")
         step = totp.matching_step(secret, code, self._clock.now())
         if step is None:
-            await self._guard.failed(operator.home)
+            await self._guard.failed_operator(operator.home, address)
             raise Invalid("code_incorrect")
         codes = self._draw()
         digests = self._digested(operator, codes)

@@ -107,7 +107,7 @@ class ConsoleSignIns:
         )
         operator = await self._operators.by_email(entry.tenant_id, address)
         if not await self._knows(operator, password) or operator is None:
-            await self._guard.failed(entry.tenant_id)
+            await self._guard.failed_operator(entry.tenant_id, entry.address)
             raise Unauthenticated("credentials_invalid")
         return operator
 
@@ -119,7 +119,7 @@ class ConsoleSignIns:
         tenant = await self._guard.admit_operator(operator.home, address, str(operator.operator_id))
         state = await self._operators.get(operator.home, operator.operator_id)
         if not await self._knows(state, current):
-            await self._guard.failed(operator.home)
+            await self._guard.failed_operator(operator.home, address)
             raise Unauthenticated("credentials_invalid")
         policy = console_policy(tenant)
         wanted = await self._passwords.check(new, policy)
@@ -173,7 +173,7 @@ class ConsoleSignIns:
                 of = (operator.tenant_id, operator.id)
                 await self._operators.tell(entry.proved(*of), *of, o.use_recovery_code)
                 return "password_recovery_code"
-        await self._guard.failed(entry.tenant_id)
+        await self._guard.failed_operator(entry.tenant_id, entry.address)
         raise Unauthenticated("credentials_invalid")
 
     async def _has_app(self, operator: o.Operator, code: str) -> bool:

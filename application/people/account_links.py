@@ -77,7 +77,7 @@ class AccountLinks:
                 tenant, provider, token, nonce, "link", str(person.session_id)
             )
         except Unauthenticated:
-            await self._guard.failed(person.tenant_id)
+            await self._guard.failed(person.tenant_id, address)
             raise
         claims = self._accounts.claims(person.tenant_id, proved)
 
@@ -155,7 +155,7 @@ class AccountLinks:
                 person.tenant_id, self._bound(person, channel), challenge_id, code
             )
         except (Invalid, Conflict, Gone, NotFound):
-            await self._guard.failed(person.tenant_id)
+            await self._guard.failed(person.tenant_id, address)
             raise
         assert attempt.destination is not None, "a right code has a destination"
         field = FIELDS[channel]

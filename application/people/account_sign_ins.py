@@ -53,7 +53,7 @@ class AccountSignIns:
                 tenant, provider, token, nonce, "sign_in", entry.installation
             )
         except Unauthenticated:
-            await self._guard.failed(entry.tenant_id)
+            await self._guard.failed(entry.tenant_id, entry.address)
             raise
         user, is_new = await retrying(lambda: self._found_or_made(entry, proved))
         tokens = await self._sessions.open(entry, user, provider)

@@ -7,7 +7,7 @@ person's own key, and goes with it.
 """
 
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from application.execute import execute
 from application.identifiers import Identifiers
@@ -66,7 +66,7 @@ class PasswordSignIns:
         address = self._identifiers.normalised({"email": email})["email"]
         tenant = await self._guard.admit(entry, "password", address)
         owner = await self._identifiers.owner(entry.tenant_id, "email", address)
-        user = await self._proved(entry.tenant_id, owner, password)
+        user = await self._proved(entry.tenant_id, owner, password, entry.address)
         self._check_age(tenant, user)
         return await self._sessions.open(entry, user, "password")
 
@@ -74,7 +74,8 @@ class PasswordSignIns:
         """That the person, who is signed in, knows the password; `address` is where the request
         came from. Raises what `sign_in` raises."""
         tenant = await self._guard.admit(entry_of(person, address), "password", str(person.user_id))
-        self._check_age(tenant, await self._proved(person.tenant_id, person.user_id, password))
+        user = await self._proved(person.tenant_id, person.user_id, password, address)
+        self._check_age(tenant, user)
 
     async def set(
         self, person: UserPrincipal, address: str, password: str, current: str | None
@@ -92,11 +93,11 @@ class PasswordSignIns:
             us.check_fresh(person.authenticated_at, self._clock.now())
             user = await self._user(person.tenant_id, person.user_id)
         else:
-            user = await self._proved(person.tenant_id, person.user_id, current)
+            user = await self._proved(person.tenant_id, person.user_id, current, address)
         by: u.PasswordSetBy = "changed" if user.has_password else "set"
         policy = t.password_policy(tenant.settings)
         wanted = await self._passwords.check(password, policy)
-        await self._keep(person, policy, user, wanted, by)
+        await self._keep(person, self._ids.uuid(), policy, user, wanted, by)
         await self._sessions.end_all(
             person, person.user_id, "password_changed", but=person.session_id
         )
@@ -149,9 +150,10 @@ class PasswordSignIns:
     ) -> None:
         """Have this password from now on, for who holds the address; every session ends.
 
-        A code is good for one password: what was lost with its answer works or does not. Raises
-        what `OneTimeCodes.prove` and the guard raise, NotFound (`user_not_found`) to who holds an
-        address that is nobody's, and Invalid as `set` does.
+        A code is good for one password, and may be shown again until it has set it: what was lost
+        with its answer works or does not. Raises Gone (`challenge_expired`) after that, what
+        `OneTimeCodes.prove` and the guard raise, NotFound (`user_not_found`) to who holds an
+        address that is nobody's, and Invalid and Unavailable as `set` does.
         """
         tenant = await self._guard.admit(entry, "password", str(challenge_id))
         # Before the code is spent: a password that will not do can be mended. Whether the person
@@ -163,10 +165,8 @@ class PasswordSignIns:
                 entry.tenant_id, self._bound(entry), challenge_id, code
             )
         except (Invalid, Conflict, Gone, NotFound):
-            await self._guard.failed(entry.tenant_id)
+            await self._guard.failed(entry.tenant_id, entry.address)
             raise
-        if attempt.outcome == "repeated":
-            raise Gone("challenge_expired", "it has set a password; ask for another code")
         assert attempt.destination is not None, "a right code has a destination"
         owner = await self._identifiers.owner(entry.tenant_id, "email", attempt.destination)
         if owner is None:
@@ -177,10 +177,15 @@ class PasswordSignIns:
             actor=user_actor(owner),
             correlation_id=entry.correlation_id,
         )
-        await self._keep(caller, policy, user, wanted, "reset")
+        # One command for each code: of two at once, and of a repeat, one sets a password.
+        command_id = uuid5(challenge_id, "password_reset")
+        if not await self._keep(caller, command_id, policy, user, wanted, "reset"):
+            raise Gone("challenge_expired", "it has set a password; ask for another code")
         await self._sessions.end_all(caller, owner, "password_changed")
 
-    async def _proved(self, tenant_id: TenantId, user_id: UserId | None, password: str) -> u.User:
+    async def _proved(
+        self, tenant_id: TenantId, user_id: UserId | None, password: str, address: str
+    ) -> u.User:
         """The person, whose password it is.
 
         Looks for a hash and compares with one also where there is no person, or no hash. Raises
@@ -195,33 +200,40 @@ class PasswordSignIns:
                 if proved.renewed is not None:
                     await self._kept.renew(tenant_id, owner, hashed, proved.renewed)
                 return user
-        await self._guard.failed(tenant_id)
+        await self._guard.failed(tenant_id, address)
         raise Unauthenticated("credentials_invalid")
 
     async def _keep(
         self,
         caller: Caller,
+        command_id: UUID,
         policy: PasswordPolicy,
         user: u.User,
         wanted: str,
         by: u.PasswordSetBy,
-    ) -> None:
-        """Event and hash are one commit: a password works from the moment that the log says."""
+    ) -> bool:
+        """Whether it is the password now, and not another that the same command has set before.
+
+        Event and hash are one commit: a password works from the moment that the log says.
+        """
         u.set_password(user, by)
         before = await self._kept.latest(caller.tenant_id, user.id, policy.history)
         hashed = await self._passwords.taken(wanted, before)
         past = before[: policy.remember]
-        await execute(
+        done = await execute(
             self._log,
-            caller.origin(self._ids.uuid()),
+            caller.origin(command_id),
             caller.tenant_id,
             user.id,
             u.rebuild,
             lambda found: u.set_password(_known(found), by),
             keeping=lambda: self._kept.sealed(caller.tenant_id, user.id, hashed, past),
         )
+        if not done.events:
+            return False
         if not past:
             await self._kept.forget_past(caller.tenant_id, user.id)
+        return True
 
     def _check_age(self, tenant: t.Tenant, user: u.User) -> None:
         assert user.password_set_at is not None, "who has a password has set it"

@@ -2,8 +2,10 @@
 
 Tries are counted before they are made, so that none of many at once slips past. The narrow budgets
 run out first: somebody who guesses at a person from one place locks that place out, and the person
-still comes in from elsewhere. What fails is counted for the whole tenant too, which stops guesses
-that are spread over many people (reference reliability.md §5.1).
+still comes in from elsewhere. What fails is counted for the network and for the whole tenant too,
+which stops guesses that are spread over many people (reference reliability.md §5.1). A tenant in
+which much fails stays open to networks from which little does: nobody can lock it up for others.
+The console's people and the tenant's users are counted apart.
 """
 
 from typing import Final
@@ -22,7 +24,10 @@ PER_ADDRESS: Final = (300, 300)
 PER_INSTALLATION: Final = (30, 900)
 PER_TARGET: Final = (40, 3600)
 TOKEN_FAILURES_PER_ADDRESS: Final = (60, 300)
+FAILURES_PER_NETWORK: Final = (100, 600)
 FAILURES_PER_TENANT: Final = (600, 600)
+FIRST_FAILURES: Final = (5, 600)
+"""What a network may still get wrong while the tenant's failures are used up."""
 
 _tenant: Final = stream_of(t.TenantCreated, t.rebuild)
 
@@ -82,7 +87,7 @@ class SignInGuard:
             raise Forbidden("auth_method_disabled", "this tenant does not let people in so")
         if target is not None:
             await self._count_target(settings, f"{entry.tenant_id}:{target}", entry.address)
-        await self._check_failures(entry.tenant_id)
+        await self._check_failures(str(entry.tenant_id), entry.address)
         return tenant
 
     async def admit_operator(
@@ -98,13 +103,16 @@ class SignInGuard:
         settings = t.TenantSettings() if tenant is None else tenant.settings
         if target is not None:
             await self._count_target(settings, f"{tenant_id}:operator:{target}", address)
-        await self._check_failures(tenant_id)
+        await self._check_failures(_console(tenant_id), address)
         return tenant
 
-    async def failed(self, tenant_id: TenantId) -> None:
-        """Count a try that proved nothing."""
-        limit, per_s = FAILURES_PER_TENANT
-        await self._limiter.hit("sign_in.tenant_failures", str(tenant_id), limit=limit, per_s=per_s)
+    async def failed(self, tenant_id: TenantId, address: str) -> None:
+        """Count a try at a user that proved nothing."""
+        await self._count_failure(str(tenant_id), address)
+
+    async def failed_operator(self, tenant_id: TenantId, address: str) -> None:
+        """Count a try at a console person that proved nothing."""
+        await self._count_failure(_console(tenant_id), address)
 
     async def admit_token(self, address: str) -> None:
         """Whoever shows a refresh token. Only what is refused is counted: behind one address there
@@ -124,14 +132,32 @@ class SignInGuard:
         await self._count("sign_in.target_here", f"{whom}:{address}", lockout)
         await self._count("sign_in.target", whom, PER_TARGET)
 
-    async def _check_failures(self, tenant_id: TenantId) -> None:
+    async def _count_failure(self, door: str, address: str) -> None:
+        here = f"{door}:{address}"
         limit, per_s = FAILURES_PER_TENANT
-        if not await self._limiter.room(
-            "sign_in.tenant_failures", str(tenant_id), limit=limit, per_s=per_s
-        ):
+        await self._limiter.hit("sign_in.tenant_failures", door, limit=limit, per_s=per_s)
+        limit, per_s = FAILURES_PER_NETWORK
+        await self._limiter.hit("sign_in.network_failures", here, limit=limit, per_s=per_s)
+        limit, per_s = FIRST_FAILURES
+        await self._limiter.hit("sign_in.first_failures", here, limit=limit, per_s=per_s)
+
+    async def _check_failures(self, door: str, address: str) -> None:
+        here = f"{door}:{address}"
+        limit, per_s = FAILURES_PER_NETWORK
+        if not await self._limiter.room("sign_in.network_failures", here, limit=limit, per_s=per_s):
+            raise TooMany("rate_limited", retry_after_s=per_s)
+        limit, per_s = FAILURES_PER_TENANT
+        if await self._limiter.room("sign_in.tenant_failures", door, limit=limit, per_s=per_s):
+            return
+        limit, per_s = FIRST_FAILURES
+        if not await self._limiter.room("sign_in.first_failures", here, limit=limit, per_s=per_s):
             raise TooMany("rate_limited", retry_after_s=per_s)
 
     async def _count(self, budget: str, key: str, allowed: tuple[int, int]) -> None:
         limit, per_s = allowed
         if not await self._limiter.hit(budget, key, limit=limit, per_s=per_s):
             raise TooMany("rate_limited", retry_after_s=per_s)
+
+
+def _console(tenant_id: TenantId) -> str:
+    return f"{tenant_id}:console"

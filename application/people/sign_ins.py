@@ -103,7 +103,7 @@ class SignIns:
                 entry.tenant_id, self._bound(entry, channel), challenge_id, code
             )
         except (Invalid, Conflict, Gone, NotFound):
-            await self._guard.failed(entry.tenant_id)
+            await self._guard.failed(entry.tenant_id, entry.address)
             raise
         user, is_new = await self._newcomers.behind(
             entry.caller(), challenge_id, attempt, FIELDS[channel]

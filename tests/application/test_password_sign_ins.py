@@ -18,6 +18,7 @@ from domain.errors import (
     NotFound,
     TooMany,
     Unauthenticated,
+    Unavailable,
 )
 from domain.personal_fields import PASSWORD_HASH, PAST_PASSWORDS
 from tests import builders
@@ -178,6 +179,24 @@ async def test_of_twenty_resets_with_one_code_one_sets_the_password() -> None:
     assert [each for each in outcomes if each is not None and not isinstance(each, Gone)] == []
     (winner,) = [number for number, each in enumerate(outcomes) if each is None]
     assert kept(world) == [f"hash of a brand new password {winner}"]
+
+
+async def test_a_reset_that_could_not_be_hashed_can_be_repeated() -> None:
+    """Seen to fail where the code was spent before: under a storm of logins nobody could reset."""
+    world = World()
+    tokens = await with_password(world)
+    world.clock.advance(60)
+    passwords = world.password_sign_ins()
+    told = await passwords.request_reset(ENTRY, EMAIL, "en")
+    code = world.sender.sent[-1][1]
+    world.hashes.busy = True
+    with pytest.raises(Unavailable, match="sign_in_busy"):
+        await passwords.reset(ENTRY, told.challenge_id, code, "a brand new password")
+    world.hashes.busy = False
+    await passwords.reset(ENTRY, told.challenge_id, code, "a brand new password")
+    assert (await by_password(world, "a brand new password")).user_id == tokens.user_id
+    with pytest.raises(Gone, match="challenge_expired"):
+        await passwords.reset(ENTRY, told.challenge_id, code, "another new password")
 
 
 async def test_a_tenant_that_wants_no_passwords_takes_none() -> None:

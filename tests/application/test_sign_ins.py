@@ -253,12 +253,28 @@ async def test_the_guard_locks_the_place_before_the_person() -> None:
     assert await attempt(ENTRY) is None
 
 
-async def test_guesses_spread_over_many_people_use_up_the_tenants_budget() -> None:
+async def test_a_network_from_which_much_fails_is_shut_out_and_nobody_else() -> None:
+    """Seen to fail where failures were counted for the tenant alone: it was shut for everybody."""
     world = World()
-    for _ in range(600):
-        await world.guard().failed(TENANT)
+    for number in range(10):
+        for _ in range(100):
+            await world.guard().failed(TENANT, f"198.51.100.{number}")
     with pytest.raises(TooMany):
-        await world.guard().admit(other(address="192.0.2.1"), "otp_sms", "anybody")
+        await world.guard().admit(other(address="198.51.100.9"), "otp_sms", "anybody")
+    await world.guard().admit(other(address="192.0.2.1"), "otp_sms", "anybody")
+    await world.guard().admit_operator(TENANT, "198.51.100.9", "an admin")
+
+
+async def test_guesses_spread_over_many_networks_are_few_from_each() -> None:
+    world = World()
+    for number in range(120):
+        for _ in range(5):
+            await world.guard().failed(TENANT, f"198.51.100.{number}")
+    with pytest.raises(TooMany):
+        await world.guard().admit(other(address="198.51.100.7"), "otp_sms", "anybody")
+    for _ in range(4):
+        await world.guard().failed(TENANT, "192.0.2.1")
+    await world.guard().admit(other(address="192.0.2.1"), "otp_sms", "anybody")
 
 
 async def test_a_method_that_the_tenant_does_not_want_is_refused() -> None:
