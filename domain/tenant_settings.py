@@ -114,6 +114,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     lockout_s: Annotated[
         int, _said(ge=60, le=86_400, description="the time in which lockout_attempts count")
     ] = 900
+    sms_per_hour: Annotated[
+        int, _said(ge=1, le=1_000_000, description="codes that people may ask for by SMS an hour")
+    ] = 2000
     certificate_days: Annotated[
         int, _said(ge=1, le=397, description="how long a device's certificate is good")
     ] = 90

@@ -75,7 +75,7 @@ class Reauthentications:
                 person.tenant_id, self._bound(person, channel), challenge_id, code
             )
         except (Invalid, Conflict, Gone, NotFound):
-            await self._guard.failed(person.tenant_id)
+            await self._guard.failed(person.tenant_id, address)
             raise
         if attempt.outcome == "repeated":
             raise Gone("challenge_expired", "it has counted; ask for another code")
@@ -105,10 +105,10 @@ class Reauthentications:
                 tenant, provider, token, nonce, PURPOSE, str(person.session_id)
             )
         except Unauthenticated:
-            await self._guard.failed(person.tenant_id)
+            await self._guard.failed(person.tenant_id, address)
             raise
         if await self._accounts.owner(person.tenant_id, proved) != person.user_id:
-            await self._guard.failed(person.tenant_id)
+            await self._guard.failed(person.tenant_id, address)
             raise Unauthenticated("id_token_invalid", "the account is none of yours here")
         return await self._sessions.reauthenticate(person, provider)
 

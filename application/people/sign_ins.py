@@ -25,6 +25,8 @@ Channel = Literal["sms", "email"]
 
 PER_DESTINATION: Final = (5, 900)
 PER_DESTINATION_A_DAY: Final = (10, 86_400)
+SMS_PER_NETWORK: Final = (100, 3600)
+"""Each costs the tenant money, and whoever owns the numbers may earn it."""
 METHODS: Final[Mapping[Channel, Literal["otp_sms", "otp_email"]]] = {
     "sms": "otp_sms",
     "email": "otp_email",
@@ -78,15 +80,21 @@ class SignIns:
         field = FIELDS[channel]
         address = self._identifiers.normalised({field: destination})[field]
         tenant = await self._guard.admit(entry, METHODS[channel], address)
+        budgets = self.budgets(entry.tenant_id, channel, address)
         if channel == "sms":
             self._check_country(tenant, address)
+            here = f"{entry.tenant_id}:{entry.address}"
+            budgets += [
+                Budget("otp.sms_network", here, *SMS_PER_NETWORK),
+                Budget("otp.sms_tenant", str(entry.tenant_id), tenant.settings.sms_per_hour, 3600),
+            ]
         return await self._codes.send(
             self._senders[channel],
             entry.tenant_id,
             bound_to,
             address,
             locale,
-            self.budgets(entry.tenant_id, channel, address),
+            budgets,
         )
 
     async def verify_code(

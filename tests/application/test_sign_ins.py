@@ -277,6 +277,26 @@ async def test_guesses_spread_over_many_networks_are_few_from_each() -> None:
     await world.guard().admit(other(address="192.0.2.1"), "otp_sms", "anybody")
 
 
+async def test_codes_by_sms_are_so_many_from_a_network_and_for_a_tenant() -> None:
+    """Whoever pumps messages to numbers of their own comes to an end; codes by mail go on."""
+    world = World()
+    world.settings(sms_per_hour=150, lockout_attempts=20)
+
+    async def asked(number: int, address: str) -> bool:
+        entry = other(address=address, installation=f"{number:022}")
+        try:
+            await world.sign_ins().request_code(entry, "sms", f"+96650{number:07}", "en")
+        except TooMany:
+            return False
+        return True
+
+    assert [await asked(n, "198.51.100.1") for n in range(101)].count(True) == 100
+    assert [await asked(1000 + n, "198.51.100.2") for n in range(60)].count(True) == 50
+    await world.sign_ins().request_code(ENTRY, "email", EMAIL, "en")
+    world.clock.advance(7200)
+    assert await asked(2000, "198.51.100.1")
+
+
 async def test_a_method_that_the_tenant_does_not_want_is_refused() -> None:
     world = World()
     world.settings(auth_methods=("otp_email",))
