@@ -11,7 +11,6 @@ from infrastructure.webhooks.client_certificates import X509ClientCertificates
 from tests.house.world import key_and_csr
 from tests.infrastructure.webhooks.tenant_ca import TenantCA
 
-NOW = datetime.now(UTC)
 _, CSR = key_and_csr()
 CA = TenantCA()
 READER = X509ClientCertificates()
@@ -43,24 +42,25 @@ def test_a_certificate_is_read_with_its_chain() -> None:
 )
 def test_what_is_no_certificate_is_refused(pem: str) -> None:
     with pytest.raises(Malformed, match="certificate_invalid"):
-        READER.read(pem, NOW)
+        READER.read(pem, datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    ("spoilt", "why"),
     [
-        {"usages": ()},
-        {"usages": (ExtendedKeyUsageOID.SERVER_AUTH,)},
-        {"usages": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)},
-        {"ca": True},
-        {"days": 0},
-        {"begins_in_days": 2},
+        ({"usages": ()}, "it is not for clients"),
+        ({"usages": (ExtendedKeyUsageOID.SERVER_AUTH,)}, "it is not for clients"),
+        ({"usages": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)}, "it is not for clients"),
+        ({"ca": True}, "it is the certificate of a CA"),
+        ({"days": 0}, "it has run out"),
+        ({"begins_in_days": 2}, "it is not valid yet"),
     ],
     ids=["no usage", "for servers", "for anything", "a CA", "over", "not yet"],
 )
-def test_what_a_server_would_refuse_is_refused(spoilt: dict[str, Any]) -> None:
-    with pytest.raises(Invalid, match="certificate_unsuitable"):
-        READER.read(CA.signed(CSR, **spoilt), NOW)
+def test_what_a_server_would_refuse_is_refused(spoilt: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match="certificate_unsuitable") as refused:
+        READER.read(CA.signed(CSR, **spoilt), datetime.now(UTC))
+    assert why in str(refused.value.detail)
 
 
 def test_a_chain_out_of_order_of_another_issuer_or_weak_is_refused() -> None:
@@ -68,4 +68,4 @@ def test_a_chain_out_of_order_of_another_issuer_or_weak_is_refused() -> None:
     weak = TenantCA(key_bits=1024)
     for chain in (CA.pem + leaf, leaf + TenantCA().pem, leaf + leaf, weak.signed(CSR) + weak.pem):
         with pytest.raises(Invalid, match="certificate_unsuitable"):
-            READER.read(chain, NOW)
+            READER.read(chain, datetime.now(UTC))
