@@ -160,9 +160,11 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """`issued` is our own CA's newest. `showing` is None before the first start."""
+    """`issued` is our own CA's newest. `showing` is None before the first start. `highest` is the
+    highest number that a key ever had."""
 
     version: int = 0
+    highest: int = 0
     request: OpenRequest | None = None
     installed: Installed | None = None
     issued: Certificate | None = None
@@ -395,6 +397,7 @@ def evolve(state: ServerCertificate, recorded: Recorded) -> ServerCertificate:
     replace = msgspec.structs.replace
     match recorded.event:
         case ServerCertificateIssued() as event:
+            state = replace(state, highest=max(state.highest, event.key))
             made = _certificate("platform", event)
             everywhere = Showing(public=made, device=made)
             before = state.showing
@@ -411,7 +414,7 @@ def evolve(state: ServerCertificate, recorded: Recorded) -> ServerCertificate:
                 names=event.names,
                 made_at=recorded.recorded_at,
             )
-            return replace(state, request=asked)
+            return replace(state, request=asked, highest=max(state.highest, event.key))
         case ServerCertificateInstalled() as event:
             brought = replace(_certificate("own", event), anchor_pem=event.anchor_pem)
             return replace(state, installed=Installed(certificate=brought, at=recorded.recorded_at))

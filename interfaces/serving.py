@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import structlog
+
 from application.fleet.server_certificates import ServerCertificates, ServerCertificateUpkeep
 from application.ports.server_certificates import KnownNames, Place
 from infrastructure.fleet.certificate_files import CertificateFiles
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from interfaces.composition import Platform
 
 ENDING_S: Final = 30 * 86_400.0
+_log = structlog.get_logger(__name__)
+
 EVERYWHERE: Final = ("localhost", "127.0.0.1", "::1")
 ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - taken out, not listened on
 
@@ -53,7 +57,12 @@ class Serving:
         self._of.tail.subscribe(self.keeper.heard)
         await self.upkeep.ensure()
         self.first_run = await self.upkeep.made_first()
-        await self.keeper.open()
+        try:
+            await self.keeper.open()
+        except LookupError:
+            _log.error("server_key_lost")
+            await self.upkeep.replace_lost()
+            await self.keeper.open()
         measure_certificates(self._of.metrics, self)
         return self.keeper
 

@@ -70,16 +70,20 @@ class ServerCertificates:
         if state.request is not None and not replace:
             return state.request, None
         # Kept before it is asked for, so that there is never a certificate without a key.
-        made = await self._keys.request(self.names.told)
+        made = await self._keys.request(self.names.told, above=state.highest)
         done = await self._do(caller, lambda found: s.request(found, made, replace=replace))
         return await self.open_request(), done
 
     async def install(self, caller: Caller, pem: str) -> Done:
         """Keep what the operator's CA signed, to be shown once it is activated.
 
-        Raises what the reader raises and what `domain.server_certificate.install` raises.
+        Raises what the reader raises, what `domain.server_certificate.install` raises, and
+        Invalid (`certificate_weak`) where the TLS library will not have it.
         """
         brought = self._reader.read(pem, self._clock.now())
+        state = await self.state()
+        if s.install(state, brought, self.names.public) and state.request is not None:
+            await self._keys.check(state.request.key, brought.chain_pem)
         return await self._do(caller, lambda found: s.install(found, brought, self.names.public))
 
     async def activate(self, caller: Caller, *, for_devices: bool, force: bool) -> Done:
@@ -111,7 +115,7 @@ class ServerCertificates:
     async def renew(self, caller: Caller, *, everywhere: bool) -> Done:
         """Have our own CA issue one for the names of today; it is shown in place of the operator's
         only where it is to be `everywhere`."""
-        made = await self._keys.issue(self.names.all)
+        made = await self._keys.issue(self.names.all, above=(await self.state()).highest)
         return await self._do(
             caller, lambda found: s.issue(found, made, "asked", everywhere=everywhere)
         )
@@ -155,7 +159,7 @@ class ServerCertificateUpkeep:
             return
         before = () if state.issued is None else state.issued.names
         names = tuple(dict.fromkeys((*self._names.all, *before)))[:NAMES_MAX]
-        made = await self._keys.issue(names)
+        made = await self._keys.issue(names, above=state.highest)
         command_id = self._ids.uuid()
         if state.issued is None:
             self._commands.add(command_id)
@@ -165,6 +169,13 @@ class ServerCertificateUpkeep:
         """Whether the platform's first certificate was made here, be it in a round."""
         past = await self._log.load(PLATFORM, s.SERVER_CERTIFICATE)
         return bool(past) and past[0].command_id in self._commands
+
+    async def replace_lost(self) -> None:
+        """The key of what is shown is gone for good: show a new one of ours everywhere."""
+        made = await self._keys.issue(self._names.all, above=(await self._state()).highest)
+        await self._do(
+            self._ids.uuid(), lambda found: s.issue(found, made, "asked", everywhere=True)
+        )
 
     async def round(self) -> None:
         """For a worker: renew our own ahead of its end, and say what runs out."""

@@ -48,12 +48,19 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 class ServerKeys(Protocol):
     """Keys of our listeners, sealed and outside the log. Raises psycopg.Error."""
 
-    async def request(self, names: Sequence[str]) -> ServerCsrMade:
-        """Make a key, keep it, and write the request for it."""
+    async def request(self, names: Sequence[str], *, above: int) -> ServerCsrMade:
+        """Make a key with a higher number than `above`, keep it, and write the request for it."""
         ...
 
-    async def issue(self, names: Sequence[str]) -> Certificate:
-        """Make a key, keep it, and have our server CA sign it."""
+    async def issue(self, names: Sequence[str], *, above: int) -> Certificate:
+        """Make a key with a higher number than `above`, keep it, and have our server CA sign it."""
+        ...
+
+    async def check(self, number: int, chain_pem: str) -> None:
+        """Whether a listener can show this chain by that key.
+
+        Raises Invalid (`certificate_weak`) where the TLS library will not have it, LookupError.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """A certificate and its key in files of the operator's, read again when they change."""
 
 import hashlib
+import ssl
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from application.ports.server_certificates import Shown
+from infrastructure.edge.tls import server_context
 from infrastructure.fleet.server_chains import brought
 from infrastructure.keys.certificate_chains import ChainFault
 
@@ -86,6 +88,10 @@ def _paired(chain_pem: str, key_pem: bytes) -> LoadedCertificate:
     if hashlib.sha256(spki).hexdigest() != read.spki_sha256:
         raise CertificateFilesUnusable("the key is not the certificate's")
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        server_context(read.chain_pem, plain.decode())
+    except ssl.SSLError as error:
+        raise CertificateFilesUnusable(f"OpenSSL will not have it: {error.reason}") from error
     shown = Shown(
         source="file",
         chain_pem=read.chain_pem,

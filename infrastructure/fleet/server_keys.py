@@ -1,6 +1,7 @@
 """Keys of our own listeners: made here, kept sealed, certified by our CA or asked for by a CSR."""
 
 import hashlib
+import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from domain.errors import Invalid
 from domain.server_certificate import Certificate, ServerCsrMade
+from infrastructure.edge.tls import server_context
 from infrastructure.fleet.authority import host_name
 from infrastructure.fleet.platform_ca import PlatformCA
 from infrastructure.keys.key_store import KeyStore
@@ -33,8 +36,8 @@ class SealedServerKeys:
         self._store = store
         self._authority = authority
 
-    async def request(self, names: Sequence[str]) -> ServerCsrMade:
-        number, pem = await self._store.next(PURPOSE, lambda _: _new_key())
+    async def request(self, names: Sequence[str], *, above: int) -> ServerCsrMade:
+        number, pem = await self._store.next(PURPOSE, lambda _: _new_key(), above=above)
         key = load_pem_private_key(pem, None)
         assert isinstance(key, ec.EllipticCurvePrivateKey), "it was made here"
         spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -45,9 +48,9 @@ class SealedServerKeys:
             names=tuple(names),
         )
 
-    async def issue(self, names: Sequence[str]) -> Certificate:
+    async def issue(self, names: Sequence[str], *, above: int) -> Certificate:
         chain, pem = self._authority.issue_server(names)
-        number, _ = await self._store.next(PURPOSE, lambda _: pem.encode())
+        number, _ = await self._store.next(PURPOSE, lambda _: pem.encode(), above=above)
         leaf = x509.load_pem_x509_certificates(chain.encode())[0]
         return Certificate(
             source="platform",
@@ -58,6 +61,13 @@ class SealedServerKeys:
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
         )
+
+    async def check(self, number: int, chain_pem: str) -> None:
+        key_pem = await self.private_key(number)
+        try:
+            server_context(chain_pem, key_pem)
+        except ssl.SSLError as error:
+            raise Invalid("certificate_weak", f"OpenSSL says {error.reason}") from error
 
     async def private_key(self, number: int) -> str:
         """PKCS#8 in PEM. Raises LookupError, KeyringUnusable, psycopg.Error."""

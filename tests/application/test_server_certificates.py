@@ -10,7 +10,7 @@ from application.fleet.server_certificates import ServerCertificates, ServerCert
 from application.ports.server_certificates import CertificateFacts, KnownNames, Shown
 from application.principals import operator
 from domain import server_certificate as s
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, Invalid, NotFound
 from domain.events import DomainEvent
 from domain.ids import PLATFORM
 from infrastructure.ids import RandomIds
@@ -39,14 +39,19 @@ class Hall:
         self.certified = 0
         self.asked_since: datetime | None = None
 
-    async def request(self, names: Sequence[str]) -> s.ServerCsrMade:
+    async def request(self, names: Sequence[str], *, above: int) -> s.ServerCsrMade:
         """`ServerKeys`."""
-        self.made += 1
+        self.made = max(self.made, above) + 1
         return server_csr_made(key=self.made, names=tuple(names))
 
-    async def issue(self, names: Sequence[str]) -> s.Certificate:
+    async def check(self, number: int, chain_pem: str) -> None:
+        """`ServerKeys`."""
+        if chain_pem == "too weak for OpenSSL":
+            raise Invalid("certificate_weak", f"key {number}")
+
+    async def issue(self, names: Sequence[str], *, above: int) -> s.Certificate:
         """`ServerKeys`: good for ninety days."""
-        self.made += 1
+        self.made = max(self.made, above) + 1
         return s.Certificate(
             source="platform",
             key=self.made,
@@ -155,6 +160,27 @@ async def test_the_operators_is_told_of_as_it_runs_out_and_ours_is_renewed_besid
     assert state.showing is not None
     assert (state.showing.public.source, state.showing.device.source) == ("own", "platform")
     assert state.showing.device.not_after - hall.clock.now() > timedelta(days=30)
+
+
+async def test_what_a_listener_could_not_show_is_not_kept() -> None:
+    hall = Hall()
+    await hall.upkeep().ensure()
+    await hall.certificates.make_csr(OPERATOR, replace=False)
+    with pytest.raises(Invalid, match="certificate_weak"):
+        await hall.certificates.install(OPERATOR, "too weak for OpenSSL")
+    assert (await hall.certificates.state()).installed is None
+
+
+async def test_when_the_keys_are_lost_ours_is_made_anew_under_a_number_of_its_own() -> None:
+    """Seen to fail with numbers that begin at one again: an old chain would meet a new key."""
+    hall = Hall()
+    await hall.shows_own()
+    hall.made = 0
+    await hall.upkeep().replace_lost()
+    state = await hall.certificates.state()
+    assert state.showing is not None
+    assert state.showing.public == state.showing.device == state.issued
+    assert state.showing.public.key == 3
 
 
 async def test_what_files_hold_is_told_of_too() -> None:
