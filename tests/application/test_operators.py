@@ -192,6 +192,28 @@ async def test_a_platform_admin_is_removed_by_two_others_and_the_last_by_nobody(
     await at.operators.suspend(cli(), one.id)
 
 
+async def test_of_two_platform_admins_one_goes_willingly_or_after_a_third_was_invited() -> None:
+    """Nobody need have the platform's machine. One alone suspends the other, and no more."""
+    at = Console()
+    one = await at.joined("one@example.com", "platform_admin")
+    two = await at.joined("two@example.com", "platform_admin")
+    asked = await at.approvals.ask(principal(one), "platform_admin.remove", two.id)
+    with pytest.raises(Forbidden, match="approval_needs_another_person"):
+        await at.approvals.give(principal(one), asked.id)
+    await at.operators.suspend(principal(one), two.id)
+    with pytest.raises(Forbidden, match="approval_required"):
+        await at.operators.remove(principal(one, approval_id=asked.id), two.id)
+    three = await at.joined("three@example.com", "platform_admin")
+    await at.approvals.give(principal(three), asked.id)
+    await at.operators.remove(principal(one, approval_id=asked.id), two.id)
+    leaving = await at.approvals.ask(principal(one), "platform_admin.remove", three.id)
+    await at.approvals.give(principal(three), leaving.id)
+    gone = await at.operators.remove(principal(one, approval_id=leaving.id), three.id)
+    assert gone.operator.status == "removed"
+    with pytest.raises(Conflict, match="last_platform_admin"):
+        await at.operators.remove(cli(), one.id)
+
+
 async def test_two_who_remove_each_other_at_the_same_moment_leave_one() -> None:
     """The other's removal gets in between the decision and the commit. Seen to fail with the count
     taken out of the commit: then both went."""
