@@ -217,6 +217,10 @@ async def test_a_challenge_of_somebody_else_is_nobodys() -> None:
     hers.user_handle = authenticator.user_handle
     with pytest.raises(Unauthenticated, match="credentials_invalid"):
         await at.shown(token, hers.show(options))
+    token, options = await at.asked_second(EMAIL, PASSWORD)
+    authenticator.user_handle = TENANT.bytes + huda.operator_id.bytes
+    with pytest.raises(Unauthenticated, match="credentials_invalid"):
+        await at.shown(token, authenticator.show(options))
 
 
 async def test_a_passkey_is_one_persons_and_of_one_host() -> None:
@@ -264,6 +268,7 @@ async def test_a_signature_of_another_key_is_worth_nothing() -> None:
 def junk() -> list[bytes]:
     """What no CBOR reader should trip over."""
     made: dict[str, object] = {"fmt": "none", "attStmt": {}, "authData": b"\x00" * 37}
+    head = b"\x00" * 32 + bytes([AT | UP | UV]) + b"\x00" * 4
     return [
         b"\x00\x00",
         b"\xff\xff",
@@ -276,9 +281,10 @@ def junk() -> list[bytes]:
         cbor({}),
         cbor({"fmt": 1, "attStmt": 1, "authData": 1}),
         cbor(made),
-        cbor({**made, "authData": b"\x00" * 32 + bytes([AT | UP | UV]) + b"\x00" * 4}),
-        cbor({**made, "authData": b"\x00" * 32 + bytes([AT | UP | UV]) + b"\xff" * 60}),
+        cbor({**made, "authData": head}),
+        cbor({**made, "authData": head + b"\xff" * 60}),
         cbor(made) + b"\x00",
+        cbor({**made, "authData": head + bytes(16) + b"\x00\x01k" + cbor(7)}),
     ]
 
 
