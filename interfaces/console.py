@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from application.console.first_admin import FirstAdmin
+from application.console.mailed_invitations import MailedInvitations
 from application.console.operators import Operators
 from application.console.passkey_ceremonies import Ceremonies
 from application.console.passkey_sign_ins import PasskeySignIns
@@ -16,13 +17,16 @@ from infrastructure.console.passkeys import PostgresConsolePasskeys, PostgresPas
 from infrastructure.console.sessions import PostgresConsoleSessions
 from infrastructure.console.users import PostgresConsoleCredentials, PostgresConsolePeople
 from infrastructure.console.webauthn import Fido2WebAuthn
+from infrastructure.messages.invitations import InvitationLetters, Letters
 from interfaces.http.console.use_cases import ConsoleUseCases
 
 if TYPE_CHECKING:
     from interfaces.composition import Platform
 
 
-def console(of: "Platform", guard: SignInGuard, approvals: Approvals) -> ConsoleUseCases:
+def console(
+    of: "Platform", guard: SignInGuard, approvals: Approvals, letters: Letters
+) -> ConsoleUseCases:
     """Everything that console people do for themselves and to each other."""
     log, clock, ids, digests = of.streams, of.clock, of.ids, of.keyring
     people = PostgresConsolePeople(of.app_pool, of.keyring)
@@ -38,6 +42,9 @@ def console(of: "Platform", guard: SignInGuard, approvals: Approvals) -> Console
     )
     return ConsoleUseCases(
         operators=operators,
+        mailed_invitations=MailedInvitations(
+            operators, InvitationLetters(letters, of.settings.console.invitation_page)
+        ),
         sessions=sessions,
         sign_ins=sign_ins,
         second_factors=SecondFactors(operators, credentials, sessions, guard, digests, clock, ids),

@@ -7,9 +7,10 @@ import msgspec
 
 from application.ports.passkeys import RelyingParty
 from interfaces.environment import Environment
-from interfaces.network_names import is_address, is_host, is_origin
+from interfaces.network_names import is_address, is_host, is_origin, is_url
 
 _ORIGINS = "LINK_CONSOLE_ORIGINS"
+_INVITATION_PAGE = "LINK_CONSOLE_INVITATION_URL"
 _RP_ID = "LINK_PASSKEY_RP_ID"
 
 
@@ -17,6 +18,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One relying party for each of the console's hosts; none where there is no host name."""
 
     parties: tuple[RelyingParty, ...]
+    invitation_page: str | None = None
 
 
 def read_console(env: Environment, issuer: str, *, development: bool) -> ConsoleSettings:
@@ -35,7 +37,12 @@ def read_console(env: Environment, issuer: str, *, development: bool) -> Console
     if shared is not None and not all(_under(_host(origin), shared) for origin in hosts):
         env.refuse(_RP_ID, f"the host of every console origin, or the end of its name: {_ORIGINS}")
     return ConsoleSettings(
-        parties=tuple(RelyingParty(id=shared or _host(each), origin=each) for each in hosts)
+        parties=tuple(RelyingParty(id=shared or _host(each), origin=each) for each in hosts),
+        invitation_page=env.optional(
+            _INVITATION_PAGE,
+            wanted=f"an {schemes[0]} URL without a fragment",
+            check=lambda text: is_url(text, schemes) and "#" not in text,
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from application.ports import Clock, OtpSender
 from application.tenants.health_monitor import AT_ONCE
 from infrastructure.circuits.breakers import Breakers
 from infrastructure.messages.inbox import Inbox
+from infrastructure.messages.invitations import Letters
 from infrastructure.messages.no_sender import NoSender
 from infrastructure.messages.sms_gateway import SmsGateway, SmsGatewaySender
 from infrastructure.messages.smtp import SmtpSender, SmtpServer
@@ -38,6 +39,7 @@ class Counterparts(msgspec.Struct, frozen=True, kw_only=True):
     palms: XTelcomPalmVerifier
     otp_sender: OtpSender
     email_sender: OtpSender
+    letters: Letters
     egress: EgressGuard
     health: HttpHealthProbes
     client_keys: OutboundClient
@@ -55,12 +57,14 @@ def counterparts(
     guard = EgressGuard(settings.egress_allow, settings.development, SystemResolver())
     to_tenants = OutboundClient(guard, tls=system_trust_and(our_cas_pem))
     at_end(to_tenants.close)
+    email = _email_sender(settings, clock, at_end)
     return Counterparts(
         products=HttpLinkedServiceGateway(to_tenants, clock, breakers),
         notices=HttpProductNotices(to_tenants),
         palms=_palm_vendor(settings, clock, at_end),
         otp_sender=_otp_sender(settings, clock, to_tenants, at_end),
-        email_sender=_email_sender(settings, clock, at_end),
+        email_sender=email,
+        letters=email,
         egress=guard,
         health=_health_probes(settings, clock, guard, our_cas_pem, at_end),
         client_keys=to_tenants,
@@ -122,8 +126,8 @@ def _otp_sender(
     return inbox(settings, clock)
 
 
-def _email_sender(settings: Settings, clock: Clock, at_end: AtEnd) -> OtpSender:
-    """Codes to e-mail addresses. The mail server may be there for them alone."""
+def _email_sender(settings: Settings, clock: Clock, at_end: AtEnd) -> SmtpSender | Inbox | NoSender:
+    """Codes and letters to e-mail addresses. The mail server may be there for them alone."""
     if settings.smtp is not None:
         server = msgspec.convert(msgspec.to_builtins(settings.smtp), SmtpServer)
         sender = SmtpSender(msgspec.structs.replace(server, recipient="{to}"))

@@ -244,7 +244,7 @@ def use_cases(of: "Platform", outside: Counterparts) -> Services:
         account_sign_ins=entries.account_sign_ins,
         account_links=entries.account_links,
         user_sessions=entries.sessions,
-        console=console(of, entries.guard, approvals),
+        console=console(of, entries.guard, approvals, outside.letters),
         approvals=approvals,
         users=users,
         consents=Consents(log, of.streams, consent_types, grants, vault, clock, ids),

@@ -9,8 +9,10 @@ from domain.events import Recorded
 from domain.folding import UnexpectedEvent
 from domain.ids import OperatorId, TenantId
 from domain.operator import (
+    MailOutcome,
     OperatorAccepted,
     OperatorEvent,
+    OperatorInvitationMailed,
     OperatorInvited,
     OperatorPasskeyAdded,
     OperatorPasskeyRemoved,
@@ -40,6 +42,7 @@ DDL: Final = """
         invited_until timestamptz,
         totp          boolean     NOT NULL,
         passkeys      integer     NOT NULL,
+        invitation_mail text,
         since         timestamptz NOT NULL,
         changed_at    timestamptz NOT NULL
     );
@@ -60,6 +63,7 @@ class OperatorRow(msgspec.Struct, frozen=True, kw_only=True):
     invited_until: datetime | None
     totp: bool
     passkeys: int
+    invitation_mail: MailOutcome | None = None
     since: datetime
     changed_at: datetime
 
@@ -78,7 +82,9 @@ def reduce(row: OperatorRow | None, recorded: Recorded) -> OperatorRow:
     changes = _CHANGES.get(type(event), {})
     match event:
         case OperatorInvited(expires_at=expires_at):
-            changes = {"invited_until": expires_at}
+            changes = {"invited_until": expires_at, "invitation_mail": None}
+        case OperatorInvitationMailed(outcome=outcome):
+            changes = {"invitation_mail": outcome}
         case OperatorRoleChanged(role=role):
             changes = {"role": role}
         case OperatorPasskeyAdded():
@@ -91,7 +97,7 @@ def reduce(row: OperatorRow | None, recorded: Recorded) -> OperatorRow:
 
 
 _CHANGES: Final[dict[type, dict[str, object]]] = {
-    OperatorAccepted: {"status": "active", "invited_until": None},
+    OperatorAccepted: {"status": "active", "invited_until": None, "invitation_mail": None},
     OperatorSuspended: {"status": "suspended"},
     OperatorResumed: {"status": "active"},
     OperatorRemoved: {"status": "removed"},
@@ -125,7 +131,7 @@ def _first(recorded: Recorded) -> OperatorRow:
 
 READ_MODEL: Final = ReadModel(
     name="operators",
-    version=3,
+    version=4,
     tables=("operators",),
     ddl=DDL,
     listens_to=get_args(OperatorEvent),

@@ -86,6 +86,7 @@ from domain.oauth_client import (
 )
 from domain.operator import (
     OperatorAccepted,
+    OperatorInvitationMailed,
     OperatorInvited,
     OperatorPasskeyAdded,
     OperatorPasskeyRemoved,
@@ -270,6 +271,7 @@ PUBLISHED: Final[Mapping[type[DomainEvent], Published]] = {
     ApprovalCarriedOut: Published("approval", "approval_carried_out", None, "warning"),
     OperatorSeeded: Published("operator", "operator_seeded", None, "high"),
     OperatorInvited: Published("operator", "operator_invited", None, "warning"),
+    OperatorInvitationMailed: Published("operator", "operator_invitation_mailed"),
     OperatorAccepted: Published("operator", "operator_accepted"),
     OperatorRoleChanged: Published("operator", "operator_role_changed", None, "warning"),
     OperatorSuspended: Published("operator", "operator_suspended", None, "warning"),

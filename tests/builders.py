@@ -149,6 +149,9 @@ operator_invited = Builder(
         role="tenant_admin", invitation=1, expires_at=NOW + operator.INVITATION_LIVES
     )
 )
+operator_invitation_mailed = Builder(
+    operator.OperatorInvitationMailed(invitation=1, outcome="sent")
+)
 operator_accepted = Builder(operator.OperatorAccepted())
 operator_role_changed = Builder(operator.OperatorRoleChanged(role="tenant_operator"))
 operator_suspended = Builder(operator.OperatorSuspended())

@@ -15,6 +15,12 @@ class ConsolePerson(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+class InvitationMail(Protocol):
+    async def send(self, email: str, invitation: str, until: datetime) -> None:
+        """Hand an invitation to the mail server. Raises Unavailable (`mail_not_sent`)."""
+        ...
+
+
 class ConsolePeople(Protocol):
     """Names and addresses, sealed."""
 

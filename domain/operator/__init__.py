@@ -5,8 +5,10 @@ password, secrets and keys are outside the log; what is here says which of them 
 """
 
 from domain.operator.facts import (
+    MailOutcome,
     OperatorAccepted,
     OperatorEvent,
+    OperatorInvitationMailed,
     OperatorInvited,
     OperatorPasskeyAdded,
     OperatorPasskeyRemoved,
@@ -53,6 +55,7 @@ from domain.operator.person import (
     invite,
     invite_again,
     issue_recovery_codes,
+    note_mailed,
     rebuild,
     recover,
     remove,
@@ -70,9 +73,11 @@ __all__ = [
     "PASSKEYS_MAX",
     "PASSWORD_LEAST",
     "RECOVERY_CODES",
+    "MailOutcome",
     "Operator",
     "OperatorAccepted",
     "OperatorEvent",
+    "OperatorInvitationMailed",
     "OperatorInvited",
     "OperatorPasskeyAdded",
     "OperatorPasskeyRemoved",
@@ -105,6 +110,7 @@ __all__ = [
     "invite",
     "invite_again",
     "issue_recovery_codes",
+    "note_mailed",
     "rebuild",
     "recover",
     "remove",

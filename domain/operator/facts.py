@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from domain.events import DomainEvent
 from domain.ids import PasskeyId
 
+MailOutcome = Literal["sent", "failed"]
 Role = Literal["platform_admin", "tenant_admin", "tenant_operator"]
 
 
@@ -23,6 +24,14 @@ class OperatorInvited(DomainEvent, frozen=True, kw_only=True):
     role: Role
     invitation: int
     expires_at: datetime
+
+
+class OperatorInvitationMailed(DomainEvent, frozen=True, kw_only=True):
+    """The invitation of this number was handed to the mail server, or could not be."""
+
+    NAME: ClassVar[str] = "operator.invitation_mailed"
+    invitation: int
+    outcome: MailOutcome
 
 
 class OperatorAccepted(DomainEvent, frozen=True, kw_only=True):
@@ -135,6 +144,7 @@ class OperatorPasskeySuspected(DomainEvent, frozen=True, kw_only=True):
 OperatorEvent = (
     OperatorSeeded
     | OperatorInvited
+    | OperatorInvitationMailed
     | OperatorAccepted
     | OperatorRoleChanged
     | OperatorSuspended

@@ -11,8 +11,10 @@ from domain.events import DomainEvent, Recorded
 from domain.folding import UnexpectedEvent, fold
 from domain.ids import PLATFORM, OperatorId, PasskeyId, TenantId
 from domain.operator.facts import (
+    MailOutcome,
     OperatorAccepted,
     OperatorEvent,
+    OperatorInvitationMailed,
     OperatorInvited,
     OperatorPasskeyAdded,
     OperatorPasskeyRemoved,
@@ -55,6 +57,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     invitation: int = 0
     invited_until: datetime | None = None
+    invitation_mail: MailOutcome | None = None
     password_until: datetime | None = None
     password_set_at: datetime | None = None
     totp: bool = False
@@ -104,6 +107,13 @@ def invite_again(operator: Operator, now: datetime) -> list[OperatorEvent]:
     number = operator.invitation + 1
     expires_at = now + INVITATION_LIVES
     return [OperatorInvited(role=operator.role, invitation=number, expires_at=expires_at)]
+
+
+def note_mailed(operator: Operator, invitation: int, outcome: MailOutcome) -> list[OperatorEvent]:
+    """What became of the mail with this invitation; of one that counts no more, nothing."""
+    if operator.status != "invited" or operator.invitation != invitation:
+        return []
+    return [OperatorInvitationMailed(invitation=invitation, outcome=outcome)]
 
 
 def accept(operator: Operator | None, invitation: int, now: datetime) -> list[OperatorEvent]:
@@ -254,7 +264,10 @@ def _begun(
 
 def _invited(operator: Operator, event: OperatorInvited) -> Operator:
     return msgspec.structs.replace(
-        operator, invitation=event.invitation, invited_until=event.expires_at
+        operator,
+        invitation=event.invitation,
+        invited_until=event.expires_at,
+        invitation_mail=None,
     )
 
 
@@ -273,6 +286,9 @@ def _changed(operator: Operator, event: DomainEvent) -> Operator:
     match event:
         case OperatorInvited():
             return _invited(operator, event)
+        case OperatorInvitationMailed(invitation=invitation, outcome=outcome):
+            current = invitation == operator.invitation
+            return replace(operator, invitation_mail=outcome) if current else operator
         case OperatorRoleChanged(role=role):
             return replace(operator, role=role)
         case OperatorPasswordSet():

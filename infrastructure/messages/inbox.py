@@ -41,16 +41,27 @@ class Inbox:
 
     async def send(self, destination: str, code: str, locale: str) -> None:
         """Append one line. Raises Unavailable (`otp_not_sent`) when the file cannot be written."""
-        message = InboxMessage(
-            destination=destination,
-            code=code,
-            text=wording.text(code, locale),
-            sent_at=self._clock.now().isoformat(),
-        )
-        reason = await asyncio.to_thread(self._append, msgspec.json.encode(message) + b"\n")
+        reason = await self._taken_in(destination, code, wording.text(code, locale))
         if reason is not None:
             log.error("otp_not_sent", channel="inbox", reason=reason)
             raise Unavailable("otp_not_sent")
+
+    async def letter(self, destination: str, subject: str, text: str, code: str) -> None:
+        """Append one line. Raises Unavailable (`mail_not_sent`) when the file cannot be written."""
+        reason = await self._taken_in(destination, code, f"{subject}\n\n{text}")
+        if reason is not None:
+            log.error("mail_not_sent", channel="inbox", reason=reason)
+            raise Unavailable("mail_not_sent")
+
+    async def _taken_in(self, destination: str, code: str, text: str) -> str | None:
+        """None, or the kind of failure."""
+        message = InboxMessage(
+            destination=destination,
+            code=code,
+            text=text,
+            sent_at=self._clock.now().isoformat(),
+        )
+        return await asyncio.to_thread(self._append, msgspec.json.encode(message) + b"\n")
 
     def read(self, destination: str) -> InboxMessage | None:
         """The latest message for a destination, or None."""

@@ -20,3 +20,9 @@ class NoSender:
         del destination, code, locale
         log.error("otp_not_sent", channel=self._channel, reason="not_configured")
         raise Unavailable("otp_not_sent")
+
+    async def letter(self, destination: str, subject: str, text: str, code: str) -> None:
+        """Raises Unavailable (`mail_not_sent`)."""
+        del destination, subject, text, code
+        log.error("mail_not_sent", channel=self._channel, reason="not_configured")
+        raise Unavailable("mail_not_sent")

@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from typing import Final, Literal
@@ -49,27 +50,37 @@ class SmtpSender:
 
     async def send(self, destination: str, code: str, locale: str) -> None:
         """Hand the mail to the server. Raises Unavailable (`otp_not_sent`)."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._server.timeout_s):
-                reason = await loop.run_in_executor(
-                    self._threads, self._deliver, destination, code, locale
-                )
-        except TimeoutError:
-            reason = "deadline"
+        reason = await self._handed_in(lambda: self._message(destination, code, locale))
         # Raised out here and logged as a kind: a server's refusal quotes the destination.
         if reason is not None:
             log.error("otp_not_sent", channel="smtp", reason=reason)
             raise Unavailable("otp_not_sent")
 
+    async def letter(self, destination: str, subject: str, text: str, code: str) -> None:
+        """Hand another mail to the server. Raises Unavailable (`mail_not_sent`)."""
+        del code  # it stands in the text
+        reason = await self._handed_in(lambda: self._letter(destination, subject, text))
+        if reason is not None:
+            log.error("mail_not_sent", channel="smtp", reason=reason)
+            raise Unavailable("mail_not_sent")
+
     async def close(self) -> None:
         """Give up what waits, and wait for what is being sent."""
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
-    def _deliver(self, destination: str, code: str, locale: str) -> str | None:
+    async def _handed_in(self, written: Callable[[], EmailMessage]) -> str | None:
+        """None, or the kind of failure."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._server.timeout_s):
+                return await loop.run_in_executor(self._threads, self._deliver, written)
+        except TimeoutError:
+            return "deadline"
+
+    def _deliver(self, written: Callable[[], EmailMessage]) -> str | None:
         """Send one mail, blocking; None, or the kind of failure."""
         try:
-            message = self._message(destination, code, locale)
+            message = written()
             if len(message["To"].addresses) != 1:
                 return "not_one_address"
             with self._connect() as connection:
@@ -92,12 +103,18 @@ class SmtpSender:
             )
         return smtplib.SMTP(server.host, server.port, timeout=server.timeout_s)
 
-    def _message(self, destination: str, code: str, locale: str) -> EmailMessage:
+    def _letter(self, destination: str, subject: str, text: str) -> EmailMessage:
         """Raises ValueError for a destination that would break out of its header line."""
         message = EmailMessage()
         message["From"] = self._server.sender
         message["To"] = self._server.recipient.replace("{to}", destination)
-        message["Subject"] = wording.subject(locale)
+        message["Subject"] = subject
+        message.set_content(text)
+        return message
+
+    def _message(self, destination: str, code: str, locale: str) -> EmailMessage:
+        """Raises ValueError for a destination that would break out of its header line."""
+        text = wording.text(code, locale)
+        message = self._letter(destination, wording.subject(locale), text)
         message["Content-Language"] = wording.language(locale)
-        message.set_content(wording.text(code, locale))
         return message

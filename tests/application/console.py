@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from application.console.first_admin import FirstAdmin
+from application.console.mailed_invitations import MailedInvitations
 from application.console.operators import Operators
 from application.console.second_factors import SecondFactors
 from application.console.sessions import OperatorSessions
@@ -19,6 +20,7 @@ from application.principals import Caller, OperatorPrincipal
 from application.tenants.approvals import Approvals
 from domain import operator as o
 from domain import totp
+from domain.errors import Unavailable
 from domain.events import StreamAppend
 from domain.ids import PLATFORM, OperatorId, OperatorSessionId, TenantId
 from domain.operator_session import OpenSession
@@ -63,6 +65,19 @@ class Kept:
     async def forget(self, tenant_id: TenantId, operator_id: OperatorId) -> None:
         self.people.pop((tenant_id, operator_id), None)
         self.hashes.pop((tenant_id, operator_id), None)
+
+
+class Mail:
+    """Keeps what it was to send: (address, invitation, until)."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, datetime]] = []
+        self.away = False
+
+    async def send(self, email: str, invitation: str, until: datetime) -> None:
+        if self.away:
+            raise Unavailable("mail_not_sent")
+        self.sent.append((email, invitation, until))
 
 
 class Hashes:
@@ -246,6 +261,8 @@ class Console:
             self.clock,
             self.ids,
         )
+        self.mail = Mail()
+        self.mailed_invitations = MailedInvitations(self.operators, self.mail)
         self.sign_ins = ConsoleSignIns(
             self.guard,
             self.operators,

@@ -242,3 +242,51 @@ async def test_who_is_recovered_comes_in_with_the_new_password_and_nothing_else(
         await at.session("one@example.com", PLATFORM)
     session = await at.session("one@example.com", PLATFORM, password="an initial password")
     assert session.pending == ("change_password", "enroll_second_factor")
+
+
+async def test_an_invitation_by_mail_is_the_persons_alone_and_lets_them_in() -> None:
+    at = Console()
+    made = await at.mailed_invitations.invite(cli(TENANT), SARA, "tenant_admin", "k-1")
+    again = await at.mailed_invitations.invite(cli(TENANT), SARA, "tenant_admin", "k-1")
+    assert (made.invitation, again.invitation) == (None, None)
+    assert (made.operator.invitation_mail, again.operator.invitation_mail) == ("sent", "sent")
+    ((address, invitation, until),) = at.mail.sent
+    assert (address, until) == (SARA.email, made.operator.invited_until)
+    joined = await at.sign_ins.accept(at.entry(), invitation, PASSWORD)
+    assert joined.status == "active"
+    assert await at.names(joined.id) == [
+        "operator.invited",
+        "operator.invitation_mailed",
+        "operator.accepted",
+    ]
+    with pytest.raises(Unauthenticated, match="invitation_invalid"):
+        await at.sign_ins.accept(at.entry(), invitation, PASSWORD)
+
+
+async def test_where_the_mail_fails_the_person_is_invited_and_it_is_said() -> None:
+    at = Console()
+    at.mail.away = True
+    made = await at.mailed_invitations.invite(cli(TENANT), SARA, "tenant_admin", "k-1")
+    assert (made.operator.status, made.operator.invitation_mail) == ("invited", "failed")
+    assert made.invitation is None
+    at.mail.away = False
+    again = await at.mailed_invitations.invite(cli(TENANT), SARA, "tenant_admin", "k-1")
+    assert again.operator.invitation_mail == "sent"
+    await at.mailed_invitations.mail_again(cli(TENANT), made.operator.id)
+    (_, first, _), (_, second, _) = at.mail.sent
+    with pytest.raises(Unauthenticated, match="invitation_invalid"):
+        await at.sign_ins.accept(at.entry(), first, PASSWORD)
+    shown = await at.operators.invite_again(cli(TENANT), made.operator.id)
+    assert shown.operator.invitation_mail is None
+    with pytest.raises(Unauthenticated, match="invitation_invalid"):
+        await at.sign_ins.accept(at.entry(), second, PASSWORD)
+
+
+async def test_an_invitation_that_was_mailed_is_taken_back_with_the_person() -> None:
+    at = Console()
+    made = await at.mailed_invitations.invite(cli(TENANT), SARA, "tenant_admin", None)
+    await at.operators.remove(cli(TENANT), made.operator.id)
+    with pytest.raises(Unauthenticated, match="invitation_invalid"):
+        await at.sign_ins.accept(at.entry(), at.mail.sent[0][1], PASSWORD)
+    with pytest.raises(Conflict, match="operator_not_invited"):
+        await at.mailed_invitations.mail_again(cli(TENANT), made.operator.id)

@@ -129,3 +129,29 @@ async def test_a_platform_admin_lets_the_first_person_into_a_tenant(house: House
     newest = {"min_position": made.headers["log-position"]}
     listed = await platform.get("/v1/operators", params=newest, headers=named)
     assert [each["email"] for each in listed.json()["items"]] == ["first@example.com"]
+
+
+async def test_an_invitation_by_mail_goes_to_the_address_and_nowhere_else(house: House) -> None:
+    tenant = await house.tenant()
+    admin = await house.operator("tenant_admin", tenant.tenant_id)
+    email = f"{uuid4().hex}@example.com"
+    body = {"email": email, "name": "Lama", "role": "tenant_operator", "by_mail": True}
+    made = await admin.post("/v1/operators", json=body)
+    assert made.status_code == 201, made.text
+    assert (made.json()["invitation"], made.json()["invitation_mail"]) == (None, "sent")
+    first = house.code_sent_to(email)
+    again = await admin.post(f"/v1/operators/{made.json()['id']}/mail-invitation")
+    assert (again.status_code, again.json()["invitation_mail"]) == (200, "sent")
+    second = house.code_sent_to(email)
+    assert first not in made.text + again.text
+    newest = {"min_position": again.headers["log-position"], "limit": "200"}
+    listed = (await admin.get("/v1/operators", params=newest)).json()["items"]
+    assert {each["invitation_mail"] for each in listed if each["email"] == email} == {"sent"}
+    anybody = await house.client(house.public_url)
+    outcomes: list[int] = []
+    for invitation in (first, second):
+        taken = {"invitation": invitation, "password": "a long and winding password"}
+        told = await anybody.post("/v1/console/invitations/accept", json=taken)
+        outcomes.append(told.status_code)
+    assert outcomes[0] == 401
+    assert outcomes[1] < 300

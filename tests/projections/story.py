@@ -34,6 +34,7 @@ STREAMS: Final[dict[str, Sequence[DomainEvent]]] = {
     "refused approval": (b.approval_asked(), b.approval_refused()),
     "operator": (
         b.operator_invited(),
+        b.operator_invitation_mailed(),
         b.operator_accepted(),
         b.operator_totp_enrolled(),
         b.operator_recovery_codes_issued(),

@@ -3,6 +3,7 @@
 import msgspec
 
 from application.console.first_admin import FirstAdmin
+from application.console.mailed_invitations import MailedInvitations
 from application.console.operators import Operators
 from application.console.passkey_sign_ins import PasskeySignIns
 from application.console.passkeys import Passkeys
@@ -13,6 +14,7 @@ from application.console.sign_ins import ConsoleSignIns
 
 class ConsoleUseCases(msgspec.Struct, frozen=True, kw_only=True):
     operators: Operators
+    mailed_invitations: MailedInvitations
     sessions: OperatorSessions
     sign_ins: ConsoleSignIns
     second_factors: SecondFactors

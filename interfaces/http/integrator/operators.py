@@ -12,7 +12,7 @@ from application.console.operators import Changed, described
 from application.ports.console import ConsolePerson
 from application.principals import Manager
 from domain.ids import OperatorId, wire
-from domain.operator import Operator, Role, Status
+from domain.operator import MailOutcome, Operator, Role, Status
 from interfaces.http.console.sign_in import OPERATOR
 from interfaces.http.json_body import StrictJSON
 from interfaces.http.parameters import (
@@ -52,11 +52,13 @@ GONE: Final[Refusals] = {404: (NOT_FOUND,), 409: ("operator_removed",)}
 
 
 class NewOperator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody to be invited; the platform has Platform Admins, a tenant has the others."""
+    """Somebody to be invited; the platform has Platform Admins, a tenant has the others. `by_mail`:
+    the invitation goes to the address, and is not shown."""
 
     email: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     role: Role
+    by_mail: bool = False
 
 
 class OperatorChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +69,8 @@ class OperatorChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class OperatorShown(msgspec.Struct, frozen=True, kw_only=True):
     """`invitation` is shown in the answer that made it and never again: pass it on to the person,
-    who takes it up at `/v1/console/invitations/accept`."""
+    who takes it up at `/v1/console/invitations/accept`. `invitation_mail` says what became of the
+    mail with the invitation that counts, where one was wanted."""
 
     id: str
     email: str | None
@@ -78,6 +81,7 @@ class OperatorShown(msgspec.Struct, frozen=True, kw_only=True):
     totp: bool
     passkeys: int
     version: int
+    invitation_mail: MailOutcome | None
     invitation: str | None = None
 
 
@@ -99,6 +103,7 @@ def _shown(
         totp=found.totp,
         passkeys=len(found.passkeys),
         version=found.version,
+        invitation_mail=found.invitation_mail if found.status == "invited" else None,
         invitation=invitation,
     )
 
@@ -143,7 +148,9 @@ async def invite(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[OperatorShown]:
     del idempotency_key  # declared for OpenAPI; read from the raw headers to see a second one
-    made = await services.console.operators.invite(
+    console = services.console
+    invite = console.mailed_invitations.invite if data.by_mail else console.operators.invite
+    made = await invite(
         integrator, described(data.email, data.name), data.role, header_key(request)
     )
     answer = await _answer(services, made, 201)
@@ -187,6 +194,7 @@ def _row(row: view.OperatorRow, person: ConsolePerson | None) -> OperatorShown:
         totp=row.totp,
         passkeys=row.passkeys,
         version=row.version,
+        invitation_mail=row.invitation_mail,
     )
 
 
@@ -249,6 +257,24 @@ async def invite_again(
 
 
 @post(
+    "/v1/operators/{operator_id:str}/mail-invitation",
+    operation_id="mailInvitation",
+    tags=["Operators"],
+    summary="Mail another invitation to the person; the one before is worth nothing",
+    permission="operators.write",
+    status_code=200,
+    refusals=merged(WRITE, {404: (NOT_FOUND,), 409: ("operator_not_invited",)}),
+)
+async def mail_invitation(
+    operator_id: FromPath[str], integrator: Integrator, services: Given
+) -> Response[OperatorShown]:
+    found = path_id(OPERATOR, operator_id, NOT_FOUND)
+    return await _answer(
+        services, await services.console.mailed_invitations.mail_again(integrator, found)
+    )
+
+
+@post(
     "/v1/operators/{operator_id:str}/suspend",
     operation_id="suspendOperator",
     tags=["Operators"],
@@ -301,4 +327,4 @@ async def remove(
     return Response(None, status_code=204, headers=positioned(changed.done))
 
 
-HANDLERS = (invite, index, show, change, invite_again, suspend, resume, remove)
+HANDLERS = (invite, index, show, change, invite_again, mail_invitation, suspend, resume, remove)
