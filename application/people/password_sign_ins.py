@@ -192,14 +192,14 @@ class PasswordSignIns:
         Unauthenticated (`credentials_invalid`), Unavailable (`sign_in_busy`).
         """
         owner = user_id or NOBODY
+        # Before the hash: whoever sets another meanwhile makes this one a person of before.
+        user = u.rebuild(await self._log.load(tenant_id, owner))
         hashed = await self._kept.present(tenant_id, owner)
         proved = await self._passwords.prove(password, hashed)
-        if proved.right and hashed is not None:
-            user = await self._user(tenant_id, owner)
-            if user.has_password:
-                if proved.renewed is not None:
-                    await self._kept.renew(tenant_id, owner, hashed, proved.renewed)
-                return user
+        if proved.right and hashed is not None and user is not None and user.has_password:
+            if proved.renewed is not None:
+                await self._kept.renew(tenant_id, owner, hashed, proved.renewed)
+            return user
         await self._guard.failed(tenant_id, address)
         raise Unauthenticated("credentials_invalid")
 

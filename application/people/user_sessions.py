@@ -83,9 +83,10 @@ class UserSessions:
         self._ids = ids
 
     async def open(self, entry: Entry, user: u.User, method: us.SignInMethod) -> Tokens:
-        """A session of somebody who has just proved who it is.
+        """A session of somebody who has just proved who it is, as `user` then was.
 
-        Raises Forbidden (`user_suspended`, `user_erased`).
+        Raises Forbidden (`user_suspended`, `user_erased`) and, where it was by a password that is
+        another by now, Unauthenticated (`credentials_invalid`).
         """
         u.serve(user)
         tenant_id = entry.tenant_id
@@ -122,6 +123,11 @@ class UserSessions:
         )
         for ended in await self._lines.open(tenant_id, line, settings.sessions_max):
             await self._tell_end(actor, ended, "session_limit_reached")
+        # After the line: who changes the password from here on finds it, and ends it.
+        if method == "password" and await self._password_changed(user):
+            await self._lines.end(tenant_id, line.session_id, "password_changed")
+            await self._tell_end(actor, line.session_id, "password_changed")
+            raise Unauthenticated("credentials_invalid")
         return self._handed_out(tenant_id, line, settings)
 
     async def refresh(
@@ -305,6 +311,10 @@ class UserSessions:
             us.rebuild,
             lambda session: us.end(session, reason),
         )
+
+    async def _password_changed(self, user: u.User) -> bool:
+        present = u.rebuild(await self._log.load(user.tenant_id, user.id))
+        return present is None or present.password_version != user.password_version
 
     async def _check_served(self, tenant_id: TenantId, user_id: UserId) -> None:
         """Raises Forbidden (`user_suspended`, `user_erased`)."""

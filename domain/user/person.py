@@ -63,7 +63,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
     `fields` is what the vault holds of the person. `claims` are the streams that keep an identifier
     or an account the person's alone; whoever signed up before they were noted has them all the
-    same.
+    same. `password_version` is the version at which the password was last set or given up.
     """
 
     id: UserId
@@ -78,6 +78,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     fields: frozenset[PersonalField] = frozenset()
     claims: Mapping[str, ClaimId] = {}
     password_set_at: datetime | None = None
+    password_version: int = 0
 
     @property
     def has_password(self) -> bool:
@@ -242,9 +243,9 @@ def _with_ways_in(
     replace = msgspec.structs.replace
     match event:
         case UserPasswordSet():
-            return replace(user, password_set_at=at)
+            return replace(user, password_set_at=at, password_version=user.version)
         case UserPasswordRemoved():
-            return replace(user, password_set_at=None)
+            return replace(user, password_set_at=None, password_version=user.version)
         case UserAccountLinked():
             return replace(user, claims={**user.claims, event.provider: event.claim})
         case UserAccountUnlinked():

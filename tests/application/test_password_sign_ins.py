@@ -2,11 +2,12 @@
 
 import asyncio
 import unicodedata
+from typing import Any
 
 import msgspec
 import pytest
 
-from application.people.user_sessions import Tokens
+from application.people.user_sessions import Tokens, UserSessions
 from application.ports import CommitFailed
 from application.principals import UserPrincipal
 from domain import user as u
@@ -359,3 +360,28 @@ def past(world: World) -> list[str]:
 def kept(world: World) -> list[str]:
     """The hashes that the vault has."""
     return [value for (_, _, field), value in world.vault.values.items() if field == PASSWORD_HASH]
+
+
+@pytest.mark.parametrize("after_hash", [True, False])
+async def test_no_session_begins_by_a_password_that_was_changed_meanwhile(
+    after_hash: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, the session of who proved the old one was opened after all others had ended."""
+    world = World()
+    person = await person_of(world, await with_password(world))
+    signing, sessions = world.password_sign_ins(), world.user_sessions()
+    came: list[object] = []
+    of, name = (world.hashes, "matches") if after_hash else (UserSessions, "open")
+    method = getattr(of, name)
+
+    async def with_rival(*args: Any, **named: Any) -> Any:
+        if not came:
+            came.append(True)
+            await world.password_sign_ins().set(person, "a", f"another {PASSWORD}", None)
+        return await method(*args, **named)
+
+    monkeypatch.setattr(of, name, with_rival)
+    with pytest.raises(Unauthenticated, match="credentials_invalid"):
+        await signing.sign_in(ENTRY, EMAIL, PASSWORD)
+    left = await sessions.of_user(person.tenant_id, person.user_id)
+    assert [each.session_id for each in left] == [person.session_id]
