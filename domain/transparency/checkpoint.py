@@ -3,14 +3,12 @@
 import base64
 import binascii
 import re
-from typing import Final
 
 import msgspec
 
 from domain.transparency.merkle import HASH_BYTES, SIZE_MAX
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-ORIGIN_BYTES_MAX: Final = 255
 
 
 class CheckpointMalformed(Exception):

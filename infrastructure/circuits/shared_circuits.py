@@ -27,7 +27,6 @@ AWAY_FOR_S: Final = 1.0
 PATIENCE_S: Final = 0.1
 """How long one exchange may take: a device is waiting."""
 KEPT_S: Final = 7200
-CALLS_AT_ONCE: Final = 500
 
 _EXCHANGE: Final = """
 local now = redis.call('TIME')

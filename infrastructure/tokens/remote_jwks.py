@@ -17,8 +17,9 @@ from infrastructure.strict_json import NotAnObject, read_object
 
 KEPT_S: Final = 300.0
 AGAIN_AFTER_S: Final = 60.0
-"""A key id that we do not know, or no keys at all, makes us look again: once a minute, and not for
-every forgery."""
+"""A key id that we do not know makes us look again: once a minute, and not for every forgery."""
+FAILED_FOR_S: Final = 5.0
+"""Where we never had any keys: nobody comes in until we do."""
 DEADLINE_S: Final = 3.0
 BYTES_MAX: Final = 64 * 1024
 KEYS_MAX: Final = 32
@@ -80,7 +81,8 @@ class RemoteJwks(Generic[K]):
             return None
         age = self._clock.monotonic() - found.at
         known = any(kid is None or key.kid in (kid, None) for key in found.keys)
-        return found.keys if age < (KEPT_S if known else AGAIN_AFTER_S) else None
+        serves_s = KEPT_S if known else AGAIN_AFTER_S if found.keys else FAILED_FOR_S
+        return found.keys if age < serves_s else None
 
     async def _fetched(self, owner: Hashable, uri: str) -> Sequence[K]:
         before = self._kept.get(owner)

@@ -15,7 +15,7 @@ from domain.user import Provider
 from examples.id_issuer.issuer import Issuer
 from infrastructure.keys.signing_keys import SigningKey
 from infrastructure.tokens.id_tokens import ProviderIdTokens, sources_of_test_issuer
-from infrastructure.tokens.remote_jwks import AGAIN_AFTER_S
+from infrastructure.tokens.remote_jwks import AGAIN_AFTER_S, FAILED_FOR_S
 from tests.infrastructure.forgeries import STRANGER, Forger, every_claim_spoilt
 from tests.infrastructure.outbound_keys import Outbound
 from tests.infrastructure.tokens import FixedClock, compact, encode
@@ -217,10 +217,16 @@ async def test_a_key_that_cannot_verify_is_left_out(unusable: dict[str, Any]) ->
 
 
 async def test_a_provider_that_is_away_is_no_reason_to_call_a_token_bad() -> None:
-    there = Outbound()
-    there.body = None
-    of = tokens(there)
+    """It is asked again a few seconds later. Seen to fail where it was left alone for a minute."""
+    there, clock = Outbound(), FixedClock(NOW)
+    keys, there.body = there.body, None
+    of = tokens(there, clock)
     for _ in range(3):
         with pytest.raises(Unavailable, match="provider_unavailable"):
             await of.verify("google", FORGER.good(), audiences=APPS, nonce=NONCE)
     assert there.asked == 1
+    there.body = keys
+    clock.seconds += FAILED_FOR_S
+    with pytest.raises(Unauthenticated):
+        await of.verify("google", FORGER.good(), audiences=APPS, nonce=NONCE)
+    assert there.asked == 2
