@@ -218,7 +218,7 @@ async def test_a_key_that_cannot_verify_is_left_out(unusable: dict[str, Any]) ->
 
 async def test_a_provider_that_is_away_is_no_reason_to_call_a_token_bad() -> None:
     """It is asked again a few seconds later. Seen to fail where it was left alone for a minute."""
-    there, clock = Outbound(), FixedClock(NOW)
+    there, clock = Outbound(dict(STRANGER.jwk)), FixedClock(NOW)
     keys, there.body = there.body, None
     of = tokens(there, clock)
     for _ in range(3):
