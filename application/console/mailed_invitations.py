@@ -33,15 +33,17 @@ class MailedInvitations:
 
     async def _mailed(self, caller: Caller, made: Changed) -> Changed:
         operator = made.operator
-        if made.invitation is not None and operator.invitation_mail != "sent":
-            outcome = await self._outcome(operator, made.invitation)
-            operator = await self._operators.tell(
-                caller,
-                operator.tenant_id,
-                operator.id,
-                lambda state: o.note_mailed(state, operator.invitation, outcome),
-            )
-        return msgspec.structs.replace(made, operator=operator, invitation=None)
+        if made.invitation is None or operator.invitation_mail == "sent":
+            return msgspec.structs.replace(made, invitation=None)
+        outcome = await self._outcome(operator, made.invitation)
+        told = await self._operators.record(
+            caller,
+            operator.tenant_id,
+            operator.id,
+            lambda state: o.note_mailed(state, operator.invitation, outcome),
+        )
+        done = made.done if told.done.position is None else told.done
+        return msgspec.structs.replace(made, operator=told.operator, done=done, invitation=None)
 
     async def _outcome(self, operator: o.Operator, invitation: str) -> o.MailOutcome:
         person = await self._operators.person(operator.tenant_id, operator.id)

@@ -227,7 +227,13 @@ class Operators:
         self, caller: Caller, tenant_id: TenantId, operator_id: OperatorId, decide: Decide
     ) -> o.Operator:
         """Append what a person did to their own means of proof; the person as they are then."""
-        await execute(
+        return (await self.record(caller, tenant_id, operator_id, decide)).operator
+
+    async def record(
+        self, caller: Caller, tenant_id: TenantId, operator_id: OperatorId, decide: Decide
+    ) -> Changed:
+        """`tell`, with where it stands in the log."""
+        done = await execute(
             self._log,
             caller.origin(self._ids.uuid()),
             tenant_id,
@@ -235,7 +241,7 @@ class Operators:
             operator_of,
             lambda state: decide(_found(state)),
         )
-        return await self.get(tenant_id, operator_id)
+        return Changed(operator=await self.get(tenant_id, operator_id), done=done)
 
     async def take_claim(
         self, tenant_id: TenantId, claim: ClaimId, operator_id: OperatorId

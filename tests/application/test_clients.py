@@ -160,15 +160,27 @@ async def test_an_assertion_proves_a_client_of_that_method_once() -> None:
     assert world.assertions.shown == {f"{name}/1"}
 
 
-async def test_a_client_that_died_before_it_was_registered_opens_nothing() -> None:
-    """Its secret was kept, its registration was not."""
+async def test_a_secret_without_a_registered_client_opens_nothing() -> None:
     world = World()
-    world.log.before(c.OAuthClientRegistered, kill)
-    with pytest.raises(Killed):
-        await registered(world)
-    ((_, client_id, _),) = world.secrets.kept
+    client_id = world.ids.uuid()
     digest = world.digests.digest("client_secret", "what nobody was told")
     await world.secrets.store(TENANT, client_id, 1, digest)
     shown = SecretShown(client_id=wire("cli", client_id), secret="what nobody was told")
     with pytest.raises(Unauthenticated, match="invalid_client"):
         await world.clients().authenticate(shown, US)
+
+
+async def test_a_client_whose_registration_died_before_its_secret_has_none() -> None:
+    """Nobody was told any; whoever registered it has another made, and that one opens."""
+    world = World()
+    world.log.after(c.OAuthClientRegistered, kill)
+    with pytest.raises(Killed):
+        await registered(world)
+    assert world.secrets.kept == {}
+    (registration,) = [
+        each for each in world.log.read_now() if isinstance(each.event, c.OAuthClientRegistered)
+    ]
+    added = await world.oauth_clients().add_secret(BACKEND, registration.stream_id)
+    assert added.secret is not None
+    shown = SecretShown(client_id=wire("cli", registration.stream_id), secret=added.secret)
+    assert await world.clients().authenticate(shown, US)

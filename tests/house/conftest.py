@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -16,13 +17,16 @@ from tests.house.world import House, opened
 async def shared_house(
     postgres_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[House]:
+    # A process that had nothing left to do, and then took over tests of another, opens one anew. It
+    # leaves the first alone: to drop a database waits for a checkpoint of all of them.
+    name = f"house_{uuid4().hex}"
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        # A process that had nothing left to do, and then took over tests of another, opens it anew.
-        connection.execute("DROP DATABASE IF EXISTS house WITH (FORCE)")
         connection.execute(
-            sql.SQL("CREATE DATABASE house TEMPLATE {}").format(sql.Identifier(template_database))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template_database)
+            )
         )
-    dsn = make_conninfo(postgres_dsn, dbname="house")
+    dsn = make_conninfo(postgres_dsn, dbname=name)
     async with opened(dsn, tmp_path_factory.mktemp("house")) as found:
         yield found
 
