@@ -4,6 +4,7 @@ Settings are recorded whole. A field is added with a default; one whose bounds b
 make past settings unreadable, so bounds only grow.
 """
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -147,6 +148,17 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
     attestation: Annotated[
         AttestationPolicy, _said(description="what hardware must prove of a device's key")
     ] = AttestationPolicy()
+    session_record_days: Annotated[
+        int, _said(ge=1, le=365, description="how long the record of an ended session is kept")
+    ] = 30
+    product_text_days: Annotated[
+        int,
+        _said(
+            ge=0,
+            le=3650,
+            description="how long a product's words are kept; 0: until the person's erasure",
+        ),
+    ] = 0
 
 
 def password_policy(settings: TenantSettings) -> PasswordPolicy:
@@ -157,6 +169,22 @@ def password_policy(settings: TenantSettings) -> PasswordPolicy:
         history=settings.password_history,
         age_max_days=settings.password_age_max_days,
         breach_check=settings.password_breach_check,
+    )
+
+
+class RetentionPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How long is kept what nobody needs any more. `product_texts` None: until the erasure."""
+
+    session_records: timedelta
+    product_texts: timedelta | None
+
+
+def retention_policy(settings: TenantSettings) -> RetentionPolicy:
+    """How long the tenant has things kept about its people."""
+    texts = settings.product_text_days
+    return RetentionPolicy(
+        session_records=timedelta(days=settings.session_record_days),
+        product_texts=timedelta(days=texts) if texts else None,
     )
 
 

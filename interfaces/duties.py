@@ -17,6 +17,7 @@ from application.people.erasures import EVERY_S, ErasureRounds
 from application.ports import DeliveryKind, Undecided
 from application.tenants.deletions import EVERY_S as DELETIONS_EVERY_S
 from application.tenants.deletions import TenantDeletions
+from application.tenants.retention import TenantRetention
 from application.transactions.advice import Advice
 from application.transactions.sweeper import Sweeper
 from application.transactions.voids import Voids
@@ -80,6 +81,8 @@ class Duties:
             of.ids,
             deletion_interrupted,
         )
+        tenants = TenantRetention(of.streams, EveryTenant(of.duty_pool, of.reads, of.end))
+        self.retention = Retention(of.app_pool, of.clock, tenants)
         self._deleting = Rounds(of.dsn, "tenant_deletions", DELETIONS_EVERY_S, deletions.round)
         self._recording = Rounds(of.dsn, "signing_key_records", KEYS_EVERY_S, of.key_records.round)
         self.watching = Watching(of, outside)
@@ -103,8 +106,7 @@ class Duties:
 
     async def forget(self) -> None:
         """Delete what has run out, and finish the erasures and deletions that were left behind."""
-        retention = Retention(self._platform.app_pool, self._platform.clock)
-        await self._until.enter_async_context(retention)
+        await self._until.enter_async_context(self.retention)
         await self._until.enter_async_context(self._erasing)
         await self._until.enter_async_context(self._deleting)
 

@@ -112,6 +112,11 @@ _DELETING: Final[LiteralString] = """
     WHERE status = 'deleting' AND tenant_id > %s ORDER BY tenant_id LIMIT %s
 """
 
+_HELD: Final[LiteralString] = """
+    SELECT tenant_id FROM read_models.tenants
+    WHERE status <> 'deleted' AND tenant_id > %s ORDER BY tenant_id LIMIT %s
+"""
+
 
 async def every(
     connection: Connection,
@@ -123,6 +128,12 @@ async def every(
     """All tenants in the order of their creation, for a connection that may see them all."""
     parameters = {"status": status, "after": after}
     return await page(connection, _ALL, parameters, TenantRow, limit=limit)
+
+
+async def held(connection: Connection, after: TenantId, limit: int) -> list[TenantId]:
+    """Those that are not deleted, in the order of their ids."""
+    found = await connection.execute(_HELD, (after, limit))
+    return [TenantId(row[0]) for row in await found.fetchall()]
 
 
 async def deleting(connection: Connection, after: TenantId, limit: int) -> list[TenantId]:

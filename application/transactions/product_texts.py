@@ -7,7 +7,7 @@ from domain import transaction as x
 
 
 async def worded(texts: ProductTexts, transaction: x.Transaction) -> x.Transaction:
-    """As it is where there is nothing sealed, or the person has been erased."""
+    """As it is where there is nothing sealed, or it is kept no more."""
     commitment, known = x.sealed_text(transaction), transaction.identified
     if commitment is None or transaction.text is not None:
         return transaction

@@ -21,8 +21,8 @@ from domain.transaction.lifecycle import Transaction, sealed_text, text_of
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the device is told (004 §10.3; reference broker.md §3.4).
 
-    Encoded, it never changes, but for a person who has been erased: then what the product wrote
-    is gone, and `shredded` says so.
+    Encoded, it never changes, but for a person who has been erased, or a text that the tenant
+    keeps no longer: then what the product wrote is gone, and `shredded` says so.
     """
 
     transaction_id: str

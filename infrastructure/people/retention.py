@@ -1,12 +1,14 @@
 """Deletes what is kept about people and needed no more: the worker's, every ten minutes.
 
 Values of sign-ups that never ended, one-time codes and enrolment grants that ran out, sessions that
-are over. Several workers may sweep at once; each row goes once.
+are over, and what products wrote where the tenant wants it gone. Several workers may sweep at once;
+each row goes once.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, LiteralString, Self
+from typing import Final, LiteralString, Protocol, Self
 
 import msgspec
 import psycopg
@@ -14,6 +16,8 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from application.ports import Clock
+from domain.ids import PLATFORM, TenantId
+from domain.tenant_settings import RetentionPolicy
 from infrastructure.database import Pool
 from infrastructure.endings import end
 from infrastructure.people.otp_challenges import KEPT_AFTER_EXPIRY
@@ -27,17 +31,18 @@ _SWEEP: Final[LiteralString] = "SELECT * FROM sweep_people(%s, %s, %s, %s)"
 
 ADVICE_AFTER: Final = timedelta(days=35)
 """Longer than an advice that failed can be replayed (30 days)."""
-SESSIONS_AFTER: Final = timedelta(days=30)
-"""Since a session ended, or could be used no more: so long a spent token is known as one."""
 
 _BY_AGE: Final[tuple[tuple[LiteralString, timedelta], ...]] = (
     ("SELECT sweep_advice_contexts(%s, %s)", ADVICE_AFTER),
-    ("SELECT sweep_user_sessions(%s, %s)", SESSIONS_AFTER),
     ("SELECT sweep_console_sessions(%s, %s)", timedelta(0)),
     ("SELECT sweep_passkey_ceremonies(%s, %s)", timedelta(0)),
 )
 """What goes when it has been over for a while. Contexts of advice are of decisions that never came
 to be, and of products that were never reached."""
+
+_SESSIONS: Final[LiteralString] = "SELECT sweep_user_sessions(%s, %s, %s)"
+_TEXTS: Final[LiteralString] = "SELECT sweep_product_texts(%s, %s, %s)"
+TENANTS_AT_ONCE: Final = 100
 
 _log = structlog.get_logger(__name__)
 
@@ -50,10 +55,21 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     grants: int
 
 
+class Tenants(Protocol):
+    async def held(self, after: TenantId, limit: int) -> Sequence[TenantId]:
+        """Those of whom anything may be left, in the order of their ids. Raises psycopg.Error."""
+        ...
+
+    async def of(self, tenant_id: TenantId) -> RetentionPolicy | None:
+        """How long this one has things kept; None when there is no such tenant."""
+        ...
+
+
 class Retention:
-    def __init__(self, pool: Pool, clock: Clock) -> None:
+    def __init__(self, pool: Pool, clock: Clock, tenants: Tenants) -> None:
         self._pool = pool
         self._clock = clock
+        self._tenants = tenants
         self._task: asyncio.Task[None] | None = None
 
     async def sweep(self) -> Swept:
@@ -69,13 +85,32 @@ class Retention:
             if max(row) < BATCH:
                 for sweep, after in _BY_AGE:
                     await self._sweep_all(sweep, now - after)
+                await self._sweep_tenants(now)
                 return Swept(signups=total[0], challenges=total[1], grants=total[2])
 
-    async def _sweep_all(self, sweep: LiteralString, before: datetime) -> None:
+    async def _sweep_tenants(self, now: datetime) -> None:
+        """Each by its own settings. One whose settings cannot be read keeps no other waiting, and
+        loses nothing."""
+        latest, found = PLATFORM, await self._tenants.held(PLATFORM, TENANTS_AT_ONCE)
+        while found:
+            for latest in found:
+                try:
+                    kept = await self._tenants.of(latest)
+                except Exception as error:
+                    _log.error("sweep_failed", tenant=str(latest), error=type(error).__name__)
+                    continue
+                if kept is None:
+                    continue
+                await self._sweep_all(_SESSIONS, latest, now - kept.session_records)
+                if kept.product_texts is not None:
+                    await self._sweep_all(_TEXTS, latest, now - kept.product_texts)
+            found = await self._tenants.held(latest, TENANTS_AT_ONCE)
+
+    async def _sweep_all(self, sweep: LiteralString, *of: TenantId | datetime) -> None:
         forgotten = BATCH
         while forgotten == BATCH:
             async with self._pool.connection() as connection:
-                found = await connection.execute(sweep, (before, BATCH))
+                found = await connection.execute(sweep, (*of, BATCH))
                 row = await found.fetchone()
             assert row is not None, "the function answers with one row"
             forgotten = row[0]

@@ -26,6 +26,10 @@ class EveryTenant:
         async with self._pool.connection() as connection:
             return await tenants.every(connection, status=status, after=after, limit=limit)
 
+    async def held(self, after: TenantId, limit: int) -> Sequence[TenantId]:
+        async with self._pool.connection() as connection:
+            return await tenants.held(connection, after, limit)
+
     async def deleting(self, after: TenantId, limit: int) -> Sequence[TenantId]:
         async with self._pool.connection() as connection:
             return await tenants.deleting(connection, after, limit)

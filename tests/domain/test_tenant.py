@@ -1,5 +1,7 @@
 """A tenant is created once and changes its settings by whole sets."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
@@ -19,6 +21,7 @@ from domain.tenant import (
     start_deletion,
     suspend,
 )
+from domain.tenant_settings import RetentionPolicy, retention_policy
 from tests.builders import (
     claim_taken,
     tenant_created,
@@ -117,6 +120,37 @@ def test_settings_that_contradict_themselves_are_refused(settings: TenantSetting
     given(rebuild, tenant_created()).when(change_settings, settings).then_refused(
         Invalid, "settings_invalid"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sessions", "texts"),
+    [
+        ({}, 30, None),
+        ({"session_record_days": 1, "product_text_days": 1}, 1, timedelta(days=1)),
+        ({"session_record_days": 365, "product_text_days": 3650}, 365, timedelta(days=3650)),
+    ],
+)
+def test_what_is_kept_is_kept_for_the_days_that_the_tenant_says(
+    changes: dict[str, int], sessions: int, texts: timedelta | None
+) -> None:
+    settings = msgspec.convert(changes, TenantSettings)
+    assert retention_policy(settings) == RetentionPolicy(
+        session_records=timedelta(days=sessions), product_texts=texts
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"session_record_days": 0},
+        {"session_record_days": 366},
+        {"product_text_days": -1},
+        {"product_text_days": 3651},
+    ],
+)
+def test_days_out_of_bounds_are_no_settings(changes: dict[str, int]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(changes, TenantSettings)
 
 
 def test_a_tenant_remembers_what_happened_to_it() -> None:

@@ -13,6 +13,7 @@ from infrastructure.people.advice_contexts import PostgresAdviceContexts
 from infrastructure.people.personal_data import PostgresPersonalData
 from infrastructure.people.retention import ADVICE_AFTER, Retention
 from tests.application.hand_clock import HandClock
+from tests.infrastructure.people.test_retention import Decided
 
 TENANT, OTHER_TENANT = TenantId(uuid4()), TenantId(uuid4())
 SARA = UserId(uuid4())
@@ -78,6 +79,6 @@ async def test_what_nobody_will_be_told_of_any_more_goes(
         await admin.execute(
             "UPDATE advice_contexts SET kept_at = %s WHERE transaction_id = %s", (kept_at, sale)
         )
-    await Retention(pool, clock).sweep()
+    await Retention(pool, clock, Decided()).sweep()
     assert await contexts.read(TENANT, SARA, SALE) is None
     assert await contexts.read(TENANT, SARA, OTHER_SALE) == CONTEXT

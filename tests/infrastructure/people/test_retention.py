@@ -1,7 +1,8 @@
 """What has run out goes, for every tenant, and nothing else does."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import psycopg
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from application.ports import OtpChallenge
 from domain.ids import ChallengeId, DeviceId, TenantId, UserId
+from domain.tenant_settings import RetentionPolicy, TenantSettings, retention_policy
 from infrastructure.database import Connection, Pool
 from infrastructure.event_log.log import PostgresEventLog
 from infrastructure.keys.keyring import Keyring
@@ -26,6 +28,19 @@ from tests.infrastructure.event_log.notes import MAPPER, notes, origin
 TENANTS = [TenantId(uuid4()), TenantId(uuid4())]
 DEVICE = DeviceId(uuid4())
 NOTHING = Swept(signups=0, challenges=0, grants=0)
+
+
+class Decided:
+    """What tenants have decided, as the log would have it."""
+
+    def __init__(self, settings: Mapping[TenantId, TenantSettings] | None = None) -> None:
+        self._settings = settings or {}
+
+    async def held(self, after: TenantId, limit: int) -> Sequence[TenantId]:
+        return sorted(each for each in self._settings if each > after)[:limit]
+
+    async def of(self, tenant_id: TenantId) -> RetentionPolicy | None:
+        return retention_policy(self._settings[tenant_id])
 
 
 async def left(admin: Connection, table: str, column: str) -> set[UUID]:
@@ -61,11 +76,11 @@ async def test_values_of_sign_ups_that_never_ended_go_after_an_hour(
     await admin.execute(
         "UPDATE personal_keys SET created_at = %s WHERE user_id = %s", (young, recent)
     )
-    swept = await Retention(pool, clock).sweep()
+    swept = await Retention(pool, clock, Decided()).sweep()
     assert swept == Swept(signups=2, challenges=0, grants=0)
     assert await left(admin, "personal_data", "user_id") == {finished, recent}
     assert await left(admin, "personal_keys", "user_id") == {finished, recent}
-    assert await Retention(pool, clock).sweep() == NOTHING
+    assert await Retention(pool, clock, Decided()).sweep() == NOTHING
 
 
 async def test_codes_and_grants_that_ran_out_go_from_quiet_tenants_too(
@@ -89,35 +104,129 @@ async def test_codes_and_grants_that_ran_out_go_from_quiet_tenants_too(
             kept |= {challenge.id} if stays else set()
         await grants.open(tenant_id, DEVICE, UserId(uuid4()), now - timedelta(seconds=1))
         await grants.open(tenant_id, DEVICE, UserId(UUID(int=7)), now + timedelta(seconds=1))
-    swept = await Retention(pool, clock).sweep()
+    swept = await Retention(pool, clock, Decided()).sweep()
     assert (swept.challenges, swept.grants) == (2, 2)
     assert await left(admin, "otp_challenges", "id") == kept
     assert await left(admin, "enrollment_grants", "user_id") == {UUID(int=7)}
 
 
-async def test_a_session_goes_a_month_after_it_could_be_used_no_more(
+async def test_a_session_goes_so_long_after_it_could_be_used_no_more_as_its_tenant_says(
     pool: Pool, clock: HandClock, admin: Connection
 ) -> None:
-    """Ended, unused for too long, or at its latest end: whichever was first."""
-    now, kept = clock.now(), set[UUID]()
-    month, day = timedelta(days=30), timedelta(days=1)
-    for ended_at, idle_until, expires_at, stays in (
-        (None, now + day, now + day, True),
-        (now - day, now + day, now + day, True),
-        (now - month - day, now + day, now + day, False),
-        (None, now - month - day, now + day, False),
-        (None, now - day, now - day, True),
-        (None, now + day, now - month - day, False),
-    ):
-        session_id = uuid4()
-        await admin.execute(
-            "INSERT INTO user_sessions VALUES"
-            " (%s, %s, %s, 'otp_sms', 'digest', 1, %s, %s, %s, %s, %s, NULL, %s, NULL)",
-            (TENANTS[0], session_id, uuid4(), now, now, now, idle_until, expires_at, ended_at),
-        )
-        kept |= {session_id} if stays else set()
-    await Retention(pool, clock).sweep()
+    """Ended, unused for too long, or at its latest end: whichever was first. Seen to fail when one
+    tenant's days are used for the other."""
+    now, kept, day = clock.now(), set[UUID](), timedelta(days=1)
+    days = {TENANTS[0]: 30, TENANTS[1]: 2}
+    for tenant_id, after in ((tenant, timedelta(days=days[tenant])) for tenant in TENANTS):
+        for ended_at, idle_until, expires_at, stays in (
+            (None, now + day, now + day, True),
+            (now - after + day, now + day, now + day, True),
+            (now - after - day, now + day, now + day, False),
+            (None, now - after - day, now + day, False),
+            (None, now - after + day, now - after + day, True),
+            (None, now + day, now - after - day, False),
+        ):
+            session_id = uuid4()
+            await admin.execute(
+                "INSERT INTO user_sessions VALUES"
+                " (%s, %s, %s, 'otp_sms', 'digest', 1, %s, %s, %s, %s, %s, NULL, %s, NULL)",
+                (tenant_id, session_id, uuid4(), now, now, now, idle_until, expires_at, ended_at),
+            )
+            kept |= {session_id} if stays else set()
+    decided = {
+        tenant_id: TenantSettings(session_record_days=days[tenant_id]) for tenant_id in TENANTS
+    }
+    await Retention(pool, clock, Decided(decided)).sweep()
     assert await left(admin, "user_sessions", "id") == kept
+
+
+async def text_of(
+    admin: Connection, tenant_id: TenantId, kept_at: datetime, void: str | None = None
+) -> UUID:
+    """A product's words of that age; the transaction, with a void in that state."""
+    user_id, transaction_id = uuid4(), uuid4()
+    await admin.execute(
+        "INSERT INTO personal_keys (tenant_id, user_id, key_version, wrapped_key, created_at)"
+        " VALUES (%s, %s, 1, '', 'infinity')",  # never a sign-up that was not finished
+        (tenant_id, user_id),
+    )
+    await admin.execute(
+        "INSERT INTO product_texts (tenant_id, user_id, transaction_id, key_version, ciphertext,"
+        " kept_at) SELECT tenant_id, user_id, %s, key_version, '', %s FROM personal_keys"
+        " WHERE user_id = %s",
+        (transaction_id, kept_at, user_id),
+    )
+    if void is not None:
+        await admin.execute(
+            "INSERT INTO deliveries (id, tenant_id, kind, destination, lane, event_id, event,"
+            " stream_id, stream_version, position, recorded_at, state, finished_at)"
+            " VALUES (%s, %s, 'void', %s, %s, %s, 'x', %s, 1, 1, now(), %s,"
+            " CASE WHEN %s = 'pending' THEN NULL ELSE now() END)",
+            (uuid4(), tenant_id, uuid4(), transaction_id, uuid4(), transaction_id, void, void),
+        )
+    return transaction_id
+
+
+async def test_a_products_words_go_when_the_tenant_says_so(
+    pool: Pool, clock: HandClock, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one tenant after three days, of another after fifty, of a third never.
+
+    Seen to fail when one tenant's days are used for all, and when a void that is owed is not
+    looked for.
+    """
+    monkeypatch.setattr(module, "TENANTS_AT_ONCE", 1)
+    forever = TenantId(uuid4())
+    days = {TENANTS[0]: 3, TENANTS[1]: 50, forever: 0}
+    now, kept, gone = clock.now(), set[UUID](), set[UUID]()
+    for tenant_id, after in days.items():
+        for age in (2, 4, 49, 51):
+            found = await text_of(admin, tenant_id, now - timedelta(days=age))
+            (gone if after and age > after else kept).add(found)
+    for void in ("pending", "dead"):
+        kept.add(await text_of(admin, TENANTS[0], now - timedelta(days=4), void))
+    gone.add(await text_of(admin, TENANTS[0], now - timedelta(days=4), "delivered"))
+    decided = {
+        tenant_id: TenantSettings(product_text_days=after) for tenant_id, after in days.items()
+    }
+    sweeps = [Retention(pool, clock, Decided(decided)).sweep() for _ in range(2)]
+    await asyncio.gather(*sweeps)
+    assert await left(admin, "product_texts", "transaction_id") == kept
+    longer = dict.fromkeys(days, TenantSettings(product_text_days=1))
+    await Retention(pool, clock, Decided(longer)).sweep()
+    assert len(await left(admin, "product_texts", "transaction_id")) == 2, "those with a void"
+
+
+async def test_no_words_of_today_go_whatever_the_workers_clock_says(
+    pool: Pool, clock: HandClock, admin: Connection
+) -> None:
+    """Seen to fail when the function trusts the time that it is given."""
+    clock.advance(timedelta(days=36_500).total_seconds())
+    kept = {await text_of(admin, TENANTS[0], datetime.now(UTC) - timedelta(hours=1))}
+    decided = {TENANTS[0]: TenantSettings(product_text_days=1)}
+    await Retention(pool, clock, Decided(decided)).sweep()
+    assert await left(admin, "product_texts", "transaction_id") == kept
+
+
+async def test_a_tenant_whose_settings_cannot_be_read_keeps_no_other_waiting(
+    pool: Pool, clock: HandClock, admin: Connection
+) -> None:
+    first, second = sorted(TENANTS)
+    old = clock.now() - timedelta(days=4)
+    kept = {await text_of(admin, first, old)}
+    await text_of(admin, second, old)
+
+    class Unreadable(Decided):
+        async def of(self, tenant_id: TenantId) -> RetentionPolicy | None:
+            if tenant_id == first:
+                raise ValueError("not ours")
+            return await super().of(tenant_id)
+
+    decided = dict.fromkeys(TENANTS, TenantSettings(product_text_days=3))
+    with capture_logs() as logs:
+        await Retention(pool, clock, Unreadable(decided)).sweep()
+    assert await left(admin, "product_texts", "transaction_id") == kept
+    assert [(line["event"], line["tenant"]) for line in logs] == [("sweep_failed", str(first))]
 
 
 async def test_a_console_session_goes_when_it_can_be_used_no_more(
@@ -137,7 +246,7 @@ async def test_a_console_session_goes_when_it_can_be_used_no_more(
                 (tenant_id, session_id, operator_id, now, now, now + ends_in),
             )
             kept |= {session_id} if ends_in > timedelta(0) else set()
-    await Retention(pool, clock).sweep()
+    await Retention(pool, clock, Decided()).sweep()
     assert await left(admin, "console_sessions", "id") == kept
 
 
@@ -156,7 +265,7 @@ async def test_a_challenge_for_a_passkey_goes_when_it_has_run_out(
                 (tenant_id, ceremony_id, now + ends_in),
             )
             kept |= {ceremony_id} if ends_in > timedelta(0) else set()
-    await Retention(pool, clock).sweep()
+    await Retention(pool, clock, Decided()).sweep()
     assert await left(admin, "passkey_ceremonies", "id") == kept
 
 
@@ -169,7 +278,9 @@ async def test_more_than_a_batch_goes_in_one_sweep(
         " FROM generate_series(1, 37)",
         (TENANTS[0], DEVICE, clock.now() - timedelta(seconds=1)),
     )
-    both = await asyncio.gather(Retention(pool, clock).sweep(), Retention(pool, clock).sweep())
+    both = await asyncio.gather(
+        Retention(pool, clock, Decided()).sweep(), Retention(pool, clock, Decided()).sweep()
+    )
     assert sum(swept.grants for swept in both) == 37
     assert await left(admin, "enrollment_grants", "user_id") == set()
 
@@ -191,7 +302,7 @@ async def test_it_sweeps_again_and_again_and_a_failure_is_told(
             return NOTHING
 
     with capture_logs() as logs:
-        async with Failing(pool, clock):
+        async with Failing(pool, clock, Decided()):
             await swept.wait()
     assert [line["event"] for line in logs] == ["sweep_failed"]
 
