@@ -1,6 +1,6 @@
 """Everything that is held about a person, with its sources (000 compliance, PDPL art. 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, Protocol
 from uuid import UUID
@@ -13,11 +13,32 @@ from application.ports import EventLog, PersonalData, PersonPalms, ProductTexts
 from application.principals import Caller
 from domain import erasure as r
 from domain import user as u
+from domain import user_session as us
+from domain.comparison import IdentificationCompleted, VerificationCompleted
 from domain.errors import NotFound
-from domain.events import Recorded
+from domain.events import DomainEvent, Recorded
 from domain.ids import TenantId, TransactionId, UserId, wire
+from domain.palm_challenge import PalmChallengeOpened
 
-Source = Literal["vault", "user", "enrollment", "erasure", "transaction", "access"]
+Source = Literal[
+    "vault",
+    "user",
+    "enrollment",
+    "erasure",
+    "transaction",
+    "access",
+    "user_session",
+    "verification",
+    "identification",
+    "palm_challenge",
+]
+BEGINNINGS: Final[Mapping[type[DomainEvent], tuple[Source, str]]] = {
+    us.UserSessionStarted: ("user_session", "uss"),
+    VerificationCompleted: ("verification", "ver"),
+    IdentificationCompleted: ("identification", "idn"),
+    PalmChallengeOpened: ("palm_challenge", "pch"),
+}
+"""How streams begin that name a person and are found nowhere else, and their public ids' prefix."""
 OPERATION: Final = "exportPersonalData"
 HISTORY: Final = "history"
 PRODUCT_TEXT: Final = "product_text"
@@ -44,13 +65,19 @@ class DataExport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonRecords(Protocol):
-    """Which streams tell of a person. Both raise Unavailable (`position_not_reached`)."""
+    """Which streams tell of a person. Raises Unavailable (`position_not_reached`)."""
 
     async def transactions(
         self, tenant_id: TenantId, user_id: UserId
     ) -> Sequence[TransactionId]: ...
 
     async def accesses(self, tenant_id: TenantId, user_id: UserId) -> Sequence[Item]: ...
+
+    async def begun_with(
+        self, tenant_id: TenantId, user_id: UserId, beginnings: Collection[type[DomainEvent]]
+    ) -> Sequence[UUID]:
+        """Streams whose first event is one of these and names the person, the oldest first."""
+        ...
 
 
 class DataExports:
@@ -107,6 +134,10 @@ class DataExports:
             items += await self._stream(tenant_id, "enrollment", "plm", palm_ref)
         for transaction_id in transactions:
             items += await self._stream(tenant_id, "transaction", "txn", transaction_id)
+        for stream_id in await self._records.begun_with(tenant_id, user_id, BEGINNINGS):
+            begun = await self._log.load(tenant_id, stream_id)
+            source, prefix = BEGINNINGS[type(begun[0].event)]
+            items += _events(source, wire(prefix, stream_id), begun)
         erasure = await self._log.load(tenant_id, r.erasure_id(user_id))
         items += _events("erasure", None, erasure)
         items += await self._records.accesses(tenant_id, user_id)

@@ -29,7 +29,7 @@ from infrastructure.log_export.verification import Trust, verify
 from interfaces.cli.session import configure_logging
 from projections.catalogue import READ_MODELS
 from tests.house.canaries import Canaries, cluster_files, forms
-from tests.house.world import House, PairedDevice, Tenancy, opened, transaction
+from tests.house.world import House, PairedDevice, Tenancy, opened, scan, transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -282,15 +282,37 @@ async def test_a_vendor_that_cannot_delete_leaves_it_visibly_pending(house: Hous
     assert (await erase(till, user_id))["status"] == "completed"
 
 
+OF_THEIR_OWN = ("user_session", "verification", "identification", "palm_challenge")
+
+
 async def test_an_export_says_what_is_held_and_that_it_was_shown(house: House) -> None:
     tenant = await house.tenant()
     till = await house.device(tenant)
     mobile = house.mobile()
     user_id = await house.person(till, mobile, b"somebody who is curious")
     await till.http.post("/v1/device/transactions", json=transaction(b"somebody who is curious"))
+    await house.signed_in(tenant, mobile)
+    await house.signed_in(tenant)
+    shown = {"scan": scan(b"somebody who is curious")}
+    compared = await tenant.api.post("/v1/verifications", json={"user_id": user_id, **shown})
+    named = await tenant.api.post("/v1/identifications", json=shown)
+    asked = {"user_id": user_id, "device_id": till.id, "hand": "right"}
+    challenge = await tenant.api.post("/v1/enrollments", json=asked)
+    for each in (compared, named, challenge):
+        assert each.status_code in (200, 201), each.text
     answer = await tenant.api.post(f"/v1/users/{user_id}/dsr/access", json={"reference": "DSR-18"})
     assert answer.status_code == 200, answer.text
     items = answer.json()["items"]
+    found = [(item["name"], item["id"]) for item in items if item["source"] in OF_THEIR_OWN]
+    assert [name for name, _ in found] == [
+        "user_session.started",
+        "verification.completed",
+        "identification.completed",
+        "palm_challenge.opened",
+    ]
+    assert {compared.json()["id"], named.json()["id"], challenge.json()["id"]} < {
+        public for _, public in found
+    }
     said = {"display_message": "Approved", "reference_id": "ref_1"}
     assert [item["value"] for item in items if item["source"] == "vault"] == [mobile, said]
     names = {(item["source"], item["name"]) for item in items}

@@ -18,7 +18,7 @@ async def test_a_repeat_is_told_that_its_text_is_gone_where_the_tenant_wanted_it
 ) -> None:
     """Two tenants, two texts two days old; one tenant wants its texts gone after a day.
 
-    Seen to fail when the other tenant's days are used, and when the sweep reads no settings.
+    Seen to fail when the other tenant's days are used.
     """
     house.product.says |= SAID
     asked = transaction(PALM)

@@ -8,7 +8,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from application.people.data_exports import DataExport
+from application.people.data_exports import DataExport, Source
 from application.people.erasures import ErasureReport
 from application.principals import Manager
 from domain.erasure import ErasureCompleted, Technique
@@ -99,7 +99,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is held about the person. `source` says where: the vault, or a stream."""
 
-    source: Literal["vault", "user", "enrollment", "erasure", "transaction", "access"]
+    source: Source
     name: str
     id: str | None
     at: datetime | None
