@@ -83,10 +83,11 @@ async def test_a_key_in_hardware_becomes_a_device_and_renews_with_nothing_less(
 
 
 async def renewed(house: House, kiosk: PairedDevice, certificate: str) -> None:
-    told = await kiosk.tenant.api.post(
-        f"/v1/devices/{kiosk.id}/commands", json={"kind": "rotate_cert"}
-    )
+    commands = f"/v1/devices/{kiosk.id}/commands"
+    told = await kiosk.tenant.api.post(commands, json={"kind": "rotate_cert"})
     assert told.status_code == 201, told.text
+    known = {"min_position": told.headers["log-position"]}
+    assert (await kiosk.tenant.api.get(commands, params=known)).status_code == 200
     _, csr = key_and_csr()
     url = "/v1/device/certificate/renew"
     assert refusal(await kiosk.http.post(url, json={"csr": csr})) == (
