@@ -92,6 +92,7 @@ class Duties:
         """Whatever a bug can end; what was not begun here never fails."""
         return (
             self.deliveries,
+            self.retention,
             self._sweeping,
             self._erasing,
             self._deleting,

@@ -8,12 +8,12 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 import structlog
 
 from infrastructure.attestation.status_list import StatusListUnreadable, parse
-from infrastructure.endings import end
+from infrastructure.background import Background
 from infrastructure.outbound.client import Answer, OutboundFailed
 
 FRESH_S: Final = 6 * 3600.0
@@ -37,14 +37,14 @@ class Client(Protocol):
     ) -> Answer: ...
 
 
-class StatusFetcher:
+class StatusFetcher(Background):
     """`async with StatusFetcher(...)`: the file is at most some hours old while the URL answers."""
 
     def __init__(self, client: Client, url: str, path: Path) -> None:
+        super().__init__("attestation status")
         self._client = client
         self._url = url
         self._path = path
-        self._task: asyncio.Task[None] | None = None
 
     async def fetch(self) -> None:
         """Put what is published in the place of the file, whole.
@@ -70,20 +70,7 @@ class StatusFetcher:
         beside.write_bytes(content)
         beside.replace(self._path)
 
-    async def until_failure(self) -> None:
-        """Return only by raising what ended the fetching: a bug."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="attestation status")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None, "entered"
-        await end([self._task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
             if not self._is_fresh():
                 try:

@@ -6,8 +6,7 @@ keys are fetched, sealed, from where they are kept.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import psycopg
 import structlog
@@ -20,8 +19,8 @@ from application.ports import Clock, EventLog
 from domain.device_ca import DEVICE_CA, DeviceCA, MadeAuthority, evolve, rebuild
 from domain.events import Recorded
 from domain.ids import PLATFORM
+from infrastructure.background import Background
 from infrastructure.edge.revocations import RevokedCertificates
-from infrastructure.endings import end
 from infrastructure.fleet.authority import key_identifier
 from infrastructure.fleet.platform_ca import PlatformCA, new_device_ca
 from infrastructure.keys.key_store import KeyStore
@@ -32,7 +31,7 @@ AGAIN_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class DeviceCAKeeper:
+class DeviceCAKeeper(Background):
     """Follows while it is entered: `async with`. `heard` is for the log's tail."""
 
     def __init__(
@@ -42,13 +41,13 @@ class DeviceCAKeeper:
         authority: PlatformCA,
         revocations: RevokedCertificates,
     ) -> None:
+        super().__init__("device CAs")
         self._store = store
         self._log = log
         self._authority = authority
         self._revocations = revocations
         self._trusting: list[Callable[[str], None]] = []
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Take over what the log says today. Raises psycopg.Error, KeyringUnusable.
@@ -77,25 +76,6 @@ class DeviceCAKeeper:
             if recorded.version == state.version + 1:
                 self._follow(evolve(state, recorded))
 
-    async def until_failure(self) -> None:
-        """Return only by raising what ended the following: a bug, for the process to die of."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="device CAs")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await end([task])
-
     def _follow(self, state: DeviceCA) -> None:
         self._authority.follow(state)
         trusted = self._authority.device_ca_pem()
@@ -105,7 +85,7 @@ class DeviceCAKeeper:
             trust(trusted)
         self._changed.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()

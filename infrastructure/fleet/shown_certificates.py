@@ -6,8 +6,7 @@ open go on. Keys are fetched, sealed, from where they are kept.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Final, Protocol, Self, get_args
+from typing import Final, Protocol, get_args
 
 import psycopg
 import structlog
@@ -24,7 +23,7 @@ from domain.server_certificate import (
     ServerCertificate,
     rebuild,
 )
-from infrastructure.endings import end
+from infrastructure.background import Background
 from infrastructure.fleet.certificate_files import (
     CertificateFiles,
     CertificateFilesUnusable,
@@ -54,7 +53,7 @@ class Upkeep(Protocol):
     async def told_of(self, shown: Shown) -> None: ...
 
 
-class ShownCertificateKeeper:
+class ShownCertificateKeeper(Background):
     """Follows while it is entered: `async with`. `heard` is for the log's tail.
 
     `files` are those of the places for which the operator has any; they come before what the log
@@ -69,6 +68,7 @@ class ShownCertificateKeeper:
         anchors: Callable[[Sequence[str]], None],
         upkeep: Upkeep,
     ) -> None:
+        super().__init__("server certificates")
         self._log = log
         self._keys = keys
         self._files = files
@@ -81,7 +81,6 @@ class ShownCertificateKeeper:
         self._faulty: set[Place] = set()
         self._tell_from = 0.0
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Take over what log and files say now.
@@ -118,26 +117,7 @@ class ShownCertificateKeeper:
         if any(recorded.stream_id.int == SERVER_CERTIFICATE.int for recorded in events):
             self._changed.set()
 
-    async def until_failure(self) -> None:
-        """Return only by raising what ended the following: a bug, for the process to die of."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="server certificates")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await end([task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
             if await self._until_changed():
                 self._changed.clear()

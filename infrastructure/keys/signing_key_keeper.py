@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final, LiteralString, Self
+from typing import Final, LiteralString
 
 import msgspec
 import psycopg
@@ -17,8 +17,8 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from application.ports import Clock
+from infrastructure.background import Background
 from infrastructure.database import Connection, Pool
-from infrastructure.endings import end
 from infrastructure.keys.key_store import LOCK, KeyStore
 from infrastructure.keys.signing_keys import SigningKey, SigningKeys
 
@@ -83,7 +83,7 @@ def use_at(now: datetime, family: Sequence[KeyTimes]) -> Use:
     return Use(current=current.version, others=others)
 
 
-class SigningKeyKeeper:
+class SigningKeyKeeper(Background):
     """Keeps the families of a process current while it is entered: `async with`.
 
     Raises KeyringUnusable, SigningKeyUnusable and psycopg.Error where it opens a family. Later,
@@ -91,12 +91,12 @@ class SigningKeyKeeper:
     """
 
     def __init__(self, pool: Pool, store: KeyStore, clock: Clock) -> None:
+        super().__init__("signing keys")
         self._pool = pool
         self._store = store
         self._clock = clock
         self._families: dict[str, SigningKeys] = {}
         self._known: dict[tuple[str, int], SigningKey] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def open(self, family: str) -> SigningKeys:
         """The family's keys, one made if there is none; from then on they are kept current."""
@@ -130,20 +130,7 @@ class SigningKeyKeeper:
         """What is published of a family, the key that signs first. Raises KeyError."""
         return [key["kid"] for key in self._families[family].jwks()["keys"]]
 
-    async def until_failure(self) -> None:
-        """Return only by raising what ended the looking: a bug, for the process to die of."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="signing keys")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None, "entered"
-        await end([self._task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             try:

@@ -8,7 +8,7 @@ each row goes once.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, LiteralString, Protocol, Self
+from typing import Final, LiteralString, Protocol
 
 import msgspec
 import psycopg
@@ -18,8 +18,8 @@ from psycopg_pool import PoolTimeout
 from application.ports import Clock
 from domain.ids import PLATFORM, TenantId
 from domain.tenant_settings import RetentionPolicy
+from infrastructure.background import Background
 from infrastructure.database import Pool
-from infrastructure.endings import end
 from infrastructure.people.otp_challenges import KEPT_AFTER_EXPIRY
 
 EVERY: Final = timedelta(minutes=10)
@@ -65,12 +65,12 @@ class Tenants(Protocol):
         ...
 
 
-class Retention:
+class Retention(Background):
     def __init__(self, pool: Pool, clock: Clock, tenants: Tenants) -> None:
+        super().__init__("retention")
         self._pool = pool
         self._clock = clock
         self._tenants = tenants
-        self._task: asyncio.Task[None] | None = None
 
     async def sweep(self) -> Swept:
         """Delete all that has run out by now, in batches. Raises psycopg.Error, PoolTimeout."""
@@ -115,16 +115,8 @@ class Retention:
             assert row is not None, "the function answers with one row"
             forgotten = row[0]
 
-    async def __aenter__(self) -> Self:
-        """Sweep from now on, every ten minutes; a failure is told and tried again."""
-        self._task = asyncio.create_task(self._run(), name="retention")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None, "entered"
-        await end([self._task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Sweep every ten minutes; a failure is told and tried again."""
         while True:
             try:
                 swept = await self.sweep()

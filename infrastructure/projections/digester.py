@@ -24,8 +24,8 @@ from domain.projection import (
     rebuild,
     state,
 )
+from infrastructure.background import Background
 from infrastructure.database import Pool
-from infrastructure.endings import end
 from infrastructure.event_log.session import ConnectionLost
 from infrastructure.projections import tables
 from infrastructure.projections.blame import passes_by_itself
@@ -170,7 +170,7 @@ def diverged(found: Comparison) -> ProjectionDiverged | None:
     )
 
 
-class Digester:
+class Digester(Background):
     """Keeps the digests up to date for as long as `run` runs; give it what the tail delivers."""
 
     def __init__(
@@ -187,6 +187,7 @@ class Digester:
         """`runs_here` says whether this process runs a read model: another's are another's to
         state. `pool` is link_projector's. `interval_s` after something happened a tenant's rows are
         looked at; that takes at most one part in `share` of the time."""
+        super().__init__("digester")
         self._digests = digests
         self._pool = pool
         self._models = {model.name: model for model in models}
@@ -199,21 +200,6 @@ class Digester:
         self._queue: list[tuple[float, str, TenantId]] = []
         self._rests_until: dict[Shown, float] = {}
         self._compares_from = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> "Digester":
-        self._task = asyncio.create_task(self.run(), name="digester")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await end([task])
-
-    async def until_failure(self) -> None:
-        """Return only by raising what ended the digester: a bug, for the process to die of."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
 
     def heard(self, events: Sequence[Recorded]) -> None:
         """These have happened: what shows them will be looked at."""

@@ -20,8 +20,8 @@ from psycopg.rows import TupleRow
 from domain.events import Recorded
 from domain.ids import TenantId
 from domain.transparency.origin import PLATFORM_LOG
+from infrastructure.background import Background
 from infrastructure.database import PROJECTOR_ROLE, Connection, acting_as
-from infrastructure.endings import end
 from infrastructure.transparency.intake import take_in
 from infrastructure.transparency.platform_tree import add_checkpoints
 from infrastructure.transparency.signer import CheckpointSigner
@@ -68,7 +68,7 @@ class Pace:
         self.frozen_s = frozen_s
 
 
-class LogKeeper:
+class LogKeeper(Background):
     """Keeps the log for as long as it is open. `heard` is a subscriber for the log's tail."""
 
     def __init__(
@@ -78,6 +78,7 @@ class LogKeeper:
         cosigner: Cosigner | None = None,
         pace: Pace | None = None,
     ) -> None:
+        super().__init__("transparency log")
         self._dsn = dsn
         self._signer = signer
         self._cosigner = cosigner
@@ -86,20 +87,6 @@ class LogKeeper:
         self._unsigned: set[TenantId] | None = None
         self._signed_at = 0.0
         self._platform_at = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> "LogKeeper":
-        self._task = asyncio.create_task(self.run(), name="transparency log")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            await end([self._task])
-
-    async def until_failure(self) -> None:
-        """Return only by raising what ended it: a damaged log, or a bug."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
 
     def heard(self, events: Sequence[Recorded]) -> None:
         """There are new events."""
